@@ -1,0 +1,154 @@
+# The pipeline: one rule per stage, from files to files. GNU make 3.81 (macOS) is enough; `make lint` looks for what that lacks.
+#: The same command again does what is left to do, and nothing else. A changed setting makes a new run beside the old one.
+#:   make submit                                          the demo, from nothing
+#:   make submit COMP=clothing EXP=head                   your files in inputs/clothing/, an experiment of src/experiments.py
+#:   make submit COMP=clothing SET="epochs=9 lr=3e-4"     settings of src/config.py; lists: trainable=blocks.5,blocks.6
+#: MACHINE="workers=4"  what can't change a score     RUN=name  your own name for the run     FOLD=0  one fold alone, for a quick look
+#: INPUTS=folder  where COMP is, up to three levels deep     CACHE=folder  what can be computed again     PY=python  your own environment
+#: FORCE=1  call every stage, whatever the file times say     CHECKS=0  no quick checks
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.SUFFIXES:
+
+# ---- what is asked for ----
+VARIABLES := COMP EXP SET MACHINE RUN FOLD GPUS RUNS NAME CHECKS FORCE INPUTS CACHE
+given = $(filter-out undefined,$(origin $1))
+RUN_GIVEN := $(call given,RUN)
+# Taken as they are written: a $(shell ...) in a value would run when make expands or exports it. strip also makes line ends spaces.
+$(foreach v,$(VARIABLES),$(if $(call given,$v),$(eval override $v := $$(strip $$(value $v)))))
+
+empty :=
+space := $(empty) $(empty)
+comma := ,
+DIGITS := 0 1 2 3 4 5 6 7 8 9
+SAFE := a b c d e f g h i j k l m n o p q r s t u v w x y z A B C D E F G H I J K L M N O P Q R S T U V W X Y Z $(DIGITS) . _ = - $(comma)
+# $1 without the characters $2
+without = $(if $2,$(call without,$(subst $(firstword $2),,$1),$(wordlist 2,99,$2)),$1)
+unsafe = $(call without,$1,$(SAFE))$(findstring ..,$1)
+name_rule := can't be a name: use letters, digits and . _ = - $(comma) (a letter or digit first, no ..)
+check_name = $(if $(call unsafe,$2)$(filter .% _% =% -% $(comma)%,$2)$(if $2,,none),$(error $1=$2 $(name_rule)))
+$(foreach v,COMP EXP RUN NAME,$(if $(call given,$v),$(call check_name,$v,$($v))))$(foreach run,$(RUNS),$(call check_name,RUNS,$(run)))
+$(foreach v,FOLD GPUS,$(if $(call without,$($v),$(DIGITS)),$(error $v=$($v) must be a whole number)))
+
+INPUTS ?= inputs
+SMOKE := $(filter smoke,$(MAKECMDGOALS))
+REMEMBERS := $(if $(SMOKE),,$(and $(RUN_GIVEN),$(wildcard runs/$(RUN)/config.json)))
+# A run that is called by its name remembers its COMP, EXP and SET: what is not given is left to src.config.
+ifeq ($(REMEMBERS),)
+COMP ?= demo
+EXP ?= $(if $(filter demo,$(COMP)),demo,baseline)
+SET ?=
+endif
+ifneq ($(SMOKE),)
+override SET := limit=200 folds=2 epochs=1 $(filter-out limit=% folds=% epochs=%,$(SET))
+override RUN := $(COMP)-smoke
+endif
+# The run's name tells its SET, or a checksum where that is long or has other characters (then quoted: the shell only hands it on).
+quoted = '$(subst ','\'',$1)'
+in_name = $(if $(strip $(unsafe))$(word 9,$1),$(shell printf %s $(quoted) | cksum | cut -d' ' -f1),$(subst $(space),-,$1))
+RUN ?= $(COMP)-$(EXP)$(if $(SET),-$(call in_name,$(SET)))
+override RUN := $(RUN)
+R := runs/$(RUN)
+export $(foreach v,$(VARIABLES),$(if $(call given,$v),$v))
+
+# ---- which python: the venv's, yours (PY=python), or on Kaggle and Colab theirs, whose torch is never replaced ----
+VENV ?= .venv
+PYTHON ?= python3
+PY_GIVEN := $(call given,PY)
+HOSTED := $(if $(wildcard $(VENV)/bin/python),,$(KAGGLE_KERNEL_RUN_TYPE)$(COLAB_RELEASE_TAG)$(wildcard /kaggle /content))
+PY ?= $(if $(HOSTED),$(PYTHON),$(VENV)/bin/python)
+STAMP := $(if $(PY_GIVEN),,$(if $(HOSTED),.hosted-stamp,$(VENV)/.stamp))
+DEV := $(if $(STAMP),$(STAMP)-dev)
+PIP := -m pip install --quiet --disable-pip-version-check
+
+begin = $(eval DONE := yes)
+end = @$(if $(DONE),:,echo "nothing to do: $1")
+setting = $$(sed -n 's/^ *"$1": "*\([^",]*\).*/\1/p' $(R)/train.json)
+weights = $(PY) -m src.fetch weights "$(call setting,backbone)"
+EXTRAS := $(foreach x,doctor audit report,$(if $(wildcard src/$x src/$x.py),$x))
+checks = $(if $(filter 0,$(CHECKS)),,$(foreach x,$(filter doctor audit,$(EXTRAS)),$(PY) -m src.$x $(R) --quick &&))
+ALWAYS := $(if $(FORCE),always)
+RETIRE := $(if $(filter retrain,$(MAKECMDGOALS)),retire)
+DATA := $(if $(filter demo,$(COMP)),$(INPUTS)/demo/train.csv)
+.PHONY: help setup data weights config split train submit smoke layers retrain retire test lint clean always $(EXTRAS)
+
+help: ## this screen
+	@sed -n 's/^\([a-z]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@$(foreach x,$(EXTRAS),echo "  make $x";) echo; sed -n 's/^#: /  /p' Makefile
+
+setup: $(STAMP) ## a virtual environment in .venv with everything in it; nothing is installed twice
+	$(call end,$(PY) is ready)
+$(VENV)/.stamp: requirements.txt constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "setup needs Python 3.11 or newer: make setup PYTHON=python3.12"; exit 2; }
+	@$(begin)echo "setup 1/3: a virtual environment in $(VENV)" && $(PYTHON) -m venv $(VENV)
+	@echo "setup 2/3: torch, the large part (some GB, once; minutes)" && $(VENV)/bin/python $(PIP) torch torchvision -c constraints.txt
+	@echo "setup 3/3: the rest of requirements.txt" && $(VENV)/bin/python $(PIP) -r requirements.txt -c constraints.txt
+	@touch $@
+.hosted-stamp: requirements-kaggle.txt
+	@$(begin)echo "setup: torch is here already and stays; adding what is missing" && $(PY) $(PIP) -r requirements-kaggle.txt
+	@touch $@
+ifneq ($(STAMP),)
+$(DEV): requirements-dev.txt $(STAMP)
+	@echo "setup: what the tests need" && $(PY) $(PIP) -r requirements-dev.txt $(if $(HOSTED),,-c constraints.txt)
+	@touch $@
+endif
+
+data: $(STAMP) $(DATA) ## the demo's data into inputs/demo; says where other data belong
+	@$(if $(DATA),echo "$(DATA) is there",echo "put train.csv, sample_submission.csv and the images into $$INPUTS/$(COMP)/, or a link to them")
+$(INPUTS)/demo/train.csv: | $(STAMP)
+	$(begin)$(PY) -m src.fetch demo $(call quoted,$(INPUTS)/demo)
+weights: config ## the pretrained weights of the run's backbone into weights/
+	@$(weights)
+
+# Each json is rewritten only when its settings change, so everything below re-runs exactly when it should.
+config: | $(STAMP) $(DATA)
+	@$(PY) -m src.config $(R)
+$(R)/split.json $(R)/train.json $(R)/predict.json $(R)/submit.json: config ;
+
+split: $(R)/folds.csv ## each image into a fold: runs/RUN/folds.csv
+	$(call end,$< is up to date)
+$(R)/folds.csv: $(R)/split.json $(ALWAYS)
+	$(begin)$(PY) -m src.split $(R)
+
+# score.json is written last, so make need watch nothing else of a training.
+$(R)/score.json: $(R)/train.json $(R)/folds.csv $(RETIRE) $(ALWAYS)
+	@case "$(call setting,pretrained) $(call setting,backbone)" in "true tf_efficientnet_lite"[012]) $(weights);; esac
+	$(begin)$(checks) $(PY) -m src.train $(R)
+$(R)/test.parquet: $(R)/predict.json $(R)/score.json $(ALWAYS)
+	$(begin)$(PY) -m src.predict $(R)
+submissions/$(RUN).csv: $(R)/submit.json $(R)/test.parquet $(ALWAYS)
+	$(begin)$(PY) -m src.submit $(R)
+
+ifeq ($(FOLD),)
+train: $(R)/score.json $(R)/test.parquet ## every unfinished fold, then the score and the test predictions
+	$(call end,$< is up to date)
+submit: submissions/$(RUN).csv ## the whole chain to submissions/RUN.csv, checked
+	$(call end,$< is up to date)
+else
+train: $(R)/train.json $(R)/folds.csv $(RETIRE)
+	$(checks) $(PY) -m src.train $(R) --fold $(FOLD)
+# At the end both products are made older than all else, or a later `make submit` would take them for the whole.
+submit: $(R)/predict.json $(R)/submit.json train
+	$(PY) -m src.predict $(R) --fold $(FOLD)
+	$(PY) -m src.submit $(R) --fold $(FOLD)
+	@touch -t 200001010000 $(R)/test.parquet submissions/$(RUN).csv
+endif
+smoke: submit ## a first look at your data: 200 images, 2 folds, 1 epoch, to a csv
+layers: config ## the layer groups by number: what trainable=N means
+	@$(PY) -m src.layers $(R)
+retrain: train ## train the folds again whose code has changed; the old ones are kept in runs/RUN/old
+retire: config
+	@$(PY) -m src.runs retire $(R)
+ifneq ($(EXTRAS),)
+$(EXTRAS): $(R)/folds.csv
+	$(PY) -m src.$@ $(R)
+endif
+
+test: $(DEV) ## the tests; sets up what they need
+	@unset $(VARIABLES) MAKEFLAGS MAKELEVEL MFLAGS; OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(PY) -m pytest -q
+lint: $(DEV) ## ruff, types, and whether this Makefile suits make 3.81
+	$(PY) -m ruff check src tests
+	$(PY) -m mypy src
+	@! grep -nE '[.](ONESHELL|RECIPEPREFIX|SHELLFLAGS|EXTRA_PREREQS|WAIT)|&[:]|[!]=|:[:]=|[$$][(](file|guile|let|intcmp) |^(undefine|private|load) |^define .*=$$' Makefile
+clean: ## remove runs/ (with RUN=name that run alone); submissions, inputs and weights stay
+	rm -rf $(if $(RUN_GIVEN),$(R),runs) .pytest_cache .ruff_cache .mypy_cache

@@ -1,0 +1,78 @@
+"""Join the folds' held-out predictions and score them.  fold*/{done.json, valid, valid_epochs}, folds.csv -> oof.parquet, score.json"""
+import platform
+from importlib.metadata import version
+
+import numpy as np
+import pandas as pd
+
+from src import predictions, runs
+from src.competitions import Competition
+from src.config import Settings
+from src.runs import RunPaths
+
+VERSIONS = ("torch", "torchvision", "timm", "accelerate", "adamp", "scikit-learn", "pandas", "numpy", "pillow")
+
+
+def collect(competition: Competition, settings: Settings, paths: RunPaths, table: pd.DataFrame) -> dict:
+    """Write oof.parquet and, last of all, score.json; returns the score. Raises ValueError when an image has no prediction, or folds differ in recipe."""
+    numbers = sorted(k for k in table["fold"].unique() if k >= 0)
+    done = {k: runs.read_json(paths.fold(k).done) for k in numbers}
+    recipes = {d["recipe"] for d in done.values()}
+    if len(recipes) > 1:
+        raise ValueError(f"{paths.root}: the folds were trained by differing recipes {sorted(recipes)}: make retrain")
+    held_out = table[table["fold"] >= 0]
+    oof = predictions.join(predictions.read(paths.fold(k).valid) for k in numbers)
+    predictions.check_ids(oof, held_out["id"], "oof")                # each image once, or nothing is scored (FIELD B1)
+    per_fold = {k: competition.score(held_out[held_out["fold"] == k], oof.loc[held_out.loc[held_out["fold"] == k, "id"]]) for k in numbers}
+    scores = np.array(list(per_fold.values()))
+    score = {
+        "metric": competition.metric_name, "lower_is_better": competition.lower_is_better, "oof": competition.score(held_out, oof),
+        "folds": {str(k): s for k, s in per_fold.items()}, "mean": scores.mean(), "spread": scores.std(ddof=1) if len(scores) > 1 else 0.0,
+        "also": competition.also(held_out, oof), "epochs": curve(competition, paths, held_out, numbers),
+        "optimistic": settings.config.patience > 0, "recipe": recipes.pop(), "fold_hash": done[numbers[0]]["fold_hash"],
+        "weights_hash": done[numbers[0]]["weights_hash"], "commit": runs.commit(), "versions": {name: version(name) for name in VERSIONS} | {"python": platform.python_version()},
+        "machine": done[numbers[0]]["machine"], "seconds": {str(k): d["seconds"] for k, d in done.items()}, "memory": {str(k): d["memory"] for k, d in done.items()},
+    }
+    with runs.atomic(paths.oof) as part:
+        predictions.write(oof, part)
+    runs.write_text(runs.diff(), paths.diff)
+    runs.write_json(plain(score), paths.score)
+    return score
+
+
+def curve(competition: Competition, paths: RunPaths, table: pd.DataFrame, numbers: list[int]) -> dict:
+    """The score of each fold after each epoch, and what choosing an epoch would bring: jointly for all folds, or (optimistically) per fold."""
+    per_fold = {str(k): epoch_scores(competition, table[table["fold"] == k], pd.read_parquet(paths.fold(k).valid_epochs)) for k in numbers}
+    length = min(len(s) for s in per_fold.values())                  # early stopping may end folds at differing epochs
+    scores = np.array([s[:length] for s in per_fold.values()])       # (K, E)
+    better = scores * (-1 if competition.lower_is_better else 1)
+    joint = int(better.mean(axis=0).argmax())
+    return {
+        "scores": per_fold, "mean": scores.mean(axis=0).tolist(), "spread": (scores.std(axis=0, ddof=1) if len(scores) > 1 else scores[0] * 0).tolist(),
+        "joint_best": joint + 1, "joint_gain": float(better.mean(axis=0)[joint] - better[:, -1].mean()),
+        "per_fold_optimism": float(better.max(axis=1).mean() - better[:, -1].mean()),
+    }
+
+
+def epoch_scores(competition: Competition, table: pd.DataFrame, per_epoch: pd.DataFrame) -> list[float]:
+    """The metric after each epoch of one fold; per_epoch: predictions with a column `epoch`."""
+    return [competition.score(table, group.drop(columns="epoch")) for _, group in per_epoch.groupby("epoch", sort=True)]
+
+
+def plain(value):
+    """Numpy numbers as Python's, through dicts and lists: what json can write."""
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def say(score: dict) -> str:
+    """The score in three lines, for the terminal."""
+    folds = "  ".join(f"{k}: {s:.4f}" for k, s in score["folds"].items())
+    also = ", ".join(f"{name} {value:.4f}" for name, value in score["also"].items())
+    epochs = score["epochs"]
+    return (f"folds  {folds}\nOOF {score['metric']} {score['oof']:.4f}   mean of folds {score['mean']:.4f} +- {score['spread']:.4f}   ({also})\n"
+            f"epochs: {epochs['joint_best']} would be best for all folds together ({epochs['joint_gain']:+.4f} over the last); "
+            f"picking each fold's own best would flatter by {epochs['per_fold_optimism']:.4f}")

@@ -1,0 +1,330 @@
+"""All settings: Config (can change a prediction) and Machine (can't), overrides, load and save. Imports pydantic only: make calls it.
+
+Run: python -m src.config runs/<name>           COMP, EXP, SET, MACHINE, INPUTS, CACHE are read from the environment
+Writes config.json and {split,train,predict,submit}.json, each only when its content changes: the files whose times make compares.
+"""
+import dataclasses
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic.dataclasses import dataclass
+
+from src import runs
+from src.runs import RunPaths
+
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+Amount = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Rate = Annotated[float, Field(gt=0, le=10)] | Literal["auto"]      # "auto": the table RATES below, written out in config.json
+Word = Annotated[str, Field(min_length=1)]
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+@dataclass(frozen=True, config=STRICT)
+class Config:
+    """An experiment's settings. Names such as a loss are looked up where they are defined; the file says where."""
+
+    # split
+    folds: Annotated[int, Field(ge=2, le=50)] = 5
+    fold_scheme: Word = "auto"                      # SCHEMES in data/folds.py; auto: by task and groups; file: inputs/COMP/folds.csv
+    fold_seed: Count = 0
+    dedupe: Literal["content", "group", "none"] = "content"        # what keeps copies of an image in one fold: equal bytes, the group
+    limit: Count = 0                                # images used in all; 0: every one
+    # model
+    backbone: Word = "tf_efficientnet_lite0"        # any timm name, or BACKBONES in model/backbone.py
+    pretrained: bool = True
+    weights: str = ""                               # a local file; "": weights/<backbone>/, then the Hugging Face hub
+    # head, all, the last N layer groups (`make layers` shows them), or patterns of parameter names
+    trainable: Count | Word | Annotated[tuple[Word, ...], Field(min_length=1)] = "head"
+    head: Word = "linear"                           # HEADS in model/heads.py
+    pool_type: Word = "auto"                        # auto: the backbone's own
+    drop_rate: Share = 0.0
+    drop_path_rate: Share = 0.0
+    image_size: Annotated[int, Field(ge=8, le=4096)] = 224         # pixels, square
+    # data
+    augment: Word = "none"                          # AUGMENTS in data/augment.py: none, light, medium, strong
+    flips: Literal["auto", "h", "v", "hv", "none"] = "auto"        # mirrors that keep the label; auto: the competition's
+    views: Annotated[int, Field(ge=0, le=1000)] = 1                # fixed versions of an image, cached after the trunk; 0: always fresh
+    mixup: Amount = 0.0                             # alpha of the Beta distribution; 0: off
+    cutmix: Amount = 0.0
+    sampler: Word = "shuffle"                       # SAMPLERS in data/batches.py
+    # fit
+    epochs: Positive = 10
+    batch_size: Positive = 32
+    accumulate: Positive = 1                        # batches per step: the effective batch is batch_size * accumulate
+    optimizer: Word = "adamp"                       # or any timm optimizer
+    lr: Rate = "auto"                               # of the head
+    body_lr: Rate = "auto"                          # of the last learning layers of the body
+    layer_decay: Annotated[float, Field(gt=0, le=1)] | Literal["auto"] = "auto"           # factor on body_lr per layer group, going down
+    head_epochs: Count = 0                          # of the epochs, those at the start in which the head learns alone
+    weight_decay: Amount = 0.01
+    warmup_epochs: Amount = 0.5
+    clip_grad: Amount = 1.0                         # largest gradient norm; 0: off
+    loss: Word = "auto"                             # LOSSES in fit/losses.py; auto: the task's
+    label_smoothing: Share = 0.0
+    class_weights: Literal["none", "balanced", "sqrt"] = "none"
+    ema: Share = 0.0                                # decay of the averaged weights; 0: off, and better off below 1,000 steps
+    patience: Count = 0                             # epochs without gain before a fold stops; 0: off. The score is then optimistic
+    seed: Count = 0
+    init_from: str = ""                             # a run whose folds are the starting weights
+    # predict
+    tta: tuple[Word, ...] = ()                      # VIEWS in data/augment.py, beside the plain picture
+    # submit
+    decode: Word = "auto"
+
+    @field_validator("trainable", "tta", mode="before")
+    @classmethod
+    def from_text(cls, value: Any, info: Any) -> Any:
+        """Commas make a tuple, digits a number. True would count as 1 and say nothing, so bool is refused."""
+        if str(value).lower() in ("true", "false"):
+            raise ValueError("not a bool")
+        if not isinstance(value, str):
+            return value
+        names = tuple(name for name in value.split(",") if name)
+        if info.field_name == "tta" or len(names) > 1:
+            return names
+        return int(value) if value.lstrip("-").isdecimal() else value
+
+
+@dataclass(frozen=True, config=STRICT)
+class Machine:
+    """What can't change a prediction: part of no hash."""
+
+    workers: Annotated[int, Field(ge=0, le=256)] = 2               # processes that decode images
+    cache_gb: Amount = 8.0                          # a larger trunk cache is not made
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Literal["auto", "no", "fp16", "bf16"] = "auto"
+    engine: Word = "torch"
+    max_hours: Amount = 0.0                         # stop and save before this; 0: no limit
+    save_minutes: Amount = 10.0
+    wandb: Literal["auto", "online", "offline", "off"] = "auto"    # auto: online where a key exists
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """All that a stage reads from a run's config.json."""
+
+    comp: str
+    exp: str
+    set: str
+    inputs: Path        # the folder that holds <comp>/
+    cache: Path
+    config: Config
+    machine: Machine
+
+    @property
+    def folder(self) -> Path:
+        return self.inputs / self.comp
+
+
+FIELDS = [field.name for field in dataclasses.fields(Config)]
+_train, _predict, _submit = map(FIELDS.index, ("backbone", "tta", "decode"))      # a field's place says which stage depends on it
+STAGES = {"split": FIELDS[:_train], "train": FIELDS[_train:_predict], "predict": FIELDS[_predict:_submit], "submit": FIELDS[_submit:]}
+ALIASES = {
+    "learning_rate": "lr", "head_lr": "lr", "backbone_lr": "body_lr", "wd": "weight_decay", "bs": "batch_size", "model": "backbone",
+    "arch": "backbone", "img_size": "image_size", "imgsz": "image_size", "size": "image_size", "resolution": "image_size",
+    "n_folds": "folds", "num_folds": "folds", "kfold": "folds", "num_epochs": "epochs", "n_epochs": "epochs", "dropout": "drop_rate",
+    "drop_path": "drop_path_rate", "freeze": "trainable", "unfreeze": "trainable", "opt": "optimizer", "warmup": "warmup_epochs",
+    "smoothing": "label_smoothing", "aug": "augment", "criterion": "loss", "early_stopping": "patience", "grad_accum": "accumulate",
+    "random_state": "seed", "checkpoint": "weights", "num_workers": "workers", "amp": "precision", "fp16": "precision", "gpu": "device",
+}
+# (lr, body_lr, layer_decay) for AdamP, by family and by what learns. The rows of convnext and vit are usual values, not measured by us.
+RATES = {
+    ("cnn", "head"): (1e-2, 5e-4, 0.9), ("cnn", "tail"): (2e-3, 5e-4, 0.9), ("cnn", "all"): (1e-3, 3e-4, 0.9),
+    ("convnext", "head"): (5e-3, 1e-4, 0.85), ("convnext", "tail"): (1e-3, 1e-4, 0.85), ("convnext", "all"): (1e-3, 1e-4, 0.85),
+    ("vit", "head"): (5e-3, 3e-5, 0.7), ("vit", "tail"): (5e-4, 3e-5, 0.7), ("vit", "all"): (5e-4, 3e-5, 0.7),
+}
+VITS = ("vit", "deit", "beit", "eva", "swin")
+
+
+def resolve(config: Config) -> Config:
+    """The same settings with each "auto" rate written out."""
+    name = config.backbone.split("/")[-1]
+    family = "convnext" if name.startswith("convnext") else "vit" if name.startswith(VITS) else "cnn"
+    part = "head" if config.trainable in ("head", 0) else "all" if config.trainable == "all" else "tail"
+    rates = RATES[family, part]
+    if not (config.pretrained or config.init_from) and part != "head":
+        rates = (rates[0], rates[0], 1.0)           # nothing learned that a high rate could spoil
+    auto: dict[str, Any] = dict(zip(("lr", "body_lr", "layer_decay"), rates, strict=True))
+    return replace(config, **{field: rate for field, rate in auto.items() if getattr(config, field) == "auto"})
+
+
+def as_dict(settings: Any) -> dict[str, Any]:
+    return dataclasses.asdict(settings)
+
+
+def stage(config: Config, name: str) -> dict[str, Any]:
+    """The settings of one stage: what its hash is made of."""
+    return {field: getattr(config, field) for field in STAGES[name]}
+
+
+def nearest(name: str, names: list[str]) -> str:
+    from difflib import get_close_matches
+
+    close = [ALIASES[name.lower()]] if ALIASES.get(name.lower()) in names else get_close_matches(name, names, 1)
+    return f"did you mean {close[0]}?" if close else f"choose from {', '.join(names)}"
+
+
+def explain(error: ValidationError, given: Mapping[str, Any] = {}) -> list[str]:
+    """A line per wrong setting of a Config or Machine: what was given and what is allowed."""
+    schema = TypeAdapter({"Config": Config, "Machine": Machine}[error.title]).json_schema()["properties"]
+    wrong = {str(problem["loc"][0]): problem["input"] for problem in error.errors()}
+
+    def rule(name: str) -> str:
+        return f"takes {allowed(schema[name])}" if name in schema else f"no such setting; {nearest(name, list(schema))}"
+
+    return [f"{name}={given.get(name, value)}: {rule(name)}" for name, value in wrong.items()]
+
+
+def allowed(schema: Mapping[str, Any]) -> str:
+    """A field's json schema in words."""
+    if "anyOf" in schema:
+        return ", or ".join(allowed(choice) for choice in schema["anyOf"])
+    if "const" in schema or "enum" in schema:
+        return "one of " + ", ".join(schema["enum"]) if "enum" in schema else schema["const"]
+    kinds = {"integer": "a whole number", "number": "a number", "boolean": "true or false", "string": "a name", "array": "a,b,c"}
+    limits = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
+    return ", ".join([kinds[schema["type"]], *(f"{words} {schema[key]}" for key, words in limits.items() if key in schema)])
+
+
+def parse_set(text: str, of: type = Config) -> dict[str, Any]:
+    """{"epochs": 9, "trainable": ("a", "b")} of "epochs=9 trainable=a,b". Raises one ValueError for all problems."""
+    types = {field.name: str(field.type) for field in dataclasses.fields(of)}
+    variable, other, elsewhere = ("SET", "MACHINE", Machine) if of is Config else ("MACHINE", "SET", Config)
+    given: dict[str, str] = {}
+    problems = []
+    for pair in text.split():
+        name, equals, value = pair.partition("=")
+        if not equals:
+            problems.append(f"{pair}: write setting=value, without spaces")
+        elif name in [field.name for field in dataclasses.fields(elsewhere)]:
+            problems.append(f'{pair}: write {other}="{pair}"')
+        elif name not in types:
+            problems.append(f"{pair}: there is no setting {name}; {nearest(name, list(types))}")
+        elif name in given:
+            problems.append(f"{pair}: {name} is given twice")
+        elif "," in value and "tuple" not in types[name]:
+            problems.append(f"{pair}: {name} takes one value, not a list")
+        else:
+            given[name] = value
+    try:
+        checked = of(**given)
+    except ValidationError as error:
+        problems += explain(error, given)
+    if problems:
+        raise ValueError(f"{variable}: " + "\n     ".join(problems))
+    return {name: getattr(checked, name) for name in given}
+
+
+def load(path: Path) -> Settings:
+    """The settings of a run from its config.json."""
+    if not path.exists():
+        raise ValueError(f"{path} does not exist: `python -m src.config {path.parent}` writes it")
+    saved = runs.read_json(path)
+    try:
+        config, machine = Config(**saved["config"]), Machine(**saved["machine"])
+    except ValidationError as error:
+        raise ValueError(f"{path} was written by other code: " + "; ".join(explain(error))) from error
+    return Settings(saved["comp"], saved["exp"], saved["set"], Path(saved["inputs"]), Path(saved["cache"]), config, machine)
+
+
+def settings_for(paths: RunPaths, environ: Mapping[str, str]) -> Settings:
+    """What the environment asks for; COMP, EXP and SET, where it does not, as the run remembers them. One ValueError for all problems."""
+    saved = runs.read_json(paths.config) if paths.config.exists() else {}
+    if "ensemble" in saved:
+        raise ValueError(f"{paths.root} is an ensemble of other runs and is left alone: choose another RUN")
+    comp = environ.get("COMP") or saved.get("comp", "demo")
+    exp = environ.get("EXP") or saved.get("exp", "demo" if comp == "demo" else "baseline")
+    text = environ.get("SET", saved.get("set", ""))
+    if saved.get("comp", comp) != comp:
+        raise ValueError(f"{paths.root} belongs to COMP={saved['comp']}, not {comp}: choose another RUN, or remove that folder")
+    problems: list[str] = []
+
+    def attempt(function: Callable[..., Any], *args: Any) -> Any:
+        try:
+            return function(*args)
+        except ValueError as error:
+            problems.append(str(error))
+
+    for value, variable in ((paths.name, "RUN"), (comp, "COMP"), (exp, "EXP")):
+        attempt(runs.check_name, value, variable)
+    inputs, config = attempt(find_inputs, Path(environ.get("INPUTS") or "inputs"), comp), attempt(experiment, exp)
+    changes, machine = attempt(parse_set, text), attempt(parse_set, environ.get("MACHINE", ""), Machine)
+    if problems:
+        raise ValueError("\n".join(problems))
+    cache = Path(environ.get("CACHE") or "runs/.cache")
+    return Settings(comp, exp, text, inputs, cache, resolve(replace(config, **changes)), Machine(**machine))
+
+
+def experiment(name: str) -> Config:
+    from src.experiments import EXPERIMENTS
+
+    if name not in EXPERIMENTS:
+        raise ValueError(f"EXP={name}: src/experiments.py has no such experiment; {nearest(name, list(EXPERIMENTS))}")
+    try:
+        return EXPERIMENTS[name]()
+    except ValidationError as error:
+        raise ValueError(f"EXP={name}, in src/experiments.py: " + "; ".join(explain(error))) from error
+
+
+def find_inputs(inputs: Path, comp: str) -> Path:
+    """The folder that holds <comp>/: inputs itself, or one or two levels below it."""
+    for pattern in (comp, f"*/{comp}", f"*/*/{comp}"):
+        if found := sorted(folder.parent for folder in inputs.glob(pattern) if folder.is_dir()):
+            if len(found) > 1:
+                raise ValueError(f"COMP={comp} is in {' and in '.join(map(str, found))}: say which one with INPUTS=folder")
+            return found[0]
+    there = ", ".join(sorted(folder.name for folder in inputs.glob("[!.]*") if folder.is_dir())) or "nothing"
+    raise ValueError(f"COMP={comp}: there is no folder {inputs / comp} (in {inputs} is {there}): put the files there, or a link to them")
+
+
+def file_facts(files: Iterable[Path]) -> dict[str, list[int]]:
+    return {file.name: [file.stat().st_size, file.stat().st_mtime_ns] for file in sorted(files)}
+
+
+def subfolders(folder: Path, first: int | None = None) -> list[Path]:
+    with os.scandir(folder) as entries:
+        return sorted(Path(entry.path) for entry in islice(entries, first) if entry.is_dir())
+
+
+def test_folders(folder: Path) -> dict[str, int]:
+    """The times of the folders whose name, or whose parent's name, contains test or eval: they change with the files in them."""
+    above = subfolders(folder)
+    below = [sub for parent in above for sub in subfolders(parent, first=200)]       # a folder of images is not listed to its end
+    times = {sub.relative_to(folder).as_posix(): sub.stat().st_mtime_ns for sub in above + below}
+    return {name: time for name, time in times.items() if "test" in name.lower() or "eval" in name.lower()}
+
+
+def write_changed(content: dict[str, Any], path: Path) -> bool:
+    changed = not path.exists() or runs.sha256(runs.read_json(path)) != runs.sha256(content)
+    if changed:
+        runs.write_json(content, path)
+    return changed
+
+
+def main() -> None:
+    if len(sys.argv) != 2:
+        raise ValueError("usage: python -m src.config runs/<name>")
+    paths = RunPaths(Path(sys.argv[1]))
+    settings = settings_for(paths, os.environ)
+    stages = {name: stage(settings.config, name) for name in STAGES}
+    code = runs.file_sha(runs.SRC / "competitions.py")
+    stages["split"] |= {"comp": settings.comp, "files": file_facts(settings.folder.glob("*.csv")), "competitions.py": code}
+    tables = [*settings.folder.glob("sample_submission*"), *settings.folder.glob("test*.csv")]
+    stages["predict"] |= {"files": file_facts(tables), "folders": test_folders(settings.folder)}
+    write_changed(as_dict(settings) | {"inputs": str(settings.inputs), "cache": str(settings.cache)}, paths.config)
+    stale = [name for name, content in stages.items() if write_changed(content, paths.settings(name))]
+    changed = sorted({name for k in paths.finished() for name in runs.changed_code(runs.read_json(paths.fold(k).done))})
+    if changed and not {"split", "train"} & set(stale):
+        print(f"code changed since this run was trained: {', '.join(changed)}; nothing is re-run: make retrain acts on it")
+
+
+if __name__ == "__main__":
+    runs.main(main)

@@ -1,0 +1,158 @@
+"""Batches for the loop: from decoded images, augmented afresh each epoch, or from the trunk's cached output, one view per epoch."""
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import blake2b
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from src.data.arrays import Array
+from src.data.augment import Transform, seeded
+
+
+class Batch(NamedTuple):
+    image: Tensor       # (B, 3, H, W) uint8, or the trunk's output (B, ...) float
+    target: Tensor      # (B, T) float, dense
+    weight: Tensor      # (B,) of each image's loss
+    extra: Tensor       # (B, E) float: the competition's extra columns
+    index: Tensor       # (B,) position in the table
+    is_last: bool       # of its epoch
+
+
+class Rows(NamedTuple):
+    """What stands beside each image, in the table's order, as arrays of N."""
+
+    target: np.ndarray   # (N, T) float32
+    weight: np.ndarray   # (N,) float32
+    extra: np.ndarray    # (N, E) float32
+
+
+def draw(*key: int | str) -> int:
+    """A number in 0..2**56-1 that depends on the key only."""
+    return int.from_bytes(blake2b(repr(key).encode(), digest_size=7).digest(), "big")
+
+
+class Decoded(Dataset):
+    """One item is (view, seed, position) -> image (3, H, W) uint8: that view's transform with draws from the seed, the same in any process."""
+
+    def __init__(self, images: Array, transforms: Sequence[Transform | None]) -> None:
+        self.images, self.transforms = images, transforms
+
+    def __getitem__(self, place: tuple[int, int, int]) -> Tensor:
+        view, seed, position = place
+        image = torch.from_numpy(self.images.values[position].copy()).permute(2, 0, 1)      # (3, H, W)
+        transform = self.transforms[view]
+        return (image if transform is None else seeded(transform, image, seed)).contiguous()
+
+
+class Plan:
+    """The batches of the coming epoch, as lists of (view, seed, position); one loader with living workers reads a new one each epoch."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[tuple[int, int, int]]] = []
+
+    def __iter__(self) -> Iterator[list[tuple[int, int, int]]]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+def in_parts(positions: np.ndarray, batch_size: int, *, alone: bool = True) -> list[np.ndarray]:
+    """Consecutive parts; with alone=False a last part of one image joins the one before, since BatchNorm can't learn from a single value."""
+    parts = [positions[i:i + batch_size] for i in range(0, len(positions), batch_size)]
+    if not alone and len(parts) > 1 and len(parts[-1]) == 1:
+        parts[-2:] = [np.concatenate(parts[-2:])]
+    return parts
+
+
+class Batches:
+    """Batches of given positions of a table. Three sources: the trunk's outputs, one Array per view; decoded images with the same fixed views drawn
+    on the fly; decoded images augmented afresh each epoch (one transform, named ""). Draws depend on seed, fold, epoch and position only."""
+
+    def __init__(self, arrays: Sequence[Array], rows: Rows, *, device: torch.device, seed: int = 0, fold: int = 0,
+                 transforms: Mapping[str, Transform | None] | None = None, workers: int = 0) -> None:
+        self.arrays, self.rows, self.device, self.seed, self.fold = list(arrays), rows, device, seed, fold
+        self.names = list(transforms or {})
+        self.plan, self.loader = Plan(), None
+        if transforms and any(transforms.values()):
+            self.loader = DataLoader(Decoded(arrays[0], list(transforms.values())), batch_sampler=self.plan, num_workers=workers,
+                                     persistent_workers=workers > 0, pin_memory=device.type == "cuda")
+        # each image begins at its own view and takes the next one each epoch, so that an epoch sees all of them
+        self.num_views = max(len(self.arrays), len(self.names))
+        self.offset = np.array([draw(seed, fold, "view", i) % self.num_views for i in range(len(rows.target))])
+
+    def __call__(self, positions: np.ndarray, batch_size: int, epoch: int = 0, *, plain: bool = False) -> Iterator[Batch]:
+        """The positions, in their order, in batches; none is dropped. plain: view 0, for validation and test."""
+        parts = in_parts(positions, batch_size, alone=plain)
+        if self.loader is not None and not plain:
+            self.plan.batches = [[(v, self.draw_of(v, epoch, i), i) for v, i in zip(self.view_of(part, epoch), part.tolist())] for part in parts]
+            images = iter(self.loader)
+        else:
+            images = (self.gather(part, self.view_of(part, epoch) * (not plain)) for part in parts)
+        for number, (part, image) in enumerate(zip(parts, images)):
+            beside = [torch.from_numpy(values[part]) for values in self.rows]
+            tensors = [t.to(self.device, non_blocking=True) for t in (image, *beside, torch.from_numpy(part.astype(np.int64)))]
+            yield Batch(*tensors, is_last=number == len(parts) - 1)
+
+    def view_of(self, part: np.ndarray, epoch: int) -> np.ndarray:
+        return (epoch + self.offset[part]) % self.num_views
+
+    def draw_of(self, view: int, epoch: int, position: int) -> int:
+        """A fixed view has the draw that the trunk's cache has for it, so the cache can't change what is learned; a fresh one its own each epoch."""
+        return draw(self.seed, self.fold, epoch, position) if self.names == [""] else draw("view", self.names[view], position)
+
+    def gather(self, part: np.ndarray, view: np.ndarray) -> Tensor:
+        """Images, or the trunk's output, of these positions; arrays of (N, H, W, C) come out as (B, C, H, W) in channels_last order."""
+        view = view % len(self.arrays)
+        first = self.arrays[0].values
+        values = np.empty((len(part), *first.shape[1:]), first.dtype)
+        for number in np.unique(view):
+            values[view == number] = self.arrays[number].values[part[view == number]]
+        found = torch.from_numpy(values)
+        return found.permute(0, 3, 1, 2) if found.ndim == 4 else found
+
+
+def shuffle(table: pd.DataFrame, epoch: int, rng: np.random.Generator) -> np.ndarray:
+    """Every position once, in a new order."""
+    return rng.permutation(len(table))
+
+
+def balanced(table: pd.DataFrame, epoch: int, rng: np.random.Generator) -> np.ndarray:
+    """As many draws as images, each class (column `label`) equally likely."""
+    counts = table["label"].map(table["label"].value_counts()).to_numpy(dtype=float)
+    return rng.choice(len(table), size=len(table), p=(1 / counts) / (1 / counts).sum())
+
+
+SAMPLERS = {"shuffle": shuffle, "balanced": balanced}     # add yours: (table, epoch, rng) -> positions, and a word here
+
+
+class ExtraColumns(NamedTuple):
+    """How extra columns become numbers: words by the whole table's vocabulary, numbers standardised by the training part alone."""
+
+    words: dict[str, list[str]]
+    numbers: dict[str, tuple[float, float]]     # mean, standard deviation
+
+    @classmethod
+    def fit(cls, table: pd.DataFrame, columns: Sequence[str], training: np.ndarray) -> "ExtraColumns":
+        words, numbers = {}, {}
+        for column in columns:
+            values = pd.to_numeric(table[column].where(table[column] != ""), errors="coerce")
+            if values[training].notna().any() and values.notna().sum() == (table[column] != "").sum():
+                numbers[column] = float(values[training].mean()), float(values[training].std(ddof=0)) or 1.0
+            else:
+                words[column] = sorted(table[column].unique())
+        return cls(words, numbers)
+
+    @property
+    def size(self) -> int:
+        return len(self.numbers) + sum(len(known) for known in self.words.values())
+
+    def encode(self, table: pd.DataFrame) -> np.ndarray:
+        """(N, E) float32. A missing number becomes the mean, an unknown word no column."""
+        columns = [((pd.to_numeric(table[c].where(table[c] != ""), errors="coerce") - mean) / std).fillna(0) for c, (mean, std) in self.numbers.items()]
+        columns += [table[c] == word for c, known in self.words.items() for word in known]
+        return np.stack([np.asarray(c, np.float32) for c in columns], axis=1) if columns else np.zeros((len(table), 0), np.float32)

@@ -1,0 +1,87 @@
+"""Images: read, brought upright to RGB, resized whole to a square, decoded once per size into one uint8 array."""
+import json
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from src.data.arrays import Array, make_array
+
+RESIZE = "squash-bicubic-1"                 # part of every cache key: change it when `square` changes
+Reader = Callable[[Mapping[str, str]], np.ndarray]
+
+
+def read_picture(path: Path, size: int) -> Image.Image:
+    """An upright RGB picture, at least `size` on its shorter side when it was. JPEGs are decoded at a fraction of their size where that suffices."""
+    with Image.open(path) as picture:
+        picture.draft("RGB", (2 * size, 2 * size))               # twice, so that the resize below still has something to average
+        picture = ImageOps.exif_transpose(picture)
+        if picture.mode.startswith("I") or picture.mode == "F":    # 16 bits: Pillow's own convert clips them to white
+            values = np.asarray(picture, dtype=np.float32)
+            top = 65535 if values.max() > 255 else 255
+            picture = Image.fromarray((values.clip(0, top) * (255 / top)).astype(np.uint8))
+        return picture.convert("RGB")
+
+
+def square(picture: Image.Image, size: int) -> np.ndarray:
+    """The whole picture, squashed to (size, size, 3) uint8: at validation nothing is cut off."""
+    if picture.size != (size, size):
+        picture = picture.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3.0)
+    return np.asarray(picture, dtype=np.uint8)
+
+
+def read_square(record: Mapping[str, str], size: int, read_image: Reader | None) -> np.ndarray:
+    """One image of the table as (size, size, 3) uint8, by the competition's own reader when it has one."""
+    if read_image is None:
+        return square(read_picture(Path(record["file"]), size), size)
+    values = np.asarray(read_image(record))
+    if values.dtype != np.uint8 or values.ndim not in (2, 3) or values.ndim == 3 and values.shape[2] not in (1, 3):
+        raise ValueError(f"read_image must give uint8 (H, W, 3) or (H, W), it gave {values.dtype} {values.shape}")
+    return square(Image.fromarray(values.squeeze()).convert("RGB"), size)
+
+
+def decode(records: list[dict[str, str]], size: int, path: Path, *, read_image: Reader | None = None, max_pixels: int, workers: int) -> Array:
+    """All images of a table as one array (N, size, size, 3) uint8, in the table's order. Raises ValueError naming every image that can't be read."""
+    Image.MAX_IMAGE_PIXELS = max_pixels
+
+    def fill(values: np.ndarray) -> None:
+        def one(place: int) -> str:
+            try:
+                values[place] = read_square(records[place], size, read_image)
+            except Exception as error:                            # Pillow raises many kinds; all are gathered and reported below
+                return f"{records[place]['path']}: {str(error).replace(records[place]['file'], 'the file')[:120]}"
+            return ""
+
+        with ThreadPoolExecutor(max(workers, 1)) as pool:        # Pillow lets other threads run while it decodes
+            problems = [problem for problem in pool.map(one, range(len(records))) if problem]
+        if problems:
+            raise ValueError(f"{len(problems)} of {len(records)} images can't be read:\n  " + "\n  ".join(problems[:10])
+                             + "\nreplace them, or take their rows out of the table")
+
+    return make_array(path, (len(records), size, size, 3), "uint8", fill)
+
+
+def content_hashes(files: Iterable[Path], memory: Path) -> list[str]:
+    """A hash of each file's bytes. `memory` (json) remembers them by size and modification time, so each file is read once."""
+    known = json.loads(memory.read_text()) if memory.exists() else {}
+    found: dict[str, list] = {}
+
+    def one(file: Path) -> str:
+        stat = file.stat()
+        entry = known.get(str(file))
+        if entry is None or entry[:2] != [stat.st_size, stat.st_mtime_ns]:
+            entry = [stat.st_size, stat.st_mtime_ns, sha256(file.read_bytes()).hexdigest()[:32]]
+        found[str(file)] = entry
+        return entry[2]
+
+    with ThreadPoolExecutor(4) as pool:
+        hashes = list(pool.map(one, files))
+    if any(known.get(k) != v for k, v in found.items()):
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        part = memory.with_name(memory.name + ".part")
+        part.write_text(json.dumps(known | found))
+        part.replace(memory)
+    return hashes

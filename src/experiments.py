@@ -1,0 +1,55 @@
+"""Your experiments: one function each, giving a Config. This is the file to edit. `make train EXP=<name>`, all settings in src/config.py.
+
+Say in the docstring what it costs and what it scored; a result that is written down needs no second run.
+"""
+from dataclasses import replace
+
+from src.config import Config
+
+
+def demo() -> Config:
+    """The handwritten digits in two minutes on 2 cores: small pictures, the last stages learning, 3 folds of 3 epochs."""
+    return Config(folds=3, trainable=2, image_size=96, epochs=3, head_epochs=0, augment="none", views=1)
+
+
+def baseline() -> Config:
+    """EfficientNet-Lite0 at 224 px, the last two stages and the head learning, after one epoch of the head alone."""
+    return Config(trainable=2, epochs=8, head_epochs=1, augment="light", views=4)
+
+
+def head() -> Config:
+    """Only a new head: for pictures like ImageNet's. The backbone runs once over each image, 30 epochs then take seconds."""
+    return Config(trainable="head", epochs=30, batch_size=128)
+
+
+def full() -> Config:
+    """Everything learns: for pictures far from ImageNet's and enough of them. No trunk, so each epoch costs a whole pass forward and backward."""
+    return Config(trainable="all", epochs=10, augment="medium", head_epochs=1)
+
+
+def vgg19_tail() -> Config:
+    """VGG19 from its last convolution block on (groups counted by `make layers`: four convolutions and pre_logits)."""
+    return Config(backbone="vgg19", trainable=5, epochs=9, augment="light", views=4)
+
+
+def scratch() -> Config:
+    """No pretraining: what the pretrained weights are worth."""
+    return replace(full(), pretrained=False, epochs=30, head_epochs=0, lr=2e-3, body_lr=2e-3, layer_decay=1.0)
+
+
+def own_model() -> Config:
+    """A small network written by hand (branch_cnn in src/model/backbone.py), from random weights."""
+    return Config(backbone="branch_cnn", pretrained=False, trainable="all", image_size=64, epochs=20, augment="light", lr=3e-3, body_lr=3e-3, layer_decay=1.0)
+
+
+def convnext() -> Config:
+    """ConvNeXt-Tiny for a GPU. Not measured by us."""
+    return Config(backbone="convnext_tiny.fb_in22k_ft_in1k", trainable="all", image_size=288, epochs=12, augment="medium", mixup=0.2, drop_path_rate=0.2, ema=0.999)
+
+
+def vit() -> Config:
+    """ViT-Small, 16 px patches, for a GPU. Not measured by us."""
+    return Config(backbone="vit_small_patch16_224.augreg_in21k_ft_in1k", trainable="all", epochs=12, augment="medium", mixup=0.2, drop_path_rate=0.1, ema=0.999)
+
+
+EXPERIMENTS = {f.__name__: f for f in (demo, baseline, head, full, vgg19_tail, scratch, own_model, convnext, vit)}     # add yours: a function above, a name here

@@ -1,0 +1,148 @@
+"""The training loop and prediction. It knows no files, folds or trackers: it yields after each step, and the stage decides to log, save or stop."""
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from src.config import Config
+from src.fit.optim import set_rates
+
+
+class Step(NamedTuple):
+    epoch: int
+    step: int           # within the epoch
+    loss: float
+    ends_epoch: bool
+
+
+def seed_of(*key: int | str) -> int:
+    """A seed from (seed, fold, epoch, step): draws depend on the place in the run only, so a continued run needs no saved RNG state."""
+    return int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=7).digest(), "big")
+
+
+def mix(image: Tensor, target: Tensor, config: Config) -> tuple[Tensor, Tensor]:
+    """Mixup (Zhang et al. 2018, arXiv:1710.09412) or CutMix (Yun et al. 2019, arXiv:1905.04899), drawn once per batch. Cached features mix at the cut."""
+    use_cutmix = config.cutmix > 0 and image.ndim == 4 and (config.mixup <= 0 or torch.rand(()) < 0.5)
+    alpha = config.cutmix if use_cutmix else config.mixup
+    if alpha <= 0:
+        return image, target
+    share = float(np.random.default_rng(torch.randint(2**62, ()).item()).beta(alpha, alpha))
+    partner = torch.randperm(len(image), device="cpu").to(image.device)
+    if use_cutmix:
+        height, width = image.shape[-2:]
+        cut_h, cut_w = round(height * (1 - share) ** 0.5), round(width * (1 - share) ** 0.5)
+        top, left = int(torch.randint(height - cut_h + 1, ())), int(torch.randint(width - cut_w + 1, ()))
+        image = image.clone()
+        image[..., top:top + cut_h, left:left + cut_w] = image[partner][..., top:top + cut_h, left:left + cut_w]
+        share = 1 - cut_h * cut_w / (height * width)
+    else:
+        image = image.float()                                      # uint8 pixels would be cut off
+        image = share * image + (1 - share) * image[partner]
+    return image, share * target + (1 - share) * target[partner]
+
+
+class Average:
+    """Exponential moving average of what learned, buffers too; swapped in for prediction. Polyak and Juditsky 1992."""
+
+    def __init__(self, learned: dict[str, Tensor], decay: float) -> None:
+        self.decay, self.learned = decay, learned
+        self.shadow = {name: value.clone() for name, value in learned.items()}
+        self.updates = 0
+
+    def update(self) -> None:
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))       # or the first steps' noise would stay
+        for name, value in self.learned.items():
+            kept = self.shadow[name]
+            kept.lerp_(value, 1 - decay) if kept.is_floating_point() else kept.copy_(value)
+
+    def swap(self) -> None:
+        """Exchange the model's values and the averages in place; a second call exchanges them back."""
+        for name, value in self.learned.items():
+            own = value.clone()
+            value.copy_(self.shadow[name])
+            self.shadow[name].copy_(own)
+
+
+def train_steps(
+    forward: Callable[[Tensor, Tensor], Tensor],
+    batches: Callable[[int], Iterable],
+    optimizer: torch.optim.Optimizer,
+    loss_fn: Callable[[Tensor, Tensor], Tensor],
+    *,
+    config: Config,
+    fold: int,
+    accelerator: Accelerator,
+    begin_epoch: Callable[[], object],
+    num_batches: int,
+    accumulate: int = 1,
+    average: Average | None = None,
+    smooth: float = 0.0,
+    first_epoch: int = 0,
+) -> Iterator[Step]:
+    """Train, yielding after each step. batches(epoch) gives that epoch's batches; begin_epoch() puts the model in training mode.
+
+    num_batches: of an epoch; `accumulate` of them make one step of the optimizer. Raises NotFinite with the images at fault.
+    """
+    steps_per_epoch = -(-num_batches // accumulate)
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for epoch in range(first_epoch, config.epochs):
+        begin_epoch()
+        last = None
+        for number, batch in enumerate(batches(epoch)):
+            torch.manual_seed(seed_of(config.seed, fold, epoch, number))         # dropout and mixing of this step
+            image, target = mix(batch.image, batch.target, config)
+            if smooth:
+                target = target * (1 - smooth) + smooth / target.shape[1]
+            with accelerator.autocast():
+                logits = forward(image, batch.extra)
+            losses = loss_fn(logits.float(), target)                             # (B,)
+            loss = (losses * batch.weight).mean()
+            value = loss.item()
+            if not np.isfinite(value):
+                worst = batch.index[~torch.isfinite(losses.detach())].tolist()[:5]
+                raise NotFinite(epoch, number, worst)
+            step = number // accumulate
+            accelerator.backward(loss / min(accumulate, num_batches - step * accumulate))
+            if (number + 1) % accumulate == 0 or batch.is_last:
+                set_rates(optimizer, epoch * steps_per_epoch + step, steps_per_epoch, config)
+                if config.clip_grad:
+                    accelerator.clip_grad_norm_(parameters, config.clip_grad)
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+                if average:
+                    average.update()
+            last = Step(epoch, number, value, batch.is_last)
+            del logits, losses, loss                                             # or the graph lives through the validation
+            yield last
+        assert last is not None and last.ends_epoch, "an epoch must end with a batch marked is_last"
+
+
+class NotFinite(Exception):
+    """The loss became NaN or infinite; `rows` are the positions in the table of the images at fault."""
+
+    def __init__(self, epoch: int, step: int, rows: list[int]) -> None:
+        super().__init__(f"the loss is not finite in epoch {epoch}, step {step}")
+        self.rows = rows
+
+
+@torch.inference_mode()
+def predict(forward: Callable[[Tensor, Tensor], Tensor], batches: Iterable, *, accelerator: Accelerator) -> tuple[np.ndarray, np.ndarray]:
+    """(positions (N,), logits (N, T)) of all batches; the caller compares the positions with those it asked for (FIELD B2). The model is in eval."""
+    positions, logits = [], []
+    for batch in batches:
+        with accelerator.autocast():
+            logits.append(forward(batch.image, batch.extra).float().cpu())
+        positions.append(batch.index.cpu())
+    return torch.cat(positions).numpy(), torch.cat(logits).numpy()
+
+
+def unused(model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[set[int], set[int]]:
+    """(learning parameters missing from the optimizer, parameters of the optimizer that don't learn), by identity: both must be empty (FIELD B15)."""
+    learning = {id(p) for p in model.parameters() if p.requires_grad}
+    optimized = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    return learning - optimized, optimized - learning

@@ -1,0 +1,151 @@
+"""The classifier: uint8 images -> normalise -> trunk -> tail -> head -> logits. Build it from the settings, save and load what learned."""
+import math
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from src.config import Config
+from src.model.backbone import make_backbone, normalisation
+from src.model.cut import CannotCut, cut, set_mode
+from src.model.heads import HEADS
+from src.model.trainable import groups, set_trainable
+
+
+class Normalise(nn.Module):
+    """Pixels 0..255 of any dtype (B, 3, H, W) -> what the backbone was trained with. The first layer, so that no data code knows the backbone."""
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.register_buffer("scale", 1 / (255 * torch.tensor(std).view(1, -1, 1, 1)), persistent=False)
+        self.register_buffer("shift", -(torch.tensor(mean) / torch.tensor(std)).view(1, -1, 1, 1), persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return torch.addcmul(self.shift, image.float().contiguous(memory_format=torch.channels_last), self.scale)
+
+
+class Classifier(nn.Module):
+    """trunk: frozen, in eval, its output may be cached. tail: the backbone's layers that learn (and all after the first of them). head: new.
+
+    cut_at names the graph node where the trunk ends, "" when there is none; why says what prevented it. depths: parameter of the tail ->
+    0 for the last layer group, 1 for the one before ... for layer-wise rates.
+    """
+
+    def __init__(self, normalise: nn.Module, trunk: nn.Module, tail: nn.Module, head: nn.Module, *, cut_at: str, why: str, depths: dict[str, int]) -> None:
+        super().__init__()
+        self.normalise, self.trunk, self.tail, self.head = normalise, trunk, tail, head
+        self.cut_at, self.why, self.depths = cut_at, why, depths
+
+    def features(self, image: Tensor) -> Tensor:
+        """uint8 (B, 3, H, W) -> what the trunk hands to the tail."""
+        with torch.no_grad():
+            return self.trunk(self.normalise(image))
+
+    def logits(self, features: Tensor, extra: Tensor) -> Tensor:
+        """What the trunk gave, and extra columns (B, E) -> (B, outputs)."""
+        return self.head(self.tail(features), extra)
+
+    def forward(self, image: Tensor, extra: Tensor) -> Tensor:
+        return self.logits(self.features(image), extra)
+
+    def train(self, mode: bool = True) -> "Classifier":
+        """Training mode for what learns only; the trunk, and every frozen part of the tail, stay in eval."""
+        super().train(mode)
+        set_mode(self.tail, mode)
+        self.trunk.eval()
+        return self
+
+    def learning(self) -> list[tuple[str, nn.Parameter, int]]:
+        """(name, parameter, depth) of all that learns, once each; depth -1 is the head, 0 the last group of the backbone, 1 the one before."""
+        tail = [(name, p, self.depths[name]) for name, p in self.tail.named_parameters() if p.requires_grad]
+        return tail + [(f"head.{name}", p, -1) for name, p in self.head.named_parameters() if p.requires_grad]
+
+    def learned(self) -> dict[str, Tensor]:
+        """What a checkpoint holds: every learning parameter, and every buffer of tail and head, by timm's own names."""
+        state = {name: p for name, p, _ in self.learning()}
+        state |= {name: b for name, b in self.tail.named_buffers() if not name.startswith("_tensor_constant")}     # those are torch.fx's
+        return {k: v.detach() for k, v in (state | {f"head.{name}": b for name, b in self.head.named_buffers()}).items()}
+
+    def save(self, path: Path) -> None:
+        """Write learned() as safetensors, in a fixed order: equal weights are equal files."""
+        save_file({name: value.contiguous().cpu() for name, value in sorted(self.learned().items())}, path)
+
+    def load(self, path: Path, *, strict: bool = True) -> list[str]:
+        """Read learned() back in place; returns the names that were not taken. Raises ValueError when strict and the names or shapes differ."""
+        stored, own = load_file(path), self.learned()
+        fitting = {name for name in own if name in stored and stored[name].shape == own[name].shape}
+        left = sorted(set(own).symmetric_difference(stored) | (set(own) - fitting))
+        if strict and left:
+            raise ValueError(f"{path} does not fit this model: {', '.join(left[:5])}; it was made with other settings of backbone, trainable or head")
+        with torch.no_grad():
+            for name in fitting:
+                own[name].copy_(stored[name])
+        return left
+
+
+def build(config: Config, num_outputs: int, num_extra: int = 0, *, is_proven: bool = False) -> Classifier:
+    """The classifier of an experiment, on the CPU, head drawn by config.seed; is_proven: its cut was proven before. Raises ValueError for a setting or a module that does not fit."""
+    torch.manual_seed(config.seed)
+    backbone = make_backbone(config).to(memory_format=torch.channels_last).eval()
+    set_trainable(backbone, config.trainable)
+    normalise = Normalise(*normalisation(backbone))
+    image = torch.randint(0, 256, (2, 3, config.image_size, config.image_size), dtype=torch.uint8)
+    shape = try_out(backbone, (normalise(image),), f"backbone {config.backbone}").shape[1:]
+    torch.manual_seed(config.seed)
+    head = pick(HEADS, config.head, "head")(tuple(shape), num_outputs, config, num_extra)
+    logits = try_out(head, (torch.randn(2, *shape), torch.zeros(2, num_extra)), f"head {config.head}")
+    if logits.shape != (2, num_outputs):                          # FIELD B6: a view(-1, n) changes the batch size instead of failing
+        raise ValueError(f"head {config.head!r} gives {tuple(logits.shape)} for features {(2, *shape)}; it must give (2, {num_outputs}): "
+                         f"{hint(tuple(shape), num_outputs)}")
+    layers = groups(backbone)
+    depths = {name: len(layers) - 1 - number for number, group in enumerate(layers) for name in group}
+    try:
+        trunk, tail, cut_at = cut(backbone, normalise(image), is_proven=is_proven)
+        why = ""
+    except CannotCut as error:
+        trunk, tail, cut_at, why = nn.Identity(), backbone, "", str(error)
+    classifier = Classifier(normalise, trunk, tail, head, cut_at=cut_at, why=why, depths=depths)
+    asked = {name for name, p in backbone.named_parameters() if p.requires_grad}
+    found = {name for name, _, depth in classifier.learning() if depth >= 0}
+    assert asked == found, f"asked to learn but lost by the cut: {sorted(asked ^ found)[:5]}"
+    return classifier.eval()
+
+
+def try_out(module: nn.Module, inputs: tuple[Tensor, ...], what: str) -> Tensor:
+    """Run a module once in eval; when it breaks, say at which layer, with which shape, and what to insert."""
+    at: list[tuple[str, nn.Module, tuple[int, ...]]] = []
+
+    def remember(name: str, layer: nn.Module):
+        return lambda _, args: at.append((name, layer, tuple(args[0].shape) if args and isinstance(args[0], Tensor) else ()))
+
+    hooks = [layer.register_forward_pre_hook(remember(name, layer)) for name, layer in module.named_modules()]
+    try:
+        with torch.no_grad():
+            outputs = module.eval()(*inputs)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        name, layer, shape = at[-1] if at else ("", module, ())
+        advice = hint(shape[1:], layer.out_features) if isinstance(layer, nn.Linear) else "make the layer before it give what it expects"
+        raise ValueError(f"{what} breaks at layer {name or '(itself)'} = {layer} which was given {shape or 'no tensor'}: {advice}\n  ({error})") from error
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not isinstance(outputs, Tensor) or outputs.shape[0] != 2:
+        raise ValueError(f"{what} must return one tensor with the batch first; for 2 images it gave {getattr(outputs, 'shape', type(outputs).__name__)}: "
+                         "flatten with x.flatten(1), not x.view(-1, n)")
+    return outputs
+
+
+def hint(shape: tuple[int, ...], num_outputs: int) -> str:
+    """What to write between features of this shape and a linear layer."""
+    size = math.prod(shape)
+    if len(shape) > 1:
+        return f"insert nn.Flatten() before it and use nn.Linear(in_features={size}, {num_outputs}); or pool_type=avg and in_features={shape[0]}"
+    return f"use nn.Linear(in_features={size}, {num_outputs})"
+
+
+def pick(table: dict, name: str, what: str):
+    """The entry of a table of choices. Raises ValueError with the choices."""
+    if name not in table:
+        raise ValueError(f"{what} {name!r} is unknown; choose from {', '.join(sorted(table))}, or add it beside them")
+    return table[name]

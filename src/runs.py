@@ -1,0 +1,236 @@
+"""The name of every file of a run, once; writing that is whole or not at all; hashes; taking over what another run has finished.
+
+Run: python -m src.runs retire runs/<name>      moves the folds that other code has trained to runs/<name>/old/
+"""
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SRC = Path(__file__).resolve().parent
+NOT_TRAINING = ("config.py", "runs.py", "experiments.py", "collect.py")     # their effect shows in the settings, or comes after training
+
+
+class CheckFailed(Exception):
+    """A check says no: exit code 1."""
+
+
+class Stopped(Exception):
+    """Stopped on purpose with the state saved, the same command goes on: exit code 75."""
+
+
+def file(name: str) -> property:
+    return property(lambda self: self.root / name)
+
+
+@dataclass(frozen=True)
+class FoldPaths:
+    """The files of runs/<name>/fold<k>/. done.json is written last: with it the fold is finished."""
+
+    root: Path
+    model = file("model.safetensors")
+    valid = file("valid.parquet")
+    valid_epochs = file("valid_epochs.parquet")
+    log = file("log.jsonl")
+    state = file("state")               # a folder, there while training runs
+    done = file("done.json")
+    test = file("test.parquet")
+    test_json = file("test.json")
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """The files of runs/<name>/."""
+
+    root: Path
+    name = property(lambda self: self.root.name)
+    config = file("config.json")
+    competition = file("competition.json")
+    folds = file("folds.csv")
+    oof = file("oof.parquet")
+    test = file("test.parquet")
+    score = file("score.json")
+    diff = file("code.diff")
+    old = file("old")
+
+    def settings(self, stage: str) -> Path:
+        """split.json, train.json, predict.json or submit.json: make compares the stage's products with it."""
+        return self.root / f"{stage}.json"
+
+    def fold(self, k: int) -> FoldPaths:
+        return FoldPaths(self.root / f"fold{k}")
+
+    def finished(self) -> list[int]:
+        """The folds that have a done.json."""
+        return sorted(int(done.parent.name[4:]) for done in self.root.glob("fold*/done.json"))
+
+
+def check_name(value: str, what: str) -> str:
+    """The same value if it can name a folder, a make target and a file."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._=,-]*", value) or ".." in value:
+        raise ValueError(f"{what}={value!r} can't be a name: use letters, digits and . _ = , - (a letter or digit first, no '..')")
+    return value
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yields path.part to write to; it is renamed to `path` if all went well, else removed: a file that exists is finished."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    try:
+        yield part
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())                                  # or a power cut leaves the name with nothing behind it
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_text(text: str, path: Path) -> None:
+    with atomic(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_json(obj: Any, path: Path) -> None:
+    write_text(json.dumps(obj, indent=2, ensure_ascii=False) + "\n", path)
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def sha256(content: Any) -> str:
+    """16 hex digits: of bytes as they are, of anything else as canonical json (the order of keys does not matter)."""
+    if not isinstance(content, bytes):
+        content = json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def file_sha(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def code_hashes() -> dict[str, str]:
+    """{"src/fit/losses.py": hash} of the files of src that this process has loaded: in the train stage, the code that made the fold."""
+    loaded = {Path(file).resolve() for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None))}
+    files = sorted(file for file in loaded if SRC in file.parents and file.name not in NOT_TRAINING)
+    return {file.relative_to(SRC.parent).as_posix(): file_sha(file) for file in files}
+
+
+def changed_code(done: dict) -> list[str]:
+    """The files edited or removed since they trained the fold of this done.json."""
+    files = {name: SRC.parent / name for name in sorted(done.get("code", {}))}
+    return [name for name, path in files.items() if not path.exists() or file_sha(path) != done["code"][name]]
+
+
+def git(*args: str) -> str:
+    """What git says in the kit's folder; "" without git, repository or commit."""
+    try:
+        done = subprocess.run(["git", *args], cwd=SRC.parent, capture_output=True, text=True, errors="replace", check=True)
+        return done.stdout.rstrip("\n")
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def commit() -> str:
+    """The short commit, with "-dirty" where src differs from it, or "no git"."""
+    head = git("rev-parse", "--short", "HEAD")
+    return (head + "-dirty" if git("status", "--porcelain", "--", "src") else head) or "no git"
+
+
+def diff() -> str:
+    """What src holds beyond the commit: edits, then whole files that git does not know."""
+    new = [name for name in git("ls-files", "--others", "--exclude-standard", "--", "src").splitlines() if name.endswith(".py")]
+    return "\n".join([git("diff", "HEAD", "--", "src"), *(f"new file {name}\n{(SRC.parent / name).read_text()}" for name in new)]).strip()
+
+
+def retire(fold: FoldPaths, recipe_hash: str) -> Path:
+    """Move a fold to old/<recipe hash>/, beside what was moved there before: nothing finished is lost."""
+    place, number = fold.root.parent / "old" / recipe_hash, 1
+    while (place / fold.root.name).exists():                         # the same recipe by other code: <recipe hash>-2, -3 ...
+        number += 1
+        place = place.with_name(f"{recipe_hash}-{number}")
+    place.mkdir(parents=True, exist_ok=True)
+    return fold.root.rename(place / fold.root.name)
+
+
+def adopt_fold(paths: RunPaths, k: int, recipe_hash: str, comp: str) -> str:
+    """Take over fold k from a run of the same COMP if its recipe is this one and its code has not changed; that run's name, or ""."""
+    ours = paths.fold(k)
+    for other in siblings(paths):
+        theirs = other.fold(k)
+        done = read_json(theirs.done) if all(file.exists() for file in (theirs.done, theirs.model, theirs.valid)) else {}
+        if done.get("recipe") != recipe_hash or read_json(other.config)["comp"] != comp or changed_code(done):
+            continue
+        for file in (theirs.model, theirs.valid, theirs.valid_epochs, theirs.log, theirs.test, theirs.test_json):
+            if file.exists():
+                link_or_copy(file, ours.root / file.name)
+        write_json({**done, "from": other.name}, ours.done)
+        return other.name
+    return ""
+
+
+def adopt_split(paths: RunPaths) -> str:
+    """Take over folds.csv and competition.json from a run whose split.json is equal; that run's name, or ""."""
+    mine = read_json(paths.settings("split"))
+    for other in siblings(paths):
+        theirs = other.settings("split")
+        if all(file.exists() for file in (theirs, other.folds, other.competition)) and read_json(theirs) == mine:
+            for file in (other.competition, other.folds):            # copies, for make looks at their times, and links would share them
+                write_text(file.read_text(encoding="utf-8"), paths.root / file.name)
+            return other.name
+    return ""
+
+
+def siblings(paths: RunPaths) -> list[RunPaths]:
+    folders = sorted(config.parent for config in paths.root.parent.glob("*/config.json"))
+    return [RunPaths(folder) for folder in folders if folder.name != paths.name]
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    with atomic(target) as part:
+        part.unlink(missing_ok=True)
+        if source.suffix in (".safetensors", ".parquet"):            # these are only ever replaced; a log is appended to
+            try:
+                return os.link(source, part)
+            except OSError:                                          # another file system, or one without links
+                pass
+        shutil.copyfile(source, part)
+
+
+def main(stage: Callable[[], object]) -> None:
+    """Run a stage's main; the exit code is 0, 2 for bad input, 1 for a failed check, 75 for stopped and saved."""
+    try:
+        stage()
+    except (ValueError, CheckFailed, Stopped) as error:
+        ours = SRC in Path(traceback.extract_tb(error.__traceback__)[-1].filename).resolve().parents
+        if isinstance(error, ValueError) and not ours:
+            traceback.print_exc()                                    # a library's message says too little by itself
+        print(f"error: {error}" if isinstance(error, ValueError) else error, file=sys.stderr)
+        sys.exit({CheckFailed: 1, Stopped: 75}.get(type(error), 2))
+
+
+def retire_changed() -> None:
+    if len(sys.argv) != 3 or sys.argv[1] != "retire":
+        raise ValueError("usage: python -m src.runs retire runs/<name>")
+    paths = RunPaths(Path(sys.argv[2]))
+    for k in paths.finished():
+        done = read_json(paths.fold(k).done)
+        if changed := changed_code(done):
+            print(f"retrain: {', '.join(changed)} changed; fold {k} is kept in {retire(paths.fold(k), done['recipe'])}")
+        else:
+            print(f"retrain: fold {k} was trained by this very code and stays")
+
+
+if __name__ == "__main__":
+    main(retire_changed)

@@ -1,0 +1,87 @@
+"""Look at the competition's files once and assign each image to a fold.  inputs/<comp>/ -> folds.csv, competition.json
+
+Run: python -m src.split runs/<name>
+"""
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from src import competitions, config, prepare, runs
+from src.competitions import Competition
+from src.config import Settings
+from src.data import folds, tables
+from src.runs import RunPaths
+
+
+def split(settings: Settings, paths: RunPaths) -> None:
+    """Write folds.csv (the table with a column `fold`) and competition.json (what was inferred). Raises ValueError for data that can't be used."""
+    if other := runs.adopt_split(paths):
+        print(f"split: the same folds as run {other}, taken over")
+        return
+    began = time.perf_counter()
+    competition = competitions.load(settings.comp, settings.inputs)
+    table = competition.table(settings.folder)
+    test, sample = competition.test_table(settings.folder), competition.sample(settings.folder)
+    competition.check_sample(test, sample)
+    print(competition.paste(), f"\n# {len(table)} training images, {len(test)} test images, {len(sample)} rows to submit", sep="")
+    for warning in competition.warnings(table):
+        print(f"warning: {warning}", file=sys.stderr)
+    table = some(table, settings, competition)
+    content = prepare.hashes(settings, table) if settings.config.dedupe == "content" else None
+    assigned = assign(settings, competition, table, content)
+    say_disk(settings, competition, len(table), len(test))
+    with runs.atomic(paths.folds) as part:
+        assigned.to_csv(part, index=False)
+    runs.write_json({"facts": competition.facts(), "definition": competition.paste(), "images": {"train": len(table), "test": len(test)},
+                     "fold_hash": folds.fold_hash(assigned, competition.targets), "seconds": round(time.perf_counter() - began, 2)}, paths.competition)
+
+
+def assign(settings: Settings, competition: Competition, table: pd.DataFrame, content: list[str] | None) -> pd.DataFrame:
+    """The table with a checked column `fold`."""
+    by_hand = settings.folder / "folds.csv"
+    given = tables.read_csv(by_hand).set_index("id")["fold"] if settings.config.fold_scheme == "file" else None
+    with_content = table.assign(content=content) if content else table
+    fold = folds.assign(with_content, settings.config, task=competition.task, targets=competition.targets, given=given)
+    assigned = table.assign(fold=fold)
+    folds.check(assigned, settings.config, competition.targets, task=competition.task)
+    counts = assigned["fold"].value_counts().sort_index()
+    print("folds: " + ", ".join(f"{k}: {n}" for k, n in counts.items()) + " images")
+    return assigned
+
+
+def some(table: pd.DataFrame, settings: Settings, competition: Competition) -> pd.DataFrame:
+    """`limit` images for a first look, the same share of each class and at least one per fold where the class has them."""
+    limit = settings.config.limit
+    if not limit or limit >= len(table):
+        return table
+    labels = table[list(competition.targets)].agg(" ".join, axis=1) if competition.task != "regression" else pd.Series("", index=table.index)
+    order = np.random.default_rng(0).permutation(len(table))
+    shuffled = table.iloc[order]
+    rank = shuffled.groupby(labels.iloc[order]).cumcount()         # the how-manieth of its class
+    share = rank / labels.iloc[order].map(labels.value_counts())
+    chosen = pd.DataFrame({"rare_first": (rank >= settings.config.folds).astype(int), "share": share}).sort_values(["rare_first", "share"], kind="stable")
+    return table.loc[chosen.index[:limit]].sort_values("id", kind="stable").reset_index(drop=True)
+
+
+def say_disk(settings: Settings, competition: Competition, num_train: int, num_test: int) -> None:
+    """What the run will need on disk: decoded pixels, and at most cache_gb for the trunk."""
+    size = settings.config.image_size
+    need = (num_train + num_test) * size * size * 3 / 1e9
+    settings.cache.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(settings.cache).free / 1e9
+    print(f"disk: {need:.1f} GB for decoded images, up to {settings.machine.cache_gb:g} GB for the trunk cache; {free:.0f} GB free in {settings.cache}")
+    if free < need:
+        raise ValueError(f"{settings.cache} has {free:.1f} GB free, the decoded images need {need:.1f}: free some, or CACHE=folder on another disk")
+
+
+def main() -> None:
+    paths = RunPaths(Path(sys.argv[1]))
+    split(config.load(paths.config), paths)
+
+
+if __name__ == "__main__":
+    runs.main(main)

@@ -1,0 +1,127 @@
+"""Write the host's form from the mean test predictions, and check it.  test.parquet, sample -> submissions/<name>.csv, <name>.json, ledger.csv
+
+Run: python -m src.submit runs/<name> [--fold 0]
+"""
+import argparse
+import csv
+import shutil
+from datetime import datetime
+from pathlib import Path
+
+import pandas as pd
+
+from src import competitions, config, predictions, runs
+from src.competitions import Competition
+from src.config import Settings
+from src.data import tables
+from src.runs import RunPaths
+
+SUBMISSIONS = Path("submissions")
+KAGGLE = Path("/kaggle/working")
+LEDGER = ("when", "submission", "metric", "oof", "spread", "folds", "commit", "sha256", "public", "private")    # the last two are yours to fill in
+
+
+def submit(settings: Settings, paths: RunPaths, fold: int | None = None, folder: Path = SUBMISSIONS) -> Path:
+    """Write and check the submission; returns its path. Raises ValueError when it would be refused, and then nothing is left behind."""
+    competition = competitions.load(settings.comp, settings.inputs)
+    test, sample = competition.test_table(settings.folder), competition.sample(settings.folder)
+    images = predictions.check_ids(predictions.read(paths.test), test["id"], "test predictions")
+    by_row = predictions.pool(images, test.set_index("id")["row"], competition.pool)
+    answer = competition.answer_rows(by_row, sample)
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{paths.name}.csv"
+    with runs.atomic(path) as part:
+        answer.to_csv(part, index=False)
+        check(tables.read_csv(Path(part)), sample, competition)      # what lies on the disk, as the host will read it
+    note = describe(settings, paths, path, fold)
+    runs.write_json(note, path.with_suffix(".json"))
+    add_to_ledger(folder / "ledger.csv", note)
+    if KAGGLE.is_dir():
+        shutil.copyfile(path, KAGGLE / "submission.csv")
+    say(competition, settings, paths, sample, answer, note)
+    return path
+
+
+def check(answer: pd.DataFrame, sample: pd.DataFrame, competition: Competition) -> None:
+    """Compare the written submission with the sample: header, rows and their order, no gaps, labels that exist, numbers that are. Raises ValueError."""
+    if list(answer.columns) != list(sample.columns):
+        raise ValueError(f"submission: the columns are {list(answer.columns)[:6]}, the sample has {list(sample.columns)[:6]}")
+    row = sample.columns[0]
+    problems = []
+    repeated = answer[row][answer[row].duplicated()]
+    if len(repeated):
+        problems.append(f"{len(repeated)} rows stand twice, the first is {repeated.iloc[0]!r}")
+    missing, unasked = set(sample[row]) - set(answer[row]), set(answer[row]) - set(sample[row])
+    if missing or unasked:
+        problems.append(f"{len(missing)} rows of the sample are missing {sorted(missing)[:3]}, {len(unasked)} are not in it {sorted(unasked)[:3]}")
+    elif not repeated.size and list(answer[row]) != list(sample[row]):
+        problems.append("the rows are not in the sample's order")
+    for column in sample.columns[1:]:
+        empty = answer[row][answer[column].isin(["", "nan", "NaN", "inf", "-inf"])]
+        if len(empty):
+            problems.append(f"column {column!r} has {len(empty)} empty or non-finite values, the first in row {empty.iloc[0]!r}")
+        elif strange := competition.strange_answers(answer[column]):
+            problems.append(f"column {column!r} holds what can't be an answer: {strange[:5]}")
+    if problems:
+        raise ValueError("submission: " + "; ".join(problems))
+
+
+def describe(settings: Settings, paths: RunPaths, path: Path, fold: int | None) -> dict:
+    """What the csv was made of, for the json beside it."""
+    note = {"submission": path.name, "run": paths.name, "comp": settings.comp, "exp": settings.exp, "set": settings.set, "commit": runs.commit(),
+            "sha256": runs.file_sha(path), "tta": settings.config.tta, "when": datetime.now().isoformat(timespec="seconds")}
+    if fold is not None:
+        done = runs.read_json(paths.fold(fold).done)
+        return note | {"partial": f"fold {fold} only", "recipe": done["recipe"], "fold_hash": done["fold_hash"], "fold_score": done["score"]}
+    score = runs.read_json(paths.score)
+    return note | {key: score[key] for key in ("metric", "oof", "mean", "spread", "folds", "recipe", "fold_hash")}
+
+
+def add_to_ledger(path: Path, note: dict) -> None:
+    """One line per differing submission, for ever: the place to write down what the leaderboard said."""
+    known = path.read_text() if path.exists() else ""
+    if note["sha256"] in known:
+        return
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, LEDGER, extrasaction="ignore", restval="")
+        if not known:
+            writer.writeheader()
+        writer.writerow(note | {"oof": f"{note['oof']:.5f}" if "oof" in note else "", "spread": f"{note['spread']:.5f}" if "spread" in note else "",
+                                "folds": note.get("partial", len(note.get("folds", {})))})
+
+
+def say(competition: Competition, settings: Settings, paths: RunPaths, sample: pd.DataFrame, answer: pd.DataFrame, note: dict) -> None:
+    """The last lines that a competitor sees."""
+    print()
+    for name, score in note.get("folds", {}).items():
+        print(f"  fold {name}      {score:.4f}")
+    if "oof" in note:
+        print(f"  OOF         {note['oof']:.4f}  {note['metric']}, spread of folds {note['spread']:.4f}")
+    else:
+        print(f"  PARTIAL     {note['partial']}: {note['fold_score']:.4f}")
+    private = settings.folder / ".private.csv"
+    if private.exists():
+        truth = tables.read_csv(private)
+        print(f"  private     {competition.metric_value(truth, answer):.4f}  on the demo's {len(truth)} test images, whose labels were kept aside")
+    print(f"  seconds     {', '.join(f'{stage} {spent:.0f}' for stage, spent in seconds(paths).items())}")
+    print(f"  submission  {SUBMISSIONS / note['submission']}  {len(answer)} rows, checked against the sample", flush=True)
+
+
+def seconds(paths: RunPaths) -> dict[str, float]:
+    """How long each stage took, from what the stages wrote down."""
+    done = [runs.read_json(path) for path in sorted(paths.root.glob("fold*/done.json"))]
+    tested = [runs.read_json(path)["seconds"] for path in sorted(paths.root.glob("fold*/test.json"))]
+    return {"split": runs.read_json(paths.competition)["seconds"], "train": sum(d["seconds"] for d in done), "predict": max(tested, default=0.0)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m src.submit", description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--fold", type=int)
+    given = parser.parse_args()
+    paths = RunPaths(given.run)
+    submit(config.load(paths.config), paths, given.fold)
+
+
+if __name__ == "__main__":
+    runs.main(main)

@@ -1,0 +1,69 @@
+"""A tiny competition of coloured squares, and the real stages run on it in a temporary folder."""
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")                       # no test may wait for a network
+os.environ.setdefault("WANDB_MODE", "offline")
+
+from src import config, predict, split, submit, train
+from src.runs import RunPaths
+
+COLOURS = {"blue": (30, 60, 200), "green": (40, 180, 60), "red": (210, 40, 40)}
+FAST = "backbone=test_resnet pretrained=false trainable=1 image_size=32 epochs=2 folds=3 batch_size=8"
+
+
+def fast(changes: str) -> str:
+    """FAST with some settings changed or added."""
+    pairs = dict(pair.split("=") for pair in f"{FAST} {changes}".split())
+    return " ".join(f"{name}={value}" for name, value in pairs.items())
+
+
+def make_competition(root: Path, num_train: int = 36, num_test: int = 9) -> Path:
+    """Squares of three colours with noise, in Kaggle's layout: learnable in seconds, every image its own."""
+    rng = np.random.default_rng(0)
+    names = list(COLOURS)
+    for part, count in (("train", num_train), ("test", num_test)):
+        (root / part).mkdir(parents=True, exist_ok=True)
+        for i in range(count):
+            pixels = np.clip(np.array(COLOURS[names[i % 3]]) + rng.normal(0, 25, (24, 24, 3)), 0, 255)
+            Image.fromarray(pixels.astype(np.uint8)).save(root / part / f"{part[:2]}{i:03}.png")
+    ids = {part: [f"{part[:2]}{i:03}" for i in range(count)] for part, count in (("train", num_train), ("test", num_test))}
+    pd.DataFrame({"id": ids["train"], "colour": [names[i % 3] for i in range(num_train)]}).to_csv(root / "train.csv", index=False)
+    pd.DataFrame({"id": ids["test"], "colour": "blue"}).to_csv(root / "sample_submission.csv", index=False)
+    return root
+
+
+class Bench:
+    """The pipeline in a folder of its own: `bench.run()` goes from inputs/tiny to a submission; `bench.stage("train")` runs one stage."""
+
+    def __init__(self, folder: Path, monkeypatch) -> None:
+        self.folder, self.monkeypatch = folder, monkeypatch
+        monkeypatch.chdir(folder)
+        self.inputs = make_competition(folder / "inputs" / "tiny")
+
+    def configure(self, settings: str = FAST, name: str = "tiny-run", *, machine: str = "wandb=off workers=0 device=cpu", exp: str = "baseline") -> RunPaths:
+        for key, value in {"COMP": "tiny", "EXP": exp, "SET": settings, "MACHINE": machine, "INPUTS": "inputs", "CACHE": "runs/.cache"}.items():
+            self.monkeypatch.setenv(key, value)
+        self.monkeypatch.setattr("sys.argv", ["config", f"runs/{name}"])
+        config.main()
+        return RunPaths(Path("runs") / name)
+
+    def run(self, settings: str = FAST, name: str = "tiny-run", **how) -> RunPaths:
+        paths = self.configure(settings, name, **how)
+        for stage in ("split", "train", "predict", "submit"):
+            self.stage(stage, paths)
+        return paths
+
+    def stage(self, stage: str, paths: RunPaths, **how):
+        functions = {"split": split.split, "train": train.train, "predict": predict.predict, "submit": submit.submit}
+        return functions[stage](config.load(paths.config), paths, **how)
+
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch) -> Bench:
+    return Bench(tmp_path, monkeypatch)

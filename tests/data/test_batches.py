@@ -1,0 +1,118 @@
+"""Batches: every position once, the same draws with any number of workers, the fixed views in turn."""
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from src.data.arrays import make_array
+from src.data.augment import AUGMENTS, VIEWS, seeded
+from src.data.batches import SAMPLERS, Batches, ExtraColumns, Rows, in_parts
+
+CPU = torch.device("cpu")
+
+
+def rows(n):
+    return Rows(np.eye(n, dtype=np.float32), np.ones(n, np.float32), np.zeros((n, 0), np.float32))
+
+
+@pytest.fixture
+def decoded(tmp_path):
+    values = np.random.default_rng(0).integers(0, 255, (11, 16, 16, 3), dtype=np.uint8)
+    return make_array(tmp_path / "a.npy", values.shape, "uint8", lambda out: out.__setitem__(slice(None), values))
+
+
+@given(n=st.integers(1, 40), size=st.integers(1, 12), plain=st.booleans())
+def test_every_position_is_in_exactly_one_part(n, size, plain):            # FIELD B2: nothing is dropped
+    parts = in_parts(np.arange(n), size, alone=plain)
+    assert np.concatenate(parts).tolist() == list(range(n))
+    assert plain or len(parts) == 1 or len(parts[-1]) > 1 or size == 1 and len(parts[-1]) >= 1
+
+
+def collect(batches, n, epoch, **how):
+    found = list(batches(np.arange(n), 4, epoch, **how))
+    assert [b.is_last for b in found] == [False] * (len(found) - 1) + [True]
+    return torch.cat([b.image for b in found]), torch.cat([b.index for b in found])
+
+
+def test_zero_and_two_workers_give_the_same_images(decoded):
+    transforms = {"": AUGMENTS["strong"](16, "h")}
+    results = [[collect(Batches([decoded], rows(11), device=CPU, seed=3, transforms=transforms, workers=w), 11, epoch)[0] for epoch in (0, 1)] for w in (0, 2)]
+    assert all(torch.equal(a, b) for a, b in zip(*results))
+    assert not torch.equal(*results[0]), "fresh draws each epoch"
+
+
+def test_no_two_images_or_folds_draw_alike(tmp_path):
+    same = make_array(tmp_path / "s.npy", (8, 16, 16, 3), "uint8", lambda out: out.__setitem__(slice(None), np.arange(16, dtype=np.uint8)[None, :, None, None] * 15))
+    transforms = {"": AUGMENTS["medium"](16, "h")}
+    images, _ = collect(Batches([same], rows(8), device=CPU, fold=0, transforms=transforms), 8, 0)
+    others, _ = collect(Batches([same], rows(8), device=CPU, fold=1, transforms=transforms), 8, 0)
+    assert len({one.numpy().tobytes() for one in [*images, *others]}) == 16
+
+
+def test_fixed_views_come_in_turn_and_validation_sees_the_plain_one(decoded, tmp_path):
+    views = [make_array(tmp_path / f"v{v}.npy", (11, 2), "float32", lambda out, v=v: out.__setitem__(slice(None), v)) for v in range(3)]
+    batches = Batches(views, rows(11), device=CPU)
+    seen = np.stack([collect(batches, 11, epoch)[0][:, 0].numpy() for epoch in range(3)])
+    assert (np.sort(seen, axis=0) == np.arange(3)[:, None]).all(), "each image sees each view once in three epochs"
+    assert len(set(seen[0])) > 1, "one epoch mixes the views"
+    assert (collect(batches, 11, 1, plain=True)[0] == 0).all()
+
+
+def test_fixed_views_without_a_cache_are_the_same_pictures_each_time(decoded):
+    light = AUGMENTS["light"](16, "h")
+    batches = Batches([decoded], rows(11), device=CPU, seed=1, transforms={"plain": None, "light-h-1": light})
+    epochs = [collect(batches, 11, epoch)[0] for epoch in range(4)]
+    assert torch.equal(epochs[0], epochs[2]) and torch.equal(epochs[1], epochs[3]) and not torch.equal(epochs[0], epochs[1])
+
+
+def test_maps_are_read_back_in_channels_last(tmp_path):
+    stored = np.random.default_rng(0).random((5, 4, 4, 8), dtype=np.float32)
+    array = make_array(tmp_path / "f.npy", stored.shape, "float32", lambda out: out.__setitem__(slice(None), stored))
+    image, _ = collect(Batches([array], rows(5), device=CPU), 4, 0)
+    assert image.shape == (4, 8, 4, 4) and np.allclose(image.numpy(), stored[:4].transpose(0, 3, 1, 2))
+
+
+@pytest.mark.parametrize("name", sorted(AUGMENTS))
+def test_an_augmentation_keeps_size_and_type_and_is_the_same_for_the_same_seed(name):
+    image = torch.randint(0, 256, (3, 24, 24), dtype=torch.uint8)
+    transform = AUGMENTS[name](24, "hv")
+    state = torch.get_rng_state()
+    one, two = seeded(transform, image, 5), seeded(transform, image, 5)
+    assert torch.equal(one, two) and one.shape == image.shape and one.dtype == torch.uint8
+    assert torch.equal(state, torch.get_rng_state()), "no other draw is disturbed"
+    if name != "none":
+        assert len({seeded(transform, image, seed).numpy().tobytes() for seed in range(8)}) > 1
+
+
+def test_digits_are_never_mirrored():
+    left = torch.zeros(3, 24, 24, dtype=torch.uint8)
+    left[:, :, :12] = 255
+    for name in ("light", "medium"):
+        for seed in range(30):
+            out = seeded(AUGMENTS[name](24, ""), left, seed).float()
+            assert out[:, :, :12].mean() > out[:, :, 12:].mean() or name == "medium" and out.std() < 80
+
+
+def test_views_undo_themselves():
+    image = torch.randint(0, 256, (3, 8, 8), dtype=torch.uint8)
+    assert all(torch.equal(view(view(image)), image) for view in VIEWS.values())
+
+
+def test_samplers_return_as_many_positions_as_images():
+    table = pd.DataFrame({"label": ["a"] * 90 + ["b"] * 10})
+    rng = np.random.default_rng(0)
+    assert sorted(SAMPLERS["shuffle"](table, 0, rng)) == list(range(100))
+    drawn = SAMPLERS["balanced"](table, 0, rng)
+    assert len(drawn) == 100 and 30 < (drawn >= 90).sum() < 70
+
+
+def test_extra_columns_are_fitted_on_the_training_part_only():
+    table = pd.DataFrame({"age": ["10", "20", "", "1000"], "sex": ["m", "f", "m", "x"]})
+    training = np.array([True, True, True, False])
+    fitted = ExtraColumns.fit(table, ["age", "sex"], training)
+    encoded = fitted.encode(table)
+    assert encoded.shape == (4, fitted.size) == (4, 4)
+    assert encoded[:3, 0].tolist() == [-1.0, 1.0, 0.0], "mean 15, deviation 5, a gap is the mean"
+    assert fitted.encode(pd.DataFrame({"age": ["15"], "sex": ["new"]}))[0].tolist() == [0, 0, 0, 0]

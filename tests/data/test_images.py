@@ -1,0 +1,87 @@
+"""Images come out upright, RGB and square, whatever goes in; what can't be read is named."""
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from src.data import images
+
+
+def records(folder, **pictures):
+    for name, picture in pictures.items():
+        picture.save(folder / name.replace("_", "."))
+    return [{"id": name, "path": name.replace("_", "."), "file": str(folder / name.replace("_", "."))} for name in pictures]
+
+
+def decode(folder, rows, size=16, **how):
+    return images.decode(rows, size, folder / "cache" / "x.npy", workers=2, **{"max_pixels": 10**8} | how)
+
+
+def test_modes_and_sizes_all_become_square_rgb(tmp_path):
+    ramp = np.arange(40 * 60, dtype=np.uint16).reshape(40, 60) * 20
+    rows = records(
+        tmp_path, grey_png=Image.new("L", (60, 40), 100), colour_jpg=Image.new("RGB", (60, 40), (200, 10, 10)), cmyk_jpg=Image.new("CMYK", (30, 30), (0, 255, 255, 0)),
+        palette_png=Image.new("RGB", (9, 9), (0, 255, 0)).convert("P"), alpha_png=Image.new("RGBA", (9, 9), (0, 0, 255, 255)), deep_png=Image.fromarray(ramp), one_png=Image.new("RGB", (1, 1)),
+    )
+    found = decode(tmp_path, rows).values
+    assert found.shape == (7, 16, 16, 3) and found.dtype == np.uint8
+    assert abs(int(found[0].mean()) - 100) <= 1
+    assert found[1][..., 0].min() > 180 and found[1][..., 1].max() < 40
+    assert found[2][..., 0].mean() > 200 and found[2][..., 1].mean() < 60
+    assert 40 < found[5].mean() < 220, "16-bit grey must not be clipped to white"
+
+
+def test_a_rotated_photograph_is_brought_upright(tmp_path):
+    picture = Image.fromarray(np.concatenate([np.zeros((20, 40, 3), np.uint8), np.full((20, 40, 3), 255, np.uint8)]))
+    exif = picture.getexif()
+    exif[0x0112] = 3                                               # upside down
+    picture.save(tmp_path / "a.jpg", exif=exif)
+    (found,) = decode(tmp_path, [{"id": "a", "path": "a.jpg", "file": str(tmp_path / "a.jpg")}]).values
+    assert found[:6].mean() > 200 and found[-6:].mean() < 50
+
+
+def test_every_unreadable_image_is_named_at_once_and_nothing_is_left(tmp_path):
+    rows = records(tmp_path, good_png=Image.new("RGB", (9, 9)), cut_jpg=Image.fromarray(np.random.default_rng(0).integers(0, 255, (200, 200, 3), dtype=np.uint8)))
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "cut.jpg").read_bytes()[:3000])
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    rows.append({"id": "e", "path": "empty.jpg", "file": str(tmp_path / "empty.jpg")})
+    with pytest.raises(ValueError, match="(?s)2 of 3 images can't be read.*cut.jpg.*empty.jpg"):
+        decode(tmp_path, rows)
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_an_image_above_max_pixels_is_refused(tmp_path):
+    rows = records(tmp_path, big_png=Image.new("L", (100, 100)))
+    with pytest.raises(ValueError, match="big.png"):
+        decode(tmp_path, rows, max_pixels=1000)
+    Image.MAX_IMAGE_PIXELS = None
+
+
+def test_the_array_is_made_once(tmp_path):
+    rows = records(tmp_path, a_png=Image.new("RGB", (9, 9), (9, 9, 9)))
+    first = decode(tmp_path, rows)
+    os.remove(tmp_path / "a.png")
+    assert np.array_equal(first.values, decode(tmp_path, rows).values)
+
+
+def test_an_own_reader_stands_in_for_the_default_one(tmp_path):
+    (tmp_path / "a.npy").write_bytes(b"")
+    rows = [{"id": "a", "path": "a.npy", "file": str(tmp_path / "a.npy")}]
+    found = decode(tmp_path, rows, read_image=lambda record: np.full((5, 7), 33, np.uint8)).values
+    assert (found == 33).all()
+
+
+def test_a_reader_that_gives_floats_is_told_so(tmp_path):
+    rows = [{"id": "a", "path": "a.npy", "file": "a.npy"}]
+    with pytest.raises(ValueError, match="uint8"):
+        decode(tmp_path, rows, read_image=lambda record: np.zeros((5, 7, 3)))
+
+
+def test_content_hashes_are_remembered_and_follow_the_bytes(tmp_path):
+    file, memory = tmp_path / "a.bin", tmp_path / "memory.json"
+    file.write_bytes(b"one")
+    (first,) = images.content_hashes([file], memory)
+    assert images.content_hashes([file], memory) == [first] and memory.exists()
+    file.write_bytes(b"three")
+    assert images.content_hashes([file], memory) != [first]

@@ -1,0 +1,153 @@
+"""Tiny copies of real competitions' layouts: each function fills a folder as Kaggle's download does, with pictures of 8 x 8 pixels."""
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+
+def picture(path: Path, seed: int = 0) -> None:
+    """One small picture; the format follows the suffix, and differing seeds give differing pixels."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(path)
+
+
+def pictures(folder: Path, names: list[str]) -> None:
+    for seed, name in enumerate(names):
+        picture(folder / name, seed)
+
+
+def write(path: Path, header: str, lines: list[str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join([header, *lines]) + "\n")
+
+
+def digits(root: Path) -> None:
+    """Digit Recognizer, as images: train/ and test/ hold the same names."""
+    write(root / "train.csv", "ImageId,label", [f"{n},{n % 10}" for n in range(1, 31)])
+    write(root / "sample_submission.csv", "ImageId,Label", [f"{n},0" for n in range(1, 6)])
+    pictures(root / "train", [f"{n}.png" for n in range(1, 31)])
+    pictures(root / "test", [f"{n}.png" for n in range(1, 6)])
+
+
+def cassava(root: Path) -> None:
+    """Ids with their extension; a json and records that nobody needs beside them."""
+    ids = [f"10000{n:02}.jpg" for n in range(15)]
+    write(root / "train.csv", "image_id,label", [f"{name},{n % 5}" for n, name in enumerate(ids)])
+    write(root / "sample_submission.csv", "image_id,label", ["2216849948.jpg,4"])
+    (root / "label_num_to_disease_map.json").write_text('{"0": "Cassava Bacterial Blight (CBB)"}')
+    pictures(root / "train_images", ids)
+    pictures(root / "test_images", ["2216849948.jpg"])
+
+
+def plant_pathology_2020(root: Path) -> None:
+    """One-hot columns; all images in one folder; probabilities wanted."""
+    classes = ["healthy", "multiple_diseases", "rust", "scab"]
+    one_hot = ["1,0,0,0", "0,1,0,0", "0,0,1,0", "0,0,0,1"]
+    write(root / "train.csv", "image_id," + ",".join(classes), [f"Train_{n},{one_hot[n % 4]}" for n in range(12)])
+    write(root / "test.csv", "image_id", [f"Test_{n}" for n in range(4)])
+    write(root / "sample_submission.csv", "image_id," + ",".join(classes), [f"Test_{n},0.25,0.25,0.25,0.25" for n in range(4)])
+    pictures(root / "images", [f"Train_{n}.jpg" for n in range(12)] + [f"Test_{n}.jpg" for n in range(4)])
+
+
+def plant_pathology_2021(root: Path) -> None:
+    """Several labels per image, joined by spaces."""
+    labels = ["healthy", "scab", "rust", "scab rust", "complex", "scab rust complex", "rust complex"]
+    write(root / "train.csv", "image,labels", [f"8{n:03}.jpg,{labels[n % 7]}" for n in range(14)])
+    write(root / "sample_submission.csv", "image,labels", ["85f8.jpg,healthy", "ad80.jpg,healthy"])
+    pictures(root / "train_images", [f"8{n:03}.jpg" for n in range(14)])
+    pictures(root / "test_images", ["85f8.jpg", "ad80.jpg"])
+
+
+def aptos(root: Path) -> None:
+    """Ids without extension; five grades as integers."""
+    write(root / "train.csv", "id_code,diagnosis", [f"{n:03}a,{n % 5}" for n in range(15)])
+    write(root / "test.csv", "id_code", [f"{n:03}b" for n in range(4)])
+    write(root / "sample_submission.csv", "id_code,diagnosis", [f"{n:03}b,0" for n in range(4)])
+    pictures(root / "train_images", [f"{n:03}a.png" for n in range(15)])
+    pictures(root / "test_images", [f"{n:03}b.png" for n in range(4)])
+
+
+def melanoma(root: Path, wanted: str = "0.5") -> None:
+    """Patients with several images, columns about them, a class told three times, and the images in jpeg/."""
+    header = "image_name,patient_id,sex,age_approx,anatom_site_general_challenge"
+    about = [f"IP_{n // 4:03},{['male', 'female'][n % 2]},{45 + n % 3 * 5}.0,torso" for n in range(24)]
+    told = ["melanoma,malignant,1", "nevus,benign,0", "unknown,benign,0"]
+    write(root / "train.csv", header + ",diagnosis,benign_malignant,target", [f"ISIC_{n:03},{about[n]},{told[n % 3]}" for n in range(24)])
+    write(root / "test.csv", header, [f"ISIC_9{n},{about[n]}" for n in range(4)])
+    write(root / "sample_submission.csv", "image_name,target", [f"ISIC_9{n},{wanted}" for n in range(4)])
+    pictures(root / "jpeg/train", [f"ISIC_{n:03}.jpg" for n in range(24)])
+    pictures(root / "jpeg/test", [f"ISIC_9{n}.jpg" for n in range(4)])
+
+
+def rsna(root: Path) -> None:
+    """Mammography: four images per patient, two per row; train.csv has no row id, test.csv has one."""
+    header, views = "site_id,patient_id,image_id,laterality,view", [("L", "CC"), ("L", "MLO"), ("R", "CC"), ("R", "MLO")]
+    train = [(10 + n // 4, 500 + n, *views[n % 4]) for n in range(24)]
+    test = [(90 + n // 4, 900 + n, *views[n % 4]) for n in range(8)]
+    ill = {(p, side): int(p % 2 == 0 and side == "L") for p, _, side, _ in train}
+    write(root / "train.csv", header + ",cancer", [f"1,{p},{i},{side},{view},{ill[p, side]}" for p, i, side, view in train])
+    write(root / "test.csv", header + ",prediction_id", [f"1,{p},{i},{side},{view},{p}_{side}" for p, i, side, view in test])
+    write(root / "sample_submission.csv", "prediction_id,cancer", [f"{p}_{side},0.0211" for p in (90, 91) for side in "LR"])
+    for part, rows in {"train_images": train, "test_images": test}.items():
+        pictures(root / part, [f"{p}/{i}.png" for p, i, _, _ in rows])
+
+
+def pawpularity(root: Path) -> None:
+    """A number per photograph, and columns about the photograph in both csv files."""
+    write(root / "train.csv", "Id,Subject Focus,Eyes,Pawpularity", [f"{n:04x}f,{n % 2},{n // 2 % 2},{n * 7 % 100 + 1}" for n in range(20)])
+    write(root / "test.csv", "Id,Subject Focus,Eyes", [f"{n:04x}e,0,1" for n in range(3)])
+    write(root / "sample_submission.csv", "Id,Pawpularity", [f"{n:04x}e,{50.25 + n}" for n in range(3)])
+    pictures(root / "train", [f"{n:04x}f.jpg" for n in range(20)])
+    pictures(root / "test", [f"{n:04x}e.jpg" for n in range(3)])
+
+
+def ubc(root: Path) -> None:
+    """The same names as large images and as thumbnails: nothing in the files says which to take."""
+    classes = ["CC", "EC", "HGSC", "LGSC", "MC"]
+    write(root / "train.csv", "image_id,label,image_width,image_height", [f"{n},{classes[n % 5]},{n}00,{n}10" for n in range(4, 19)])
+    write(root / "test.csv", "image_id,image_width,image_height", ["41,28469,16987"])
+    write(root / "sample_submission.csv", "image_id,label", ["41,HGSC"])
+    for kind in ("images", "thumbnails"):
+        pictures(root / f"train_{kind}", [f"{n}.png" for n in range(4, 19)])
+        pictures(root / f"test_{kind}", ["41.png"])
+
+
+def dogs_vs_cats(root: Path) -> None:
+    """No csv for training: the label is in the name."""
+    write(root / "sample_submission.csv", "id,label", [f"{n},0.5" for n in range(1, 5)])
+    pictures(root / "train", [f"{name}.{n}.jpg" for name in ("cat", "dog") for n in range(6)])
+    pictures(root / "test", [f"{n}.jpg" for n in range(1, 5)])
+
+
+def dog_breed(root: Path) -> None:
+    """labels.csv instead of train.csv; the sample's columns are the values of its column breed."""
+    breeds = ["afghan_hound", "beagle", "pug"]
+    write(root / "labels.csv", "id,breed", [f"0{n:02}bec,{breeds[n % 3]}" for n in range(9)])
+    write(root / "sample_submission.csv", "id," + ",".join(breeds), [f"0{n}a3,{1 / 3},{1 / 3},{1 / 3}" for n in range(3)])
+    pictures(root / "train", [f"0{n:02}bec.jpg" for n in range(9)])
+    pictures(root / "test", [f"0{n}a3.jpg" for n in range(3)])
+
+
+def folder_per_class(root: Path) -> None:
+    """A folder per class, the same names in each; the sample names test files by their stem."""
+    pictures(root / "train", [f"{name}/{n}.jpg" for name in ("Black-grass", "Charlock", "Maize") for n in range(5)])
+    pictures(root / "test", [f"t{n}.jpg" for n in range(4)])
+    write(root / "sample_submission.csv", "file,species", [f"t{n},Charlock" for n in range(4)])
+
+
+def folder_per_class_deeper(root: Path) -> None:
+    """The archive's own folder within the folder, pictures of two formats, a class named like a number, and no csv at all."""
+    pictures(root / root.name / "train", [f"{name}/{n}.{suffix}" for name in ("2", "10") for n in range(4) for suffix in ("jpg", "PNG")])
+    pictures(root / root.name / "test", ["b.jpg", "a.PNG"])
+
+
+def mask(root: Path) -> None:
+    """Seven photographs per person in folders whose names tell gender, race and age; the test part is called eval."""
+    people = ["000001_male_Asian_29", "000002_female_Asian_30", "000003_male_Asian_59",
+              "000004_female_Asian_60", "000005_male_Asian_60", "000006_female_Asian_18"]
+    kinds = ["mask1.jpg", "mask2.jpg", "mask3.jpg", "mask4.jpg", "mask5.png", "incorrect_mask.jpeg", "normal.jpg"]
+    pictures(root / "train/images", [f"{person}/{kind}" for person in people for kind in kinds])
+    (root / "train/images" / people[0] / "._mask1.jpg").write_bytes(b"what macOS leaves behind")
+    write(root / "train/train.csv", "id,gender,race,age,path", [f"{person.replace('_', ',')},{person}" for person in people])
+    write(root / "eval/info.csv", "ImageID,ans", ["cbc5.jpg,0", "0e72.jpg,0"])
+    pictures(root / "eval/images", ["cbc5.jpg", "0e72.jpg"])

@@ -1,0 +1,351 @@
+"""One stated fact replaces one inferred fact; mistakes in the files are told at once, by name; what goes in by id comes out by id."""
+import json
+from pathlib import Path
+
+import layouts
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from src import competitions, predictions
+from src.competitions import Competition
+from src.data import tables
+from src.tasks import TASKS
+
+
+@pytest.fixture
+def comp(tmp_path) -> Path:
+    """A plain competition of three classes; tests break one thing of it."""
+    root = tmp_path / "comp"
+    layouts.write(root / "train.csv", "id,label", [f"{n},{'abc'[n % 3]}" for n in range(9)])
+    layouts.write(root / "sample_submission.csv", "id,label", [f"t{n},a" for n in range(4)])
+    layouts.pictures(root / "train", [f"{n}.jpg" for n in range(9)])
+    layouts.pictures(root / "test", [f"t{n}.jpg" for n in range(4)])
+    return root
+
+
+def load(root: Path, **stated) -> Competition:
+    return competitions.infer(Competition(name=root.name, **stated), root)
+
+
+def refusal(root: Path, **stated) -> str:
+    """What a competitor reads, whichever step refuses."""
+    with pytest.raises(ValueError) as refused:
+        competition = load(root, **stated)
+        competition.table(root)
+        competition.check_sample(competition.test_table(root), competition.sample(root))
+    return str(refused.value)
+
+
+def truth_of(competition: Competition, table: pd.DataFrame) -> pd.DataFrame:
+    return predictions.make(table["id"], TASKS[competition.task].encode(table, competition), competition.outputs)
+
+
+# -- one fact, one place
+
+def test_a_stated_fact_is_kept_and_the_others_are_inferred(comp):
+    stated = load(comp, metric="accuracy", flips="hv")
+    assert (stated.metric, stated.flips, stated.id, stated.classes) == ("accuracy", "hv", "id", ("a", "b", "c"))
+
+
+def test_the_metric_log_loss_alone_asks_for_a_probability(comp):
+    layouts.write(comp / "train.csv", "id,label", [f"{n},{n % 2}" for n in range(9)])
+    layouts.write(comp / "sample_submission.csv", "id,label", [f"t{n},0" for n in range(4)])
+    assert load(comp).answer == "label"
+    assert load(comp, metric="log_loss").answer == "probability" and load(comp, metric="log_loss").lower_is_better
+
+
+def test_a_table_made_by_a_function_stands_in_for_the_csv(comp):
+    def make_table(root):
+        return pd.DataFrame({"id": range(9), "kind": list("xyzxyzxyz"), "who": [1, 1, 2, 2, 3, 3, 4, 4, None]})
+
+    table = load(comp, make_table=make_table, labels=("kind",), group="who").table(comp)
+    assert table["kind"].tolist() == list("xyzxyzxyz") and table["path"][0] == "train/0.jpg"
+    assert table["group"].tolist() == ["1.0", "1.0", "2.0", "2.0", "3.0", "3.0", "4.0", "4.0", "8"]      # nobody is not a person
+
+
+def test_a_test_set_made_by_a_function_stands_in_for_the_csv(comp):
+    def make_test(root):
+        return pd.DataFrame({"id": ["t1", "t0"], "path": ["test/t1.jpg", "test/t0.jpg"]})
+
+    layouts.write(comp / "sample_submission.csv", "id,label", ["t0,a", "t1,a"])
+    assert load(comp, make_test=make_test).test_table(comp)["path"].tolist() == ["test/t0.jpg", "test/t1.jpg"]
+
+
+def test_extra_columns_are_features_only_when_stated(comp):
+    layouts.write(comp / "train.csv", "id,age,label", [f"{n},0{n},{'abc'[n % 3]}" for n in range(9)])
+    layouts.write(comp / "test.csv", "id,age", [f"t{n},0{n}" for n in range(4)])
+    layouts.write(comp / "sample_submission.csv", "id,label", [f"t{n},a" for n in range(4)])
+    assert "age" not in load(comp).table(comp) and load(comp).unused == ("age",)
+    competition = load(comp, features=("age",))
+    assert competition.table(comp)["age"][3] == "03" and competition.test_table(comp)["age"][3] == "03"
+    assert competition.unused == () and competition.facts()["features"] == ("age",)
+
+
+def test_auxiliary_numbers_learn_but_are_not_submitted(comp):
+    layouts.write(comp / "train.csv", "id,weight,height", [f"{n},{n}.5,{n * 2}" for n in range(9)])
+    layouts.write(comp / "sample_submission.csv", "id,weight", [f"t{n},1.5" for n in range(4)])
+    competition = load(comp, labels=("weight", "height"))
+    assert (competition.task, competition.outputs, competition.scored) == ("regression", ("weight", "height"), ("weight",))
+    table, sample = competition.table(comp), competition.sample(comp)
+    wrong_height = truth_of(competition, table).assign(height=0.0)
+    assert competition.score(table, wrong_height) == 0.0 and competition.also(table, wrong_height) == {"rmse": 0.0, "mae": 0.0}
+    answer = competition.answer_rows(predictions.make(sample["id"], np.ones((4, 2)), competition.outputs), sample)
+    assert list(answer) == ["id", "weight"]
+
+
+def test_several_yes_and_no_columns_are_multilabel(comp):
+    layouts.write(comp / "train.csv", "id,any,blood", [f"{n},{int(n > 3)},{int(n > 5)}" for n in range(9)])
+    layouts.write(comp / "sample_submission.csv", "id,any,blood", [f"t{n},0.5,0.5" for n in range(4)])
+    competition = load(comp)
+    table = competition.table(comp)
+    assert (competition.task, competition.targets, competition.answer) == ("multilabel", ("any", "blood"), "probabilities")
+    assert table["blood"].tolist() == list("000000111") and competition.score(table, truth_of(competition, table)) == 1.0
+
+
+def test_images_of_a_row_are_pooled_before_the_metric(comp):
+    layouts.write(comp / "train.csv", "id,case,label", [f"{n},c{n // 3},{n // 3 % 2}" for n in range(9)])
+    layouts.write(comp / "test.csv", "id,case", [f"t{n},d{n // 2}" for n in range(4)])
+    layouts.write(comp / "sample_submission.csv", "case,label", ["d1,0.5", "d0,0.5"])
+    competition = load(comp, pool="max")
+    assert (competition.id, competition.row, competition.answer) == ("id", "case", "probability")
+    table, test, sample = competition.table(comp), competition.test_table(comp), competition.sample(comp)
+    one_image_knows = predictions.make(table["id"], [[1.0, 0.0]] * 3 + [[0.1, 0.9]] + [[1.0, 0.0]] * 5, competition.outputs)
+    assert competition.score(table, one_image_knows) == 1.0
+    images = predictions.make(test["id"], [[1, 0], [0.7, 0.3], [1, 0], [0.5, 0.5]], competition.outputs)
+    by_row = predictions.pool(images, test.set_index("id")["row"], "max")
+    answer = competition.answer_rows(by_row, sample)
+    assert answer["case"].tolist() == ["d1", "d0"] and answer["label"].tolist() == pytest.approx([0.5, 0.3])
+
+
+def test_images_of_a_row_with_differing_labels_need_a_word(comp):
+    layouts.write(comp / "train.csv", "id,case,label", [f"{n},c{n // 3},{n % 2}" for n in range(9)])
+    competition = load(comp, row="case", labels=("label",), id="id")
+    table = competition.table(comp)
+    with pytest.raises(ValueError, match="images of one row differ in label: c0, c1, c2: state make_solution"):
+        competition.score(table, truth_of(competition, table))
+
+
+def test_the_hosts_metric_is_pasted_unchanged(comp):
+    def kaggle(solution: pd.DataFrame, submission: pd.DataFrame, row_id_column_name: str, weight: float = 1.0) -> float:
+        del solution[row_id_column_name]
+        del submission[row_id_column_name]
+        return weight * float((solution["label"] == submission["label"]).mean())
+
+    def plain(solution, submission):
+        assert solution.index.name == "id" and solution.index.equals(submission.index)
+        return (solution["label"] == submission["label"]).mean()
+
+    for metric in (kaggle, plain):
+        competition = load(comp, metric=metric)
+        table = competition.table(comp)
+        assert competition.score(table, truth_of(competition, table).sample(frac=1, random_state=3)) == 1.0
+        assert competition.metric_name == metric.__name__ and f"metric={metric.__name__}," in competition.paste()
+
+
+def test_an_answer_and_a_solution_of_the_hosts_own(comp):
+    def answer(by_row, sample):
+        return sample.assign(label=[f"class {name}" for name in by_row.idxmax(axis=1)])
+
+    def solution(table, competition):
+        return pd.DataFrame({"row": table["row"], "label": "class " + table["label"], "usage": "Public"})
+
+    def metric(solution, submission):
+        assert list(solution) == ["label", "usage"]
+        return (solution["label"] == submission["label"]).mean()
+
+    competition = load(comp, answer=answer, make_solution=solution, metric=metric)
+    table = competition.table(comp)
+    assert competition.score(table, truth_of(competition, table)) == 1.0
+    assert load(comp, answer=answer).score(table, truth_of(competition, table)) == 1.0       # the truth takes the same way
+
+
+def test_a_part_of_the_table_is_scored_alone(comp):
+    competition = load(comp)
+    table = competition.table(comp)
+    oof = truth_of(competition, table)
+    assert competition.score(table, oof.iloc[:3]) == 1.0 and competition.also(table, oof.iloc[:3])["accuracy"] == 1.0
+
+
+def test_a_submission_read_back_is_scored_as_the_truth_is(comp):
+    layouts.write(comp / "train.csv", "id,label", [f"{n},{n % 3}" for n in range(9)])
+    layouts.write(comp / "sample_submission.csv", "id,label", [f"t{n},0" for n in range(4)])
+    competition = load(comp)
+    private = pd.DataFrame({"id": ["t3", "t2", "t1", "t0"], "label": ["2", "1", "0", "0"]})
+    by_row = predictions.make(["t0", "t1", "t2", "t3"], np.eye(3)[[0, 0, 1, 2]], competition.outputs)
+    answer = competition.answer_rows(by_row, competition.sample(comp))
+    assert answer["label"].tolist() == [0, 0, 1, 2] and competition.metric_value(private, answer) == 1.0
+
+
+def test_what_cannot_be_an_answer_is_named(comp):
+    competition = load(comp)
+    assert competition.strange_answers(pd.Series(["a", "b", "d", ""])) == ["", "d"]
+    words = load(comp, task="multilabel", answer="words")
+    assert words.strange_answers(pd.Series(["a b", "a e"])) == ["e"] and words.strange_answers(pd.Series([""])) == [""]
+    assert load(comp, answer="probability").strange_answers(pd.Series(["0.5", "1.5", "x"])) == ["1.5", "x"]
+
+
+def test_facts_are_plain_and_hold_no_path_and_no_metric(comp):
+    facts = json.dumps(load(comp).facts())
+    assert "train" not in facts and "f1" not in facts and '"outputs": ["a", "b", "c"]' in facts
+
+
+# -- ids
+
+WIDE = ["007", "7", "1e5", "NA", "None", "nan", "true", "1_000", "ünï", "画像", "a b", "a,b", "x.y", "-1", "a;b", "a{id}b"]
+
+
+def test_wide_ids_go_in_and_come_out_as_they_are(tmp_path):
+    root = tmp_path / "comp"
+    for part in ("train", "test"):
+        layouts.pictures(root / part, [f"{name}.png" for name in WIDE])
+    pd.DataFrame({"id": WIDE, "label": ["NA", "007"] * 8}).to_csv(root / "train.csv", index=False)
+    pd.DataFrame({"id": WIDE[::-1], "label": "NA"}).to_csv(root / "sample_submission.csv", index=False)
+    competition = load(root)
+    table, test, sample = competition.table(root), competition.test_table(root), competition.sample(root)
+    assert sorted(WIDE) == table["id"].tolist() == test["id"].tolist()
+    assert dict(zip(table["id"], table["path"]))["1e5"] == "train/1e5.png" and competition.classes == ("007", "NA")
+    by_row = predictions.make(WIDE, np.eye(2)[[0, 1] * 8], competition.outputs)
+    competition.answer_rows(by_row, sample).to_csv(tmp_path / "out.csv", index=False)
+    written = tables.read_csv(tmp_path / "out.csv")
+    assert written["id"].tolist() == WIDE[::-1] and written["label"].tolist() == ["NA", "007"] * 8
+    assert not competition.strange_answers(written["label"])
+
+
+ANY = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1)
+THREE = Competition(task="multiclass", classes=("a", "b", "c"), labels=("label",), header=("id", "label"), answer="label",
+                    metric="accuracy")
+
+
+@given(ids=st.lists(ANY, min_size=1, max_size=8, unique=True), seed=st.integers(0, 99))
+def test_answers_are_joined_by_id_whatever_the_id_and_the_order(ids, seed):
+    table = pd.DataFrame({"id": ids, "row": ids, "label": [THREE.classes[len(name) % 3] for name in ids]})
+    shuffled = truth_of(THREE, table).sample(frac=1, random_state=seed)
+    assert THREE.answer_rows(shuffled, THREE.blank(ids))["label"].tolist() == table["label"].tolist()
+    assert THREE.score(table, shuffled) == 1.0
+
+
+def test_a_row_without_a_prediction_is_named():
+    with pytest.raises(ValueError, match="1 rows of the sample have no prediction: y"):
+        THREE.answer_rows(predictions.make(["x"], [[1, 0, 0]], THREE.classes), THREE.blank(["x", "y"]))
+
+
+# -- mistakes: one clear message each
+
+def test_no_folder(tmp_path):
+    with pytest.raises(ValueError, match="no folder .*comp: unpack the competition's files there .* or link them"):
+        competitions.load("comp", tmp_path)
+
+
+def test_no_train_csv_and_no_class_folders(comp):
+    (comp / "train.csv").unlink()
+    assert "no train.csv and no folder per class" in refusal(comp) and "state train_csv in src/competitions.py" in refusal(comp)
+
+
+def test_missing_labels_are_counted_and_named(comp):
+    layouts.write(comp / "train.csv", "id,label", [f"{n},{'abc'[n % 3] if n < 5 else ''}" for n in range(9)])
+    assert refusal(comp) == "4 of 9 training images have no label, label is empty: 5, 6, 7, 8"
+
+
+def test_a_repeated_id_is_named(comp):
+    layouts.write(comp / "train.csv", "id,label", ["0,a", "1,b", "0,b"])
+    assert refusal(comp) == "1 training ids stand twice: 0"
+
+
+def test_missing_images_are_counted_and_the_first_ten_are_named(comp):
+    layouts.write(comp / "train.csv", "id,label", [f"{n},{'abc'[n % 3]}" for n in range(30)])
+    assert refusal(comp) == ("21 of 30 training images are missing, looked for as 'train/{id}.jpg': "
+                             "9, 10, 11, 12, 13, 14, 15, 16, 17, 18 and 11 more")
+
+
+def test_all_mistakes_of_a_table_come_at_once(comp):
+    layouts.write(comp / "train.csv", "id,label", ["0,a", "1,", "0,b", "2,c", "99,c"])
+    message = refusal(comp)
+    assert "ids stand twice: 0" in message and "no label" in message and "missing" in message and len(message.splitlines()) == 3
+
+
+def test_an_empty_test_folder(comp):
+    for image in (comp / "test").iterdir():
+        image.unlink()
+    assert "none of 4 test ids (t0, t1, t2 ...) names an image; of 9 images 0 lie in a folder named test. Is it empty" in refusal(comp)
+
+
+def test_neither_sample_nor_test_images(comp):
+    (comp / "sample_submission.csv").unlink()
+    (comp / "test").rename(comp / "other")
+    assert "no sample_submission.csv, no test.csv and no image in a folder named test" in refusal(comp)
+
+
+def test_a_sample_with_rows_that_have_no_image(comp):
+    layouts.write(comp / "sample_submission.csv", "id,label", [f"t{n},a" for n in range(6)])
+    assert refusal(comp) == "2 of 6 test images are missing, looked for as 'test/{id}.jpg': t4, t5"
+
+
+def test_a_sample_with_rows_that_the_test_csv_lacks(comp):
+    layouts.write(comp / "test.csv", "id", ["t0", "t1"])
+    assert refusal(comp) == "2 of 4 rows of sample_submission.csv have no test image (test.csv): t2, t3"
+
+
+def test_a_sample_with_a_repeated_row(comp):
+    layouts.write(comp / "test.csv", "id", [f"t{n}" for n in range(4)])
+    layouts.write(comp / "sample_submission.csv", "id,label", ["t0,a", "t0,a"])
+    assert refusal(comp) == "1 rows stand twice in sample_submission.csv: t0"
+
+
+def test_a_sample_whose_header_has_changed_since(comp):
+    competition = load(comp)
+    layouts.write(comp / "sample_submission.csv", "id,kind", ["t0,a"])
+    with pytest.raises(ValueError, match="has the columns id, kind, not id, label"):
+        competition.check_sample(competition.test_table(comp), competition.sample(comp))
+
+
+def test_a_sample_without_a_column_to_fill(comp):
+    layouts.write(comp / "sample_submission.csv", "id", ["t0"])
+    assert "sample_submission.csv has no column beside id" in refusal(comp)
+
+
+def test_a_sample_with_columns_that_nothing_fills(comp):
+    layouts.write(comp / "train.csv", "id,a,b", [f"{n},{n % 2},{n % 3 % 2}" for n in range(9)])
+    layouts.write(comp / "sample_submission.csv", "id,a,b,d", ["t0,0.5,0.5,0.5"])
+    assert "nothing fills column d; state labels, scored or answer" in refusal(comp)
+
+
+def test_several_columns_that_may_be_the_label(comp):
+    layouts.write(comp / "train.csv", "id,shape,colour", [f"{n},{'abc'[n % 3]},{'xyz'[n % 3]}" for n in range(9)])
+    assert refusal(comp) == 'which column is the label? Candidates: shape, colour: state labels=("column",) in src/competitions.py'
+    assert load(comp, labels=("colour",)).classes == ("x", "y", "z")
+
+
+def test_several_samples(comp):
+    layouts.write(comp / "sample_submission_stage2.csv", "id,label", ["t0,a"])
+    assert "which sample_csv? There are sample_submission.csv, sample_submission_stage2.csv: state sample_csv" in refusal(comp)
+    assert load(comp, sample_csv="sample_submission_stage2.csv").sample(comp)["id"].tolist() == ["t0"]
+
+
+def test_an_id_that_train_does_not_have(comp):
+    layouts.write(comp / "train.csv", "name,number,label", [f"x{n},y{n},{'abc'[n % 3]}" for n in range(9)])
+    assert refusal(comp).startswith("which column names an image? Not the sample's 'id'; there are name, number, label: state id in")
+
+
+def test_a_label_with_a_single_value(comp):
+    layouts.write(comp / "train.csv", "id,label", [f"{n},a" for n in range(9)])
+    assert "label column 'label' holds a and no second value" in refusal(comp)
+
+
+def test_one_number_wanted_of_many_classes(comp):
+    layouts.write(comp / "sample_submission.csv", "id,label", [f"t{n},0.5" for n in range(4)])
+    assert "the sample wants one number, but 'label' has 3 classes: state task or answer" in refusal(comp)
+
+
+@pytest.mark.parametrize("stated, message", [
+    ({"metric": "f1"}, "metric='f1' is unknown; choose from accuracy"), ({"task": "classification"}, "task='classification' is unknown"),
+    ({"group": "patient"}, "the train table has no column patient, only id, label"), ({"features": ("age",)}, "no column age"),
+    ({"labels": ("kind",)}, "no column kind"), ({"classes": ("a", "b")}, "3 labels of column label are none of the classes a, b: 2, 5, 8"),
+    ({"train_images": "train/{idd}.jpg"}, "no column idd"), ({"train_images": "images/{id}.jpg"}, "9 of 9 training images are missing"),
+    ({"id": "name"}, "the train table has no column 'name'"), ({"sample_csv": "sample.csv"}, "sample.csv does not exist"),
+    ({"task": "regression"}, "9 labels of column label are no numbers"), ({"pool": "median"}, "choose from mean, max"),
+])
+def test_a_wrongly_stated_fact_says_what_there_is(stated, message, comp):
+    assert message in refusal(comp, **stated)

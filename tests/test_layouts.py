@@ -1,0 +1,232 @@
+"""Real competitions in small: what is inferred from their files; perfect predictions get a perfect score by the submission's way."""
+from dataclasses import replace
+from pathlib import Path
+
+import layouts
+import numpy as np
+import pandas as pd
+import pytest
+
+from src import competitions, predictions
+from src.competitions import Competition
+
+
+def looked_at(tmp_path: Path, make, comp: str = "comp") -> tuple[Competition, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    make(tmp_path / comp)
+    competition = competitions.load(comp, tmp_path)
+    root = tmp_path / comp
+    table, test, sample = competition.table(root), competition.test_table(root), competition.sample(root)
+    competition.check_sample(test, sample)
+    assert all((root / path).is_file() for path in [*table["path"], *test["path"]])
+    assert table["id"].is_unique and table["id"].is_monotonic_increasing and test["id"].is_unique
+    return competition, table, test, sample
+
+
+def perfect(competition: Competition, table: pd.DataFrame) -> pd.DataFrame:
+    """Predictions that know the truth, in another order than the table's."""
+    truth = predictions.make(table["id"], competitions.TASKS[competition.task].encode(table, competition), competition.outputs)
+    return truth.sample(frac=1, random_state=0)
+
+
+def submitted(competition: Competition, test: pd.DataFrame, sample: pd.DataFrame) -> pd.DataFrame:
+    """The submission when each test image is given the last class, or ascending values."""
+    values = np.zeros((len(test), len(competition.outputs))) + (np.arange(len(test))[:, None] if competition.task == "regression" else 0)
+    values[:, -1] += 1
+    by_row = predictions.pool(predictions.make(test["id"], values, competition.outputs), test.set_index("id")["row"], competition.pool)
+    answer = competition.answer_rows(by_row, sample)
+    assert list(answer) == list(sample) and list(answer.iloc[:, 0]) == list(sample.iloc[:, 0])
+    assert not any(competition.strange_answers(answer[name].astype(str)) for name in answer.columns[1:])
+    return answer
+
+
+def said(competition: Competition) -> tuple:
+    return competition.id, competition.labels, competition.classes, competition.task, competition.answer
+
+
+def test_digit_recognizer_takes_train_ids_from_train_and_test_ids_from_test(tmp_path):
+    competition, table, test, sample = looked_at(tmp_path, layouts.digits)
+    assert said(competition) == ("ImageId", ("label",), tuple("0123456789"), "multiclass", "label")
+    assert (competition.train_images, competition.test_images, competition.flips) == ("train/{id}.png", "test/{id}.png", "")
+    assert (len(table), len(test)) == (30, 5)
+    assert table.loc[table["id"] == "12", "path"].item() == "train/12.png" and test.loc[test["id"] == "5", "path"].item() == "test/5.png"
+    assert competition.score(table, perfect(competition, table)) == 1.0
+    assert submitted(competition, test, sample)["Label"].tolist() == [9] * 5
+
+
+def test_cassava_has_ids_with_their_extension(tmp_path):
+    competition, table, test, sample = looked_at(tmp_path, layouts.cassava)
+    assert said(competition) == ("image_id", ("label",), tuple("01234"), "multiclass", "label")
+    assert (len(table), len(test)) == (15, 1)
+    assert table["path"][0] == "train_images/1000000.jpg" and test["path"].tolist() == ["test_images/2216849948.jpg"]
+    assert competition.flips == "h" and competition.metric == "macro_f1"
+    assert competition.score(table, perfect(competition, table)) == 1.0
+    assert submitted(competition, test, sample)["label"].tolist() == [4]
+
+
+def test_plant_pathology_2020_has_one_hot_columns_and_wants_probabilities(tmp_path):
+    competition, table, test, sample = looked_at(tmp_path, layouts.plant_pathology_2020)
+    classes = ("healthy", "multiple_diseases", "rust", "scab")
+    assert said(competition) == ("image_id", classes, classes, "multiclass", "probabilities")
+    assert competition.targets == ("label",) and table["label"].tolist()[:3] == ["healthy", "multiple_diseases", "rust"]
+    assert (len(table), len(test)) == (12, 4)
+    assert table["path"][0] == "images/Train_0.jpg" and test["path"][3] == "images/Test_3.jpg"
+    assert competition.score(table, perfect(competition, table)) == 1.0
+    assert replace(competition, metric="roc_auc").score(table, perfect(competition, table)) == 1.0
+    assert submitted(competition, test, sample)["scab"].tolist() == [1.0] * 4
+
+
+def test_plant_pathology_2021_has_words(tmp_path):
+    competition, table, test, sample = looked_at(tmp_path, layouts.plant_pathology_2021)
+    assert said(competition) == ("image", ("labels",), ("complex", "healthy", "rust", "scab"), "multilabel", "words")
+    assert competition.targets == competition.classes and table.loc[3, list(competition.classes)].tolist() == ["0", "0", "1", "1"]
+    assert (len(table), len(test)) == (14, 2)
+    assert table["path"][0] == "train_images/8000.jpg" and test["path"][0] == "test_images/85f8.jpg"
+    assert competition.score(table, perfect(competition, table)) == 1.0
+    assert replace(competition, metric="samples_f1").score(table, perfect(competition, table)) == 1.0
+    assert submitted(competition, test, sample)["labels"].tolist() == ["scab", "scab"]
+
+
+def test_aptos_has_grades(tmp_path):
+    competition, table, test, sample = looked_at(tmp_path, layouts.aptos)
+    assert said(competition) == ("id_code", ("diagnosis",), tuple("01234"), "multiclass", "label")
+    assert (len(table), len(test)) == (15, 4)
+    assert table["path"][1] == "train_images/001a.png" and test["path"][0] == "test_images/000b.png"
+    assert competition.score(table, perfect(competition, table)) == 1.0
+    assert replace(competition, metric="quadratic_weighted_kappa").score(table, perfect(competition, table)) == 1.0
+    assert submitted(competition, test, sample)["diagnosis"].tolist() == [4] * 4
+
+
+def test_melanoma_asks_whether_patients_are_groups_and_does_not_group_by_itself(tmp_path):
+    competition, table, test, sample = looked_at(tmp_path, layouts.melanoma)
+    assert said(competition) == ("image_name", ("target",), ("0", "1"), "binary", "probability")
+    assert (len(table), len(test)) == (24, 4)
+    assert table["path"][0] == "jpeg/train/ISIC_000.jpg" and test["path"][0] == "jpeg/test/ISIC_90.jpg"
+    assert competition.suspects == ("patient_id",) and 'group=' in competition.warnings(table)[0]
+    assert (table["group"] == table["row"]).all()
+    assert set(competition.unused) == {"patient_id", "sex", "age_approx", "anatom_site_general_challenge"}
+    assert competition.score(table, perfect(competition, table)) == 1.0
+    assert submitted(competition, test, sample)["target"].tolist() == [1.0] * 4
+
+
+def test_melanoma_by_definition_groups_and_reads_probabilities_though_its_sample_holds_integers(tmp_path):
+    comp = "siim-isic-melanoma-classification"
+    competition, table, _, _ = looked_at(tmp_path, lambda root: layouts.melanoma(root, wanted="0"), comp)
+    assert said(competition) == ("image_name", ("target",), ("0", "1"), "binary", "probability")
+    assert table["group"].tolist()[:5] == ["IP_000"] * 4 + ["IP_001"] and not competition.warnings(table)
+    assert competition.score(table, perfect(competition, table)) == 1.0
+
+
+def test_rsna_mammography_joins_the_images_of_a_row(tmp_path):
+    competition, table, test, sample = looked_at(tmp_path, layouts.rsna, "rsna-breast-cancer-detection")
+    assert said(competition) == ("image_id", ("cancer",), ("0", "1"), "binary", "probability")
+    assert (len(table), len(test), len(sample)) == (24, 8, 4)
+    assert table["path"][0] == "train_images/10/500.png" and test["path"][7] == "test_images/91/907.png"
+    assert table["row"].tolist()[:3] == ["10_L", "10_L", "10_R"] and test["row"].tolist()[-1] == "91_R"
+    assert table["group"].nunique() == 6
+    assert competition.score(table, perfect(competition, table)) == 1.0
+    assert submitted(competition, test, sample)["prediction_id"].tolist() == ["90_L", "90_R", "91_L", "91_R"]
+
+
+def test_rsna_mammography_without_a_definition_asks_for_the_row(tmp_path):
+    layouts.rsna(tmp_path / "comp")
+    with pytest.raises(ValueError, match="prediction_id.*state row"):
+        competitions.load("comp", tmp_path)
+
+
+def test_pawpularity_is_a_regression(tmp_path):
+    competition, table, test, sample = looked_at(tmp_path, layouts.pawpularity)
+    assert said(competition) == ("Id", ("Pawpularity",), (), "regression", "value")
+    assert (len(table), len(test)) == (20, 3)
+    assert table["path"][0] == "train/0000f.jpg" and test["path"][2] == "test/0002e.jpg"
+    assert competition.unused == ("Subject Focus", "Eyes") and "Subject Focus" in competition.paste() and competition.suspects == ()
+    assert (competition.metric, competition.lower_is_better) == ("rmse", True)
+    assert competition.score(table, perfect(competition, table)) == 0.0
+    assert submitted(competition, test, sample)["Pawpularity"].tolist() == [1.0, 2.0, 3.0]
+
+
+def test_ubc_has_two_folders_of_the_same_names_and_asks_which(tmp_path, monkeypatch):
+    layouts.ubc(tmp_path / "comp")
+    with pytest.raises(ValueError, match=r"train_images/\{id\}.*train_thumbnails/\{id\}.*state train_images in src/competitions.py"):
+        competitions.load("comp", tmp_path)
+    stated = Competition(train_images="train_thumbnails/{id}.png", test_images="test_thumbnails/{id}.png")
+    monkeypatch.setitem(competitions.COMPETITIONS, "comp", lambda: stated)
+    competition, table, test, sample = looked_at(tmp_path, layouts.ubc)
+    assert said(competition) == ("image_id", ("label",), ("CC", "EC", "HGSC", "LGSC", "MC"), "multiclass", "label")
+    assert (len(table), len(test)) == (15, 1)
+    assert table["path"][0] == "train_thumbnails/10.png" and test["path"][0] == "test_thumbnails/41.png"
+    assert competition.score(table, perfect(competition, table)) == 1.0
+    assert submitted(competition, test, sample)["label"].tolist() == ["MC"]
+
+
+def test_dogs_vs_cats_reads_labels_from_names(tmp_path):
+    competition, table, test, sample = looked_at(tmp_path, layouts.dogs_vs_cats, "dogs-vs-cats-redux-kernels-edition")
+    assert said(competition) == ("id", ("label",), ("cat", "dog"), "binary", "probability")
+    assert (len(table), len(test)) == (12, 4)
+    assert table.loc[0, ["id", "path"]].tolist() == ["cat.0.jpg", "train/cat.0.jpg"] and test["path"][0] == "test/1.jpg"
+    assert competition.score(table, perfect(competition, table)) < 1e-6
+    assert submitted(competition, test, sample)["label"].tolist() == [1.0] * 4
+
+
+def test_dog_breed_wants_a_column_per_value(tmp_path):
+    competition, table, test, sample = looked_at(tmp_path, layouts.dog_breed)
+    assert said(competition) == ("id", ("breed",), ("afghan_hound", "beagle", "pug"), "multiclass", "probabilities")
+    assert (competition.train_csv, len(table), len(test)) == ("labels.csv", 9, 3)
+    assert competition.score(table, perfect(competition, table)) == 1.0
+    assert submitted(competition, test, sample)["pug"].tolist() == [1.0] * 3
+
+
+def test_a_folder_per_class_needs_no_csv(tmp_path):
+    competition, table, test, sample = looked_at(tmp_path, layouts.folder_per_class)
+    assert said(competition) == ("id", ("label",), ("Black-grass", "Charlock", "Maize"), "multiclass", "label")
+    assert competition.train_images == "train/{label}/*" and competition.test_images == "test/{id}.jpg"
+    assert (len(table), len(test)) == (15, 4)
+    assert table.loc[0, ["id", "path"]].tolist() == ["Black-grass/0.jpg", "train/Black-grass/0.jpg"] and test["path"][1] == "test/t1.jpg"
+    assert competition.score(table, perfect(competition, table)) == 1.0
+    assert submitted(competition, test, sample)["species"].tolist() == ["Maize"] * 4
+
+
+def test_a_folder_per_class_is_found_one_level_deeper_and_the_sample_is_made(tmp_path):
+    competition, table, test, sample = looked_at(tmp_path, layouts.folder_per_class_deeper)
+    assert said(competition) == ("id", ("label",), ("2", "10"), "binary", "label")
+    assert (len(table), len(test)) == (16, 2)
+    assert table.loc[0, ["id", "path"]].tolist() == ["10/0.PNG", "comp/train/10/0.PNG"]
+    assert sample.to_dict("list") == {"id": ["a.PNG", "b.jpg"], "label": ["2", "2"]}
+    assert competition.score(table, perfect(competition, table)) == 1.0
+    assert submitted(competition, test, sample)["label"].tolist() == [10, 10]
+
+
+def test_mask_by_definition(tmp_path):
+    competition, table, test, sample = looked_at(tmp_path, layouts.mask, "mask")
+    assert competition.classes == tuple(str(k) for k in range(18))
+    assert (competition.id, competition.labels, competition.task, competition.answer) == ("id", ("label",), "multiclass", "label")
+    assert (len(table), len(test)) == (42, 2)
+    labels = table.set_index("path")["label"]
+    assert labels["train/images/000001_male_Asian_29/mask1.jpg"] == "0"
+    assert labels["train/images/000002_female_Asian_30/mask5.png"] == "4"
+    assert labels["train/images/000003_male_Asian_59/incorrect_mask.jpeg"] == "7"
+    assert labels["train/images/000004_female_Asian_60/normal.jpg"] == "17"
+    assert test["path"].tolist() == ["eval/images/0e72.jpg", "eval/images/cbc5.jpg"]
+    assert table["group"].nunique() == 6 and (table["group"] == table["id"].str[:6]).all()
+    assert competition.score(table, perfect(competition, table)) == 1.0
+    assert submitted(competition, test, sample).to_dict("list") == {"ImageID": ["cbc5.jpg", "0e72.jpg"], "ans": [17, 17]}
+
+
+ALL = {
+    "digits": layouts.digits, "cassava": layouts.cassava, "plant_pathology_2020": layouts.plant_pathology_2020,
+    "plant_pathology_2021": layouts.plant_pathology_2021, "aptos": layouts.aptos, "melanoma": layouts.melanoma,
+    "rsna-breast-cancer-detection": layouts.rsna, "pawpularity": layouts.pawpularity, "dog_breed": layouts.dog_breed,
+    "dogs-vs-cats-redux-kernels-edition": layouts.dogs_vs_cats, "folders": layouts.folder_per_class,
+    "deeper": layouts.folder_per_class_deeper, "mask": layouts.mask,
+}
+
+
+@pytest.mark.parametrize("comp", ALL)
+def test_the_printed_definition_pasted_gives_the_same_competition(comp, tmp_path, monkeypatch):
+    ALL[comp](tmp_path / comp)
+    inferred = competitions.load(comp, tmp_path)
+    scope = dict(vars(competitions))
+    exec(inferred.paste(), scope)
+    function = scope[inferred.paste().split("(")[0].removeprefix("def ")]
+    monkeypatch.setitem(competitions.COMPETITIONS, comp, function)
+    assert competitions.load(comp, tmp_path) == inferred
+    assert function() == inferred

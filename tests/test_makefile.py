@@ -1,0 +1,339 @@
+"""The Makefile with the real src.config and src.runs, and stand-ins for the other stages that write their product and note the call."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+EXPERIMENTS = """
+from src.config import Config
+
+def demo():
+    return Config(epochs=2)
+
+def baseline():
+    return Config(epochs=3)
+
+EXPERIMENTS = {"demo": demo, "baseline": baseline}
+"""
+PYTHON = f"""#!/bin/sh
+case "$2" in src.config|src.runs) exec {sys.executable} "$@";; esac
+echo "$2 $3 $4 $5" | sed 's/ *$//' >> calls.txt
+case "$2 $3" in
+  "src.fetch demo") mkdir -p "$4"; echo id,label > "$4/train.csv";;
+  "src.split "*) echo id,fold > "$3/folds.csv";;
+  "src.train "*) [ "$4" = --fold ] || echo "{{}}" > "$3/score.json";;
+  "src.predict "*) echo > "$3/test.parquet";;
+  "src.submit "*) mkdir -p submissions; echo > "submissions/${{3#runs/}}.csv";;
+esac
+"""
+
+
+class Kit:
+    """A copy of the kit's frame in a folder of its own."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        for name in ("Makefile", "constraints.txt", *(path.name for path in ROOT.glob("requirements*.txt"))):
+            shutil.copy(ROOT / name, root)
+        self.write("src/__init__.py", "")
+        self.write("src/competitions.py", "")
+        self.write("src/experiments.py", EXPERIMENTS)
+        for name in ("config", "runs"):
+            shutil.copy(ROOT / f"src/{name}.py", root / "src")
+        self.write("python", PYTHON)
+        (root / "python").chmod(0o755)
+
+    def write(self, name: str, text: str) -> Path:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    def make(self, *words: str, env: dict[str, str] | None = None, py: str = "PY=./python") -> subprocess.CompletedProcess:
+        """The finished process; its stdout holds stderr too."""
+        clean = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}  # `make test` has exported its own
+        command = ["make", *words, *([py] if py else [])]
+        return subprocess.run(
+            command, cwd=self.root, env=clean | (env or {}), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60
+        )
+
+    def calls(self, *words: str, **how) -> list[str]:
+        """The stages that this make calls, which must go well."""
+        (self.root / "calls.txt").unlink(missing_ok=True)
+        done = self.make(*words, **how)
+        assert done.returncode == 0, done.stdout
+        return (self.root / "calls.txt").read_text().splitlines() if (self.root / "calls.txt").exists() else []
+
+    def files(self) -> dict[str, int]:
+        """Times of all files, but for what Python caches."""
+        files = [path for path in self.root.rglob("*") if path.is_file() and path.suffix != ".pyc" and path.name != "calls.txt"]
+        return {path.relative_to(self.root).as_posix(): path.stat().st_mtime_ns for path in files}
+
+
+@pytest.fixture
+def kit(tmp_path: Path) -> Kit:
+    return Kit(tmp_path)
+
+
+def stages(run: str) -> list[str]:
+    return [
+        f"src.split runs/{run}",
+        "src.fetch weights tf_efficientnet_lite0",
+        f"src.train runs/{run}",
+        f"src.predict runs/{run}",
+        f"src.submit runs/{run}",
+    ]
+
+
+def test_submit_starts_from_nothing_and_then_has_nothing_to_do(kit):
+    assert kit.calls("submit") == ["src.fetch demo inputs/demo", *stages("demo-demo")]
+    before, began = kit.files(), time.perf_counter()
+    done = kit.make("submit")
+    assert done.stdout == "nothing to do: submissions/demo-demo.csv is up to date\n"
+    assert time.perf_counter() - began < 2
+    assert kit.files() == before
+
+
+@pytest.mark.parametrize("change, first", [("folds=3", 0), ("lr=0.1", 1), ('tta=("hflip",)', 3), ('decode="other"', 4)])
+def test_a_changed_setting_of_an_experiment_reruns_what_depends_on_it(kit, change, first):
+    kit.calls("submit")
+    kit.write("src/experiments.py", EXPERIMENTS.replace("epochs=2", f"epochs=2, {change}"))
+    assert kit.calls("submit") == stages("demo-demo")[first:]
+    assert kit.calls("submit") == []
+
+
+def test_a_new_test_image_reruns_predict_alone(kit):
+    image = kit.write("inputs/demo/test/1.png", "")
+    kit.calls("submit")
+    kit.write("inputs/demo/test/2.png", "")
+    os.utime(image.parent, ns=(0, 1))  # as a slower clock would see it
+    assert kit.calls("submit") == stages("demo-demo")[3:]
+
+
+def test_a_changed_table_or_competition_splits_again(kit):
+    kit.calls("submit")
+    kit.write("inputs/demo/train.csv", "id,label\n1,2\n")
+    assert kit.calls("split") == stages("demo-demo")[:1]
+    kit.write("src/competitions.py", "COMPETITIONS = {}\n")
+    assert kit.calls("split") == stages("demo-demo")[:1]
+
+
+def test_set_makes_a_second_run_with_a_readable_name_and_leaves_the_first_untouched(kit):
+    kit.calls("submit")
+    before = kit.files()
+    assert kit.calls("submit", "SET=lr=1e-3 trainable=blocks.5,blocks.6") == stages("demo-demo-lr=1e-3-trainable=blocks.5,blocks.6")
+    after = kit.files()
+    assert {name: after[name] for name in before} == before
+    assert kit.calls("submit", "SET= lr=1e-3  trainable=blocks.5,blocks.6 ") == []
+    assert kit.calls("submit", env={"SET": "lr=1e-3 trainable=blocks.5,blocks.6"}) == []
+
+
+def test_set_that_can_not_be_a_file_name_or_would_be_a_long_one_is_named_by_a_checksum(kit):
+    for text in (
+        "trainable=blocks.*",
+        "backbone=hf_hub:timm/resnet18",
+        "epochs=1 folds=2 seed=3 lr=1 ema=0.5 views=2 mixup=1 cutmix=1 patience=2",
+    ):
+        assert kit.calls("split", f"SET={text}")[-1].removeprefix("src.split runs/demo-demo-").isdigit()
+    assert len(list(kit.root.glob("runs/*"))) == 3
+
+
+HOSTILE = [
+    "lr=1e-3$(touch x)",
+    "lr=1e-3$$(touch x)",
+    "lr=1;touch x",
+    "lr=1`touch x`",
+    "lr=1 $(shell touch x)",
+    "$(shell touch x)",
+    "${shell touch x}",
+    "lr='1'; touch x; '",
+    "lr=1\ntouch x",
+    "lr=1\n\ttouch x",
+    "a:b",
+    "lr=1:x",
+    'lr="1"',
+    "lr=1#2",
+    "lr=1\\",
+    "lr=1%",
+    "lr=1 | touch x",
+    "lr=1 && touch x",
+    ")",
+    "($(error x)",
+    "lr=1 ../x",
+    "~",
+    "$",
+    "$(eval $(shell touch x))",
+    "$(RUN)",
+    "lr=1,$(call quoted,x)",
+    "'",
+    '"',
+    "é=ü",
+    "lr=..",
+    "'$$(touch x)'",
+    "lr=1\t;\ttouch x",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_set_is_neither_run_nor_expanded(kit, text):
+    kit.write("inputs/demo/train.csv", "id,label\n")
+    before = kit.files()
+    for way in ({"env": {"SET": text}}, {}) if "touch" in text else ({},):
+        done = kit.make("submit", *([] if way else [f"SET={text}"]), **way)
+        assert "error: SET: " in done.stdout and done.returncode == 2, done.stdout
+        assert text.split()[-1] in done.stdout, "what was given comes back as it was given"
+        assert kit.files() == before
+
+
+def test_hostile_values_that_are_valid_settings_arrive_as_they_are(kit):
+    text = "weights=$(touch$IFS.x)`touch$IFS.x`';touch$IFS.x;' init_from=$(RUN)${HOME}%\\"
+    kit.calls("split", f"SET={text}")
+    kit.calls("split", env={"SET": text})
+    saved = list(kit.root.glob("runs/*/config.json"))
+    assert (
+        len(saved) == 1
+        and '"set": "weights=$(touch$IFS.x)`touch$IFS.x`\';touch$IFS.x;\' init_from=$(RUN)${HOME}%\\\\"' in saved[0].read_text()
+    )
+    assert not list(kit.root.rglob(".x"))
+
+
+@pytest.mark.parametrize("variable", ["COMP", "EXP", "RUN", "NAME"])
+@pytest.mark.parametrize(
+    "value", ["a b", "../a", "a/b", "a..b", ".a", "-a", "a;touch x", "$(touch x)", "$(shell touch x)", "a'b", "a:b", "*", "ä", "a$b", ""]
+)
+def test_a_value_that_can_not_be_a_name_is_refused_before_anything_is_written(kit, variable, value):
+    before = kit.files()
+    done = kit.make("submit", f"{variable}={value}")
+    assert done.returncode == 2 and f"{variable}={value}" in done.stdout and "can't be a name" in done.stdout, done.stdout
+    assert kit.files() == before
+
+
+def test_a_wrong_setting_or_experiment_stops_with_the_nearest_name_and_writes_nothing(kit):
+    kit.write("inputs/demo/train.csv", "id,label\n")
+    done = kit.make("train", "SET=lrr=1", "EXP=basline", "MACHINE=worker=1")
+    assert done.returncode == 2
+    for words in ("lrr=1: there is no setting lrr; did you mean lr?", "did you mean baseline?", "did you mean workers?"):
+        assert words in done.stdout
+    assert not (kit.root / "runs").exists()
+
+
+def test_one_fold_alone_has_no_score_and_is_not_taken_for_the_whole_later(kit):
+    kit.write("inputs/demo/train.csv", "id,label\n")
+    one = [f"src.{stage} runs/demo-demo --fold 0" for stage in ("train", "predict", "submit")]
+    assert kit.calls("train", "FOLD=0") == [*stages("demo-demo")[:1], *one[:1]]
+    assert not (kit.root / "runs/demo-demo/score.json").exists()
+    assert kit.calls("submit", "FOLD=0") == one
+    assert kit.calls("submit") == stages("demo-demo")[1:]
+    assert kit.calls("submit", "FOLD=0") == one
+    assert kit.calls("submit") == stages("demo-demo")[3:]
+    assert kit.make("train", "FOLD=x").returncode == 2
+
+
+def test_smoke_goes_through_to_a_csv_under_a_name_of_its_own(kit):
+    kit.write("inputs/mine/train.csv", "id,label\n")
+    assert kit.calls("smoke", "COMP=mine", "SET=lr=1 epochs=7") == stages("mine-smoke")
+    assert '"set": "limit=200 folds=2 epochs=1 lr=1"' in (kit.root / "runs/mine-smoke/config.json").read_text()
+
+
+def test_a_run_called_by_its_name_remembers_the_rest(kit):
+    kit.write("inputs/deep/er/mine/train.csv", "id,label\n")
+    assert kit.calls("split", "COMP=mine", "EXP=demo", "SET=lr=1", "RUN=best") == ["src.split runs/best"]
+    saved = (kit.root / "runs/best/config.json").read_text()
+    assert '"inputs": "inputs/deep/er"' in saved
+    assert kit.calls("split", "RUN=best") == []
+    assert (kit.root / "runs/best/config.json").read_text() == saved
+    assert kit.calls("train", "RUN=best", "SET=lr=2")[1:] == ["src.train runs/best", "src.predict runs/best"]
+    assert "belongs to COMP=mine, not demo" in kit.make("split", "RUN=best", "COMP=demo").stdout
+
+
+def test_an_ensembles_folder_is_left_alone(kit):
+    kit.write("inputs/demo/train.csv", "id,label\n")
+    kit.write("runs/both/config.json", '{"comp": "demo", "ensemble": ["a", "b"]}')
+    before = kit.files()
+    done = kit.make("submit", "RUN=both")
+    assert done.returncode == 2 and "is an ensemble" in done.stdout
+    assert kit.files() == before
+
+
+def test_edited_code_is_named_and_only_retrain_acts_on_it(kit):
+    kit.calls("submit")
+    kit.write("src/fit/losses.py", "old")
+    kit.write("runs/demo-demo/fold0/done.json", '{"recipe": "abc", "code": {"src/fit/losses.py": "0"}}')
+    done = kit.make("submit")
+    assert done.stdout.splitlines() == [
+        "code changed since this run was trained: src/fit/losses.py; nothing is re-run: make retrain acts on it",
+        "nothing to do: submissions/demo-demo.csv is up to date",
+    ]
+    assert kit.calls("retrain") == stages("demo-demo")[1:4]
+    assert (kit.root / "runs/demo-demo/old/abc/fold0/done.json").exists()
+
+
+def test_force_calls_each_stage_again(kit):
+    kit.calls("submit")
+    assert kit.calls("submit", "FORCE=1") == stages("demo-demo")
+
+
+def test_extras_are_targets_and_quick_checks_where_they_exist(kit):
+    kit.calls("split")
+    assert "No rule to make target" in kit.make("doctor").stdout
+    kit.write("src/doctor/__init__.py", "")
+    assert kit.calls("doctor") == ["src.doctor runs/demo-demo"]
+    assert "src.doctor runs/demo-demo --quick" in kit.calls("train")
+    assert kit.calls("train", "FORCE=1", "CHECKS=0") == [stages("demo-demo")[i] for i in (0, 1, 2, 3)]
+
+
+def test_help_is_the_default_and_one_screen(kit):
+    shown = kit.make().stdout
+    assert shown == kit.make("help").stdout
+    for target in ("setup", "data", "split", "train", "submit", "smoke", "layers", "retrain", "test", "lint", "clean"):
+        assert f"make {target} " in shown
+    assert len(shown.splitlines()) <= 30 and max(map(len, shown.splitlines())) <= 140
+
+
+def test_setup_comes_first_once_and_again_when_the_requirements_change(kit):
+    asked = kit.make("submit", "-n", py="").stdout
+    assert asked.index("-m venv .venv") < asked.index(".venv/bin/python -m src.fetch demo")
+    kit.write(".venv/bin/python", "")
+    kit.write(".venv/.stamp", "")
+    assert "setup" not in kit.make("submit", "-n", py="").stdout
+    assert "nothing to do: .venv/bin/python is ready" in kit.make("setup", py="").stdout
+    os.utime(kit.root / ".venv/.stamp", (0, 0))
+    assert "setup 3/3" in kit.make("setup", "-n", py="").stdout
+
+
+@pytest.mark.parametrize("hosted", [{"KAGGLE_KERNEL_RUN_TYPE": "Interactive"}, {"COLAB_RELEASE_TAG": "r1"}])
+def test_where_torch_is_already_present_it_is_not_replaced(kit, hosted):
+    asked = kit.make("submit", "-n", py="", env=hosted).stdout
+    assert (
+        "python3 -m pip install --quiet --disable-pip-version-check -r requirements-kaggle.txt" in asked and "python3 -m src.train" in asked
+    )
+    assert "venv" not in asked and "constraints" not in asked
+    names = [
+        {line.split()[0] for line in (kit.root / f"requirements{which}.txt").read_text().splitlines() if line[0] != "#"}
+        for which in ("", "-kaggle")
+    ]
+    assert {name.split(">")[0] for name in names[0] - names[1]} == {"torch", "torchvision", "timm"} and names[1] < names[0]
+
+
+def test_clean_removes_runs_and_keeps_submissions_and_inputs(kit):
+    kit.calls("submit")
+    kit.calls("submit", "RUN=other")
+    kit.make("clean", "RUN=other")
+    assert (kit.root / "runs/demo-demo").exists() and not (kit.root / "runs/other").exists()
+    kit.make("clean")
+    assert not (kit.root / "runs").exists() and (kit.root / "submissions/other.csv").exists() and (kit.root / "inputs/demo").exists()
+
+
+@pytest.mark.parametrize(
+    "line", [".ONESHELL:", "a b &: c", "X != date", "$(file >x)", ".RECIPEPREFIX = >", "undefine X", "X ::= 1", "define X ="]
+)
+def test_lint_finds_what_make_3_81_lacks(kit, line):
+    assert kit.make("lint", py="PY=true").returncode == 0
+    (kit.root / "Makefile").write_text((kit.root / "Makefile").read_text() + f"ifeq (a,b)\n{line}\nendif\n")
+    assert kit.make("lint", py="PY=true").returncode == 2

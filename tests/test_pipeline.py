@@ -1,0 +1,230 @@
+"""The real stages on a tiny competition: exact files, invariants, and the silent bugs of FIELD that must be impossible."""
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import FAST, fast
+
+from src import collect, config, predictions, runs, train
+from src.data import tables
+
+RUN_FILES = {"config.json", "split.json", "train.json", "predict.json", "submit.json", "competition.json", "folds.csv", "oof.parquet", "score.json", "test.parquet",
+             "code.diff"}
+FOLD_FILES = {"model.safetensors", "valid.parquet", "valid_epochs.parquet", "log.jsonl", "done.json", "test.parquet", "test.json"}
+
+
+def files(folder):
+    return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_from_files_to_a_checked_submission(bench, capsys):
+    paths = bench.run()
+    assert files(paths.root) == RUN_FILES | {f"fold{k}/{name}" for k in range(3) for name in FOLD_FILES}
+    assert files(bench.folder / "submissions") == {"tiny-run.csv", "tiny-run.json", "ledger.csv"}
+
+    folds, oof = tables.read_folds(paths.folds), predictions.read(paths.oof)
+    assert sorted(oof.index) == sorted(folds["id"]) and list(oof.columns) == ["blue", "green", "red"]
+    assert np.allclose(oof.sum(axis=1), 1, atol=1e-5)
+
+    answer, sample = pd.read_csv("submissions/tiny-run.csv"), pd.read_csv("inputs/tiny/sample_submission.csv")
+    assert list(answer) == list(sample) and answer["id"].tolist() == sample["id"].tolist()
+    truth = [["blue", "green", "red"][i % 3] for i in range(9)]
+    assert (answer["colour"] == truth).mean() > 0.5
+
+    score = runs.read_json(paths.score)
+    assert score["metric"] == "macro_f1" and set(score["also"]) == {"accuracy", "log_loss"} and len(score["epochs"]["mean"]) == 2
+    assert score["oof"] == pytest.approx(collect.runs.read_json(paths.score)["oof"]) and 0 <= score["epochs"]["per_fold_optimism"]
+    note = json.loads((bench.folder / "submissions" / "tiny-run.json").read_text())
+    assert note["oof"] == score["oof"] and note["fold_hash"] == score["fold_hash"] and note["recipe"] == score["recipe"]
+    printed = capsys.readouterr().out
+    assert "checked against the sample" in printed and "OOF" in printed and "learning:" in printed
+
+
+def csv_of(bench, paths):
+    return (bench.folder / "submissions" / f"{paths.name}.csv").read_bytes()
+
+
+@pytest.mark.parametrize("settings", [fast("augment=medium views=0 ema=0.9 mixup=0.2"), fast("trainable=all augment=strong"), fast("drop_rate=0.3 views=3 augment=light")])
+def test_the_same_seed_gives_the_same_bytes_with_0_and_2_workers(bench, settings):
+    one = bench.run(settings, "one", machine="wandb=off workers=0 device=cpu")
+    shutil.rmtree("runs/.cache")
+    oof, test = predictions.read(one.oof), predictions.read(one.test)
+    shutil.move("runs/one", "elsewhere")                          # or the second run would take its folds over
+    two = bench.run(settings, "two", machine="wandb=off workers=2 device=cpu")
+    assert oof.equals(predictions.read(two.oof)) and test.equals(predictions.read(two.test))
+    assert (bench.folder / "submissions/one.csv").read_bytes() == (bench.folder / "submissions/two.csv").read_bytes()
+
+
+def test_a_skipped_cache_learns_from_the_same_views(bench):
+    settings = fast("views=3 augment=light trainable=1")
+    cached = predictions.read(bench.run(settings, "cached").oof)
+    shutil.move("runs/cached", "elsewhere")
+    whole = predictions.read(bench.run(settings, "whole", machine="wandb=off workers=0 device=cpu cache_gb=0").oof)
+    assert np.allclose(cached.loc[whole.index], whole, atol=1e-4)  # the trunk met other batch sizes: rounding, amplified by the steps
+
+
+def test_a_finished_run_does_nothing_and_a_killed_one_goes_on(bench):
+    paths = bench.run()
+    before = {p: (paths.root / p).stat().st_mtime_ns for p in files(paths.root) if p.startswith("fold") and p.endswith("safetensors")}
+    paths.fold(1).done.unlink()
+    bench.stage("train", paths)
+    after = {p: (paths.root / p).stat().st_mtime_ns for p in before}
+    assert {p for p in before if before[p] != after[p]} == {"fold1/model.safetensors"}
+
+
+def test_another_view_at_test_time_trains_nothing(bench, capsys):
+    bench.run()
+    capsys.readouterr()
+    second = bench.run(fast("tta=hflip"), "tiny-tta")
+    printed = capsys.readouterr().out
+    assert "taken over" in printed and "epoch 1" not in printed
+    assert runs.read_json(second.fold(0).done)["from"] == "tiny-run"
+    assert runs.read_json(second.fold(0).test_json)["tta"] == ["hflip"]
+
+
+def test_a_changed_rate_keeps_the_folds_and_the_old_run(bench):
+    first = bench.run()
+    kept = {p: (first.root / p).read_bytes() for p in files(first.root)}
+    second = bench.run(fast("lr=3e-3"), "tiny-lr")
+    assert runs.read_json(first.score)["fold_hash"] == runs.read_json(second.score)["fold_hash"]
+    assert runs.read_json(first.score)["recipe"] != runs.read_json(second.score)["recipe"]
+    assert kept == {p: (first.root / p).read_bytes() for p in files(first.root)}
+
+
+def test_a_stale_fold_is_kept_aside(bench):
+    paths = bench.run()
+    recipe = runs.read_json(paths.score)["recipe"]
+    bench.run(fast("lr=3e-3"))                                   # the same run folder, edited
+    assert (paths.old / recipe / "fold0" / "done.json").exists() and runs.read_json(paths.score)["recipe"] != recipe
+
+
+def test_one_fold_gives_a_score_at_once_and_a_partial_submission(bench, capsys):
+    paths = bench.configure()
+    bench.stage("split", paths), bench.stage("train", paths, only=0), bench.stage("predict", paths, only=0), bench.stage("submit", paths, fold=0)
+    assert not paths.score.exists() and "fold 0 of 3" in capsys.readouterr().out
+    assert "partial" in json.loads((bench.folder / "submissions/tiny-run.json").read_text())
+    with pytest.raises(ValueError, match="FOLD=7"):
+        bench.stage("train", paths, only=7)
+
+
+def test_a_new_test_image_predicts_again_and_trains_nothing(bench, capsys):
+    paths = bench.run()
+    shutil.copy("inputs/tiny/test/te000.png", "inputs/tiny/test/te999.png")
+    with open("inputs/tiny/sample_submission.csv", "a") as file:
+        file.write("te999,blue\n")
+    capsys.readouterr()
+    bench.run()
+    answer = pd.read_csv("submissions/tiny-run.csv").set_index("id")["colour"]
+    assert answer["te999"] == answer["te000"] and "epoch 1" not in capsys.readouterr().out
+
+
+def test_a_warm_start_needs_the_same_folds(bench):
+    bench.run(FAST, "small")
+    bench.run(fast("init_from=small image_size=48"), "large")
+    with pytest.raises(ValueError, match="other folds"):
+        bench.run(fast("init_from=small fold_seed=5"), "leaky")
+    with pytest.raises(ValueError, match="no finished fold"):
+        bench.run(fast("init_from=nothing"), "lost")
+
+
+def test_early_stopping_is_marked_optimistic_and_keeps_the_best_epoch(bench):
+    paths = bench.run(fast("patience=1 epochs=4 lr=0.5 body_lr=0.5"))
+    score = runs.read_json(paths.score)
+    assert score["optimistic"] is True
+    for k, curve in score["epochs"]["scores"].items():
+        assert score["folds"][k] == pytest.approx(max(curve))
+
+
+def test_an_image_without_a_prediction_is_never_scored(bench):         # FIELD B1, B2, B5
+    paths = bench.run()
+    valid = predictions.read(paths.fold(1).valid)
+    for broken in (valid.iloc[1:], pd.concat([valid, valid.iloc[:1]]), predictions.read(paths.fold(0).valid)):
+        predictions.write(broken, paths.fold(1).valid)
+        with pytest.raises(ValueError, match="missing|twice"):
+            bench.stage("train", paths)
+
+
+def test_the_score_takes_the_whole_fold(bench):                        # FIELD B3, B4: not the last batch, and the metric that was named
+    from sklearn.metrics import f1_score
+
+    paths = bench.run(fast("batch_size=5"))
+    folds, score = tables.read_folds(paths.folds), runs.read_json(paths.score)
+    for k in range(3):
+        valid = predictions.read(paths.fold(k).valid)
+        truth = folds.set_index("id").loc[valid.index, "colour"]
+        assert score["folds"][str(k)] == pytest.approx(f1_score(truth, valid.idxmax(axis=1), average="macro"))
+
+
+def test_what_is_predicted_for_the_test_is_no_oof(bench):              # FIELD B12
+    paths = bench.run()
+    oof, folds = predictions.read(paths.oof), tables.read_folds(paths.folds)
+    for k in range(3):
+        held_out = folds.loc[folds["fold"] == k, "id"]
+        assert oof.loc[held_out].equals(predictions.read(paths.fold(k).valid).loc[held_out])
+    assert not set(oof.index) & set(predictions.read(paths.test).index)
+
+
+def test_a_test_set_in_another_order_gets_the_same_answers_by_id(bench):     # FIELD B20
+    paths = bench.run()
+    first = pd.read_csv("submissions/tiny-run.csv").set_index("id")["colour"]
+    sample = pd.read_csv("inputs/tiny/sample_submission.csv").iloc[::-1]
+    sample.to_csv("inputs/tiny/sample_submission.csv", index=False)
+    bench.run()
+    second = pd.read_csv("submissions/tiny-run.csv")
+    assert second["id"].tolist() == sample["id"].tolist() and second.set_index("id")["colour"].loc[first.index].equals(first)
+
+
+def test_folds_do_not_depend_on_the_order_of_the_table(bench):          # FIELD B11
+    paths = bench.configure()
+    bench.stage("split", paths)
+    first = tables.read_folds(paths.folds)
+    table = pd.read_csv("inputs/tiny/train.csv").sample(frac=1, random_state=1)
+    table.to_csv("inputs/tiny/train.csv", index=False)
+    bench.stage("split", paths)
+    assert first.equals(tables.read_folds(paths.folds))
+
+
+def test_every_class_has_its_place_by_one_list(bench):                  # FIELD B16
+    paths = bench.run()
+    classes = runs.read_json(paths.competition)["facts"]["outputs"]
+    for k in range(3):
+        assert list(predictions.read(paths.fold(k).valid).columns) == list(predictions.read(paths.fold(k).test).columns) == list(classes)
+
+
+@pytest.mark.parametrize("settings", ["loss=crossentropy", "head=liner", "augment=lite", "optimizer=adamm", "sampler=x", "tta=flip", "backbone=vgg99", "trainable=layer9"])
+def test_an_unknown_name_stops_before_anything_is_trained(bench, settings):
+    paths = bench.configure(fast(settings))
+    bench.stage("split", paths)
+    with pytest.raises(ValueError, match="unknown|no parameter|choose"):
+        bench.stage("train", paths)
+    assert not list(paths.root.glob("fold0/*.safetensors"))
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_accumulated(bench, monkeypatch, capsys):
+    paths = bench.configure()
+    bench.stage("split", paths)
+    real = train.train_fold
+
+    def tight(job, fold, batch_size):
+        if batch_size > 2:
+            raise RuntimeError("CUDA out of memory. Tried to allocate")
+        return real(job, fold, batch_size)
+
+    monkeypatch.setattr(train, "train_fold", tight)
+    bench.stage("train", paths)
+    assert runs.read_json(paths.fold(0).done)["batch_size"] == 2 and "batch of 4, accumulated to 8" in capsys.readouterr().err
+
+
+def test_smaller_looks_keep_every_class(bench):
+    paths = bench.configure(fast("limit=12"))
+    bench.stage("split", paths)
+    folds = tables.read_folds(paths.folds)
+    assert len(folds) == 12 and folds["colour"].value_counts().tolist() == [4, 4, 4]
+
+
+def test_rates_and_all_settings_are_written_out(bench):
+    paths = bench.configure()
+    saved = config.load(paths.config).config
+    assert isinstance(saved.lr, float) and isinstance(saved.body_lr, float)
