@@ -14,7 +14,7 @@ VERSIONS = ("torch", "torchvision", "timm", "accelerate", "adamp", "scikit-learn
 
 
 def collect(competition: Competition, settings: Settings, paths: RunPaths, table: pd.DataFrame) -> dict:
-    """Write oof.parquet and, last of all, score.json; returns the score. Raises ValueError when an image has no prediction, or folds differ in recipe."""
+    """Write oof.parquet and, last of all, score.json; returns the score. Raises ValueError for images without prediction or mixed recipes."""
     numbers = sorted(k for k in table["fold"].unique() if k >= 0)
     done = {k: runs.read_json(paths.fold(k).done) for k in numbers}
     recipes = {d["recipe"] for d in done.values()}
@@ -27,11 +27,12 @@ def collect(competition: Competition, settings: Settings, paths: RunPaths, table
     scores = np.array(list(per_fold.values()))
     score = {
         "metric": competition.metric_name, "lower_is_better": competition.lower_is_better, "oof": competition.score(held_out, oof),
-        "folds": {str(k): s for k, s in per_fold.items()}, "mean": scores.mean(), "spread": scores.std(ddof=1) if len(scores) > 1 else 0.0,
+        "folds": {str(k): s for k, s in per_fold.items()}, "mean": scores.mean(), "spread": scores.std(ddof=min(len(scores) - 1, 1)),
         "also": competition.also(held_out, oof), "epochs": curve(competition, paths, held_out, numbers),
         "optimistic": settings.config.patience > 0, "recipe": recipes.pop(), "fold_hash": done[numbers[0]]["fold_hash"],
-        "weights_hash": done[numbers[0]]["weights_hash"], "commit": runs.commit(), "versions": {name: version(name) for name in VERSIONS} | {"python": platform.python_version()},
-        "machine": done[numbers[0]]["machine"], "seconds": {str(k): d["seconds"] for k, d in done.items()}, "memory": {str(k): d["memory"] for k, d in done.items()},
+        "weights_hash": done[numbers[0]]["weights_hash"], "commit": runs.commit(),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}}, "machine": done[numbers[0]]["machine"],
+        **{key: {str(k): d[key] for k, d in done.items()} for key in ("seconds", "memory", "batch_size")},
     }
     with runs.atomic(paths.oof) as part:
         predictions.write(oof, part)
@@ -48,7 +49,7 @@ def curve(competition: Competition, paths: RunPaths, table: pd.DataFrame, number
     better = scores * (-1 if competition.lower_is_better else 1)
     joint = int(better.mean(axis=0).argmax())
     return {
-        "scores": per_fold, "mean": scores.mean(axis=0).tolist(), "spread": (scores.std(axis=0, ddof=1) if len(scores) > 1 else scores[0] * 0).tolist(),
+        "scores": per_fold, "mean": scores.mean(axis=0).tolist(), "spread": scores.std(axis=0, ddof=min(len(scores) - 1, 1)).tolist(),
         "joint_best": joint + 1, "joint_gain": float(better.mean(axis=0)[joint] - better[:, -1].mean()),
         "per_fold_optimism": float(better.max(axis=1).mean() - better[:, -1].mean()),
     }

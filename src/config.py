@@ -120,6 +120,11 @@ class Settings:
     machine: Machine
 
     @property
+    def memory(self) -> Path:
+        """Where the hashes of the competition's images are remembered."""
+        return self.cache / self.comp / "hashes.json"
+
+    @property
     def folder(self) -> Path:
         return self.inputs / self.comp
 

@@ -34,22 +34,28 @@ def vgg19_tail() -> Config:
 
 def scratch() -> Config:
     """No pretraining: what the pretrained weights are worth."""
-    return replace(full(), pretrained=False, epochs=30, head_epochs=0, lr=2e-3, body_lr=2e-3, layer_decay=1.0)
+    return replace(full(), pretrained=False, epochs=30, head_epochs=0, lr=2e-3)
 
 
 def own_model() -> Config:
     """A small network written by hand (branch_cnn in src/model/backbone.py), from random weights."""
-    return Config(backbone="branch_cnn", pretrained=False, trainable="all", image_size=64, epochs=20, augment="light", lr=3e-3, body_lr=3e-3, layer_decay=1.0)
+    return Config(backbone="branch_cnn", pretrained=False, trainable="all", image_size=64, epochs=20, augment="light", lr=3e-3)
 
 
 def convnext() -> Config:
     """ConvNeXt-Tiny for a GPU. Not measured by us."""
-    return Config(backbone="convnext_tiny.fb_in22k_ft_in1k", trainable="all", image_size=288, epochs=12, augment="medium", mixup=0.2, drop_path_rate=0.2, ema=0.999)
+    return Config(
+        backbone="convnext_tiny.fb_in22k_ft_in1k", trainable="all", image_size=288, drop_path_rate=0.2,
+        augment="medium", mixup=0.2, epochs=12, ema=0.999,
+    )
 
 
 def vit() -> Config:
     """ViT-Small, 16 px patches, for a GPU. Not measured by us."""
-    return Config(backbone="vit_small_patch16_224.augreg_in21k_ft_in1k", trainable="all", epochs=12, augment="medium", mixup=0.2, drop_path_rate=0.1, ema=0.999)
+    return Config(
+        backbone="vit_small_patch16_224.augreg_in21k_ft_in1k", trainable="all", drop_path_rate=0.1,
+        augment="medium", mixup=0.2, epochs=12, ema=0.999,
+    )
 
 
-EXPERIMENTS = {f.__name__: f for f in (demo, baseline, head, full, vgg19_tail, scratch, own_model, convnext, vit)}     # add yours: a function above, a name here
+EXPERIMENTS = {f.__name__: f for f in (demo, baseline, head, full, vgg19_tail, scratch, own_model, convnext, vit)}     # add yours, and its name

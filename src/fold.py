@@ -69,7 +69,7 @@ def train_fold(job: Job, fold: int, batch_size: int) -> tuple[dict, memory.Watch
     watch = memory.watch(model)
     optimizer = make_optimizer(model.learning(), experiment)
     missing, strangers = unused(model, optimizer)
-    assert not missing and not strangers, f"{len(missing)} learning parameters are not in the optimizer, {len(strangers)} of the optimizer's do not learn"
+    assert not missing and not strangers, f"{len(missing)} learning parameters are not in the optimizer, {len(strangers)} in it do not learn"
     optimizer = accelerator.prepare(optimizer)
     average = Average(model.learned(), experiment.ema) if experiment.ema else None
     batches = Batches(job.arrays, rows, device=accelerator.device, seed=experiment.seed, fold=fold, workers=job.settings.machine.workers,
@@ -84,8 +84,9 @@ def train_fold(job: Job, fold: int, batch_size: int) -> tuple[dict, memory.Watch
     num_batches = len(in_parts(in_order(0), batch_size, alone=False))
     steps = train_steps(
         forward, lambda epoch: batches(in_order(epoch), batch_size, epoch), optimizer, LOSSES[loss_name(job)], config=experiment, fold=fold,
-        accelerator=accelerator, begin_epoch=model.train, num_batches=num_batches, accumulate=experiment.accumulate * experiment.batch_size // batch_size,
-        average=average, smooth=experiment.label_smoothing if TASKS[job.competition.task].loss == "cross_entropy" else 0.0,
+        accelerator=accelerator, begin_epoch=model.train, num_batches=num_batches, average=average,
+        accumulate=experiment.accumulate * experiment.batch_size // batch_size,
+        smooth=experiment.label_smoothing if TASKS[job.competition.task].loss == "cross_entropy" else 0.0,
     )
     metric, best, per_epoch, losses = job.competition.metric_name, Best(experiment.patience, job.competition.lower_is_better), [], []
     with Tracker(paths.log, **tracking(job, f"fold{fold}", "fold")) as tracker, progress(experiment.epochs * num_batches, fold) as bar:

@@ -1,15 +1,17 @@
-"""Predict the test images with every fold's model behind one pass of the trunk.  fold*/model.safetensors, test images -> fold*/test.parquet, test.parquet
+"""Predict the test images with every fold's model behind one pass of the trunk.  fold*/model.safetensors -> fold*/test.parquet, test.parquet
 
 Run: python -m src.predict runs/<name> [--fold 0]
 """
 import argparse
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from src import competitions, config, predictions, prepare, runs
+from src.competitions import Competition
 from src.config import Settings
 from src.data import tables
 from src.data.batches import Batches, ExtraColumns, Rows
@@ -28,20 +30,25 @@ def predict(settings: Settings, paths: RunPaths, only: int | None = None) -> Non
     lost = [k for k in numbers if not paths.fold(k).done.exists()]
     if lost:
         raise ValueError(f"fold {lost[0]} of {paths.root} is not trained: make train first")
-    keys = {k: runs.sha256([runs.read_json(paths.fold(k).done)["recipe"], settings.config.tta, test["id"].tolist(), prepare.hashes(settings, test)]) for k in numbers}
+    asked = [settings.config.tta, test["id"].tolist(), prepare.content(settings, test)]
+    keys = {k: runs.sha256([runs.read_json(paths.fold(k).done)["recipe"], *asked]) for k in numbers}
     todo = [k for k in numbers if not paths.fold(k).test.exists() or not paths.fold(k).test_json.exists()
             or runs.read_json(paths.fold(k).test_json)["key"] != keys[k]]
     for k, frame in predict_folds(settings, paths, competition, table, test, todo):
         with runs.atomic(paths.fold(k).test) as part:
             predictions.write(frame, part)
-        runs.write_json({"key": keys[k], "tta": settings.config.tta, "images": len(test), "seconds": round(time.perf_counter() - began, 2)}, paths.fold(k).test_json)
+        spent = round(time.perf_counter() - began, 2)
+        runs.write_json({"key": keys[k], "tta": settings.config.tta, "images": len(test), "seconds": spent}, paths.fold(k).test_json)
     mean = predictions.mean(predictions.read(paths.fold(k).test) for k in numbers)
     with runs.atomic(paths.test) as part:
         predictions.write(mean, part)
-    print(f"predicted {len(test)} test images with {len(numbers)} models x {1 + len(settings.config.tta)} views in {time.perf_counter() - began:.1f} s")
+    views = ", ".join(prepare.test_views(settings))
+    print(f"predicted {len(test)} test images with {len(numbers)} models, views {views}, in {time.perf_counter() - began:.1f} s")
 
 
-def predict_folds(settings: Settings, paths: RunPaths, competition: competitions.Competition, table: pd.DataFrame, test: pd.DataFrame, folds: list[int]):
+def predict_folds(
+    settings: Settings, paths: RunPaths, competition: Competition, table: pd.DataFrame, test: pd.DataFrame, folds: list[int],
+) -> Iterator[tuple[int, pd.DataFrame]]:
     """Yield (fold, predictions of the test images). The images are decoded once, the trunk runs once per view, each fold adds its tail and head."""
     if not folds:
         return

@@ -32,7 +32,8 @@ def check_ids(predictions: pd.DataFrame, ids: Iterable[str], what: str = "predic
     asked = set(ids)
     missing, unasked = sorted(asked - set(predictions.index)), sorted(set(predictions.index) - asked)
     if missing or unasked:
-        raise ValueError(f"{what} must hold each of {len(asked)} ids once: {len(missing)} missing {missing[:3]}, {len(unasked)} not asked for {unasked[:3]}")
+        raise ValueError(f"{what} must hold each of {len(asked)} ids once: {len(missing)} missing {missing[:3]}, "
+                         f"{len(unasked)} not asked for {unasked[:3]}")
     return predictions
 
 

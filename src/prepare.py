@@ -1,6 +1,6 @@
 """What the loop reads: the images of a table decoded once, and where the backbone has a trunk, the trunk's output for each view, computed once."""
 from collections.abc import Mapping
-from pathlib import Path
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +18,11 @@ from src.data.batches import draw
 from src.model.classifier import Classifier, pick
 
 
+def content(settings: Settings, table: pd.DataFrame) -> list[str]:
+    """A hash of each image of the table."""
+    return images.content_hashes([settings.folder / path for path in table["path"]], settings.memory)
+
+
 class Pictures(NamedTuple):
     """The decoded images of a table, and a hash of their contents and of how they were decoded."""
 
@@ -25,15 +30,10 @@ class Pictures(NamedTuple):
     key: str
 
 
-def hashes(settings: Settings, table: pd.DataFrame) -> list[str]:
-    """A content hash per image of the table."""
-    return images.content_hashes([settings.folder / p for p in table["path"]], settings.cache / settings.comp / "hashes.json")
-
-
 def decode(competition: Competition, settings: Settings, table: pd.DataFrame) -> Pictures:
     """Decode the table's images at the experiment's size, unless it was done before."""
     size, reader = settings.config.image_size, competition.read_image
-    key = runs.sha256([images.RESIZE, size, getattr(reader, "__name__", ""), hashes(settings, table)])
+    key = runs.sha256([images.RESIZE, size, getattr(reader, "__name__", ""), content(settings, table)])
     path = settings.cache / settings.comp / f"images-{size}px-{key}.npy"
     if not path.exists():
         print(f"decoding {len(table)} images at {size} px, {gigabytes((len(table), size, size, 3), 'uint8'):.2f} GB in {settings.cache}", flush=True)
@@ -48,7 +48,7 @@ def flips_of(competition: Competition, settings: Settings) -> str:
 
 
 def training_views(competition: Competition, settings: Settings, *, has_trunk: bool) -> dict[str, Transform | None]:
-    """The transforms by view. With a trunk: the plain image and views-1 fixed draws of the augmentation, the same for all folds, seeds and experiments.
+    """The transforms by view. With a trunk: the plain image and views-1 fixed draws of the augmentation, the same for all folds and seeds.
     Without one, or with views=0: a single one named "", drawn afresh each epoch."""
     config = settings.config
     flips = flips_of(competition, settings)
@@ -84,23 +84,27 @@ def feature_shape(model: Classifier, size: int) -> tuple[int, ...]:
     return tuple(found.permute(1, 2, 0).shape if found.ndim == 3 else found.shape)
 
 
-def trunk_outputs(model: Classifier, pictures: Pictures, views: Mapping[str, Transform | None], settings: Settings, accelerator: Accelerator) -> list[Array]:
+def trunk_outputs(
+    model: Classifier, pictures: Pictures, views: Mapping[str, Transform | None], settings: Settings, accelerator: Accelerator,
+) -> list[Array]:
     """One Array per view, (N, H, W, C) or (N, ...) float32: the trunk's output for each image. Made once, then found by its key."""
     state = b"".join(v.detach().cpu().contiguous().numpy().tobytes() for _, v in sorted(model.trunk.state_dict().items()))
     size, num_images = settings.config.image_size, len(pictures.decoded.values)
-    how = [settings.config.backbone, model.cut_at, settings.config.pool_type, runs.sha256(state), str(accelerator.device.type), accelerator.mixed_precision,
-           torch.__version__, pictures.key]
+    how = [settings.config.backbone, model.cut_at, settings.config.pool_type, runs.sha256(state), pictures.key,
+           accelerator.device.type, accelerator.mixed_precision, torch.__version__]
     shape = (num_images, *feature_shape(model, size))
     found = []
     for view, transform in views.items():
         path = settings.cache / settings.comp / f"trunk-{view}-{runs.sha256([*how, view])}.npy"
         if not path.exists():
             print(f"trunk: {num_images} images, view {view}, {gigabytes(shape, 'float32'):.2f} GB in {settings.cache}", flush=True)
-        found.append(make_array(path, shape, "float32", lambda values, t=transform, v=view: run_trunk(model, pictures.decoded, t, v, accelerator, values)))
+        found.append(make_array(path, shape, "float32", partial(run_trunk, model, pictures.decoded, transform, view, accelerator)))
     return found
 
 
-def run_trunk(model: Classifier, decoded: Array, transform: Transform | None, view: str, accelerator: Accelerator, values: np.ndarray, batch_size: int = 64) -> None:
+def run_trunk(
+    model: Classifier, decoded: Array, transform: Transform | None, view: str, accelerator: Accelerator, values: np.ndarray, batch_size: int = 64,
+) -> None:
     """Fill `values` with the trunk's output, one pass over the images."""
     with torch.inference_mode():
         for start in range(0, len(values), batch_size):

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from src import competitions, config, prepare, runs
+from src import competitions, config, runs
 from src.competitions import Competition
 from src.config import Settings
 from src.data import folds, tables
+from src.data.images import content_hashes
 from src.runs import RunPaths
 
 
@@ -31,13 +32,16 @@ def split(settings: Settings, paths: RunPaths) -> None:
     for warning in competition.warnings(table):
         print(f"warning: {warning}", file=sys.stderr)
     table = some(table, settings, competition)
-    content = prepare.hashes(settings, table) if settings.config.dedupe == "content" else None
+    content = None
+    if settings.config.dedupe == "content":
+        content = content_hashes([settings.folder / path for path in table["path"]], settings.memory)
     assigned = assign(settings, competition, table, content)
     say_disk(settings, competition, len(table), len(test))
     with runs.atomic(paths.folds) as part:
         assigned.to_csv(part, index=False)
-    runs.write_json({"facts": competition.facts(), "definition": competition.paste(), "images": {"train": len(table), "test": len(test)},
-                     "fold_hash": folds.fold_hash(assigned, competition.targets), "seconds": round(time.perf_counter() - began, 2)}, paths.competition)
+    summary = {"facts": competition.facts(), "definition": competition.paste(), "images": {"train": len(table), "test": len(test)},
+               "fold_hash": folds.fold_hash(assigned, competition.targets), "seconds": round(time.perf_counter() - began, 2)}
+    runs.write_json(summary, paths.competition)
 
 
 def assign(settings: Settings, competition: Competition, table: pd.DataFrame, content: list[str] | None) -> pd.DataFrame:
@@ -63,7 +67,7 @@ def some(table: pd.DataFrame, settings: Settings, competition: Competition) -> p
     shuffled = table.iloc[order]
     rank = shuffled.groupby(labels.iloc[order]).cumcount()         # the how-manieth of its class
     share = rank / labels.iloc[order].map(labels.value_counts())
-    chosen = pd.DataFrame({"rare_first": (rank >= settings.config.folds).astype(int), "share": share}).sort_values(["rare_first", "share"], kind="stable")
+    chosen = share.where(rank >= settings.config.folds, -1.0).sort_values(kind="stable")
     return table.loc[chosen.index[:limit]].sort_values("id", kind="stable").reset_index(drop=True)
 
 
@@ -73,7 +77,7 @@ def say_disk(settings: Settings, competition: Competition, num_train: int, num_t
     need = (num_train + num_test) * size * size * 3 / 1e9
     settings.cache.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(settings.cache).free / 1e9
-    print(f"disk: {need:.1f} GB for decoded images, up to {settings.machine.cache_gb:g} GB for the trunk cache; {free:.0f} GB free in {settings.cache}")
+    print(f"disk: {need:.1f} GB for decoded images, up to {settings.machine.cache_gb:g} GB for the trunk's cache, {free:.0f} GB free: {settings.cache}")
     if free < need:
         raise ValueError(f"{settings.cache} has {free:.1f} GB free, the decoded images need {need:.1f}: free some, or CACHE=folder on another disk")
 

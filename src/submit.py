@@ -43,7 +43,7 @@ def submit(settings: Settings, paths: RunPaths, fold: int | None = None, folder:
 
 
 def check(answer: pd.DataFrame, sample: pd.DataFrame, competition: Competition) -> None:
-    """Compare the written submission with the sample: header, rows and their order, no gaps, labels that exist, numbers that are. Raises ValueError."""
+    """Compare the written submission with the sample: header, rows, order, no gaps, labels that exist, numbers that are. Raises ValueError."""
     if list(answer.columns) != list(sample.columns):
         raise ValueError(f"submission: the columns are {list(answer.columns)[:6]}, the sample has {list(sample.columns)[:6]}")
     row = sample.columns[0]

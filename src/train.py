@@ -28,8 +28,9 @@ from src.tasks import TASKS
 
 
 def recipe_hash(settings: Settings, competition: Competition, fold_hash: str, weights_hash: str, init_recipe: str) -> str:
-    """Of all that can change a prediction: the training settings, the competition's facts, the folds, the pretrained weights; no path, no test set, no Machine."""
-    return runs.sha256([config.stage(settings.config, "train"), competition.facts(), fold_hash, weights_hash, init_recipe])
+    """Of all that can change a prediction: settings, the competition's facts, folds, pretrained weights; no path, no test set, no Machine."""
+    chooses = competition.metric_name if settings.config.patience else ""       # early stopping: the metric decides which weights are kept
+    return runs.sha256([config.stage(settings.config, "train"), competition.facts(), chooses, fold_hash, weights_hash, init_recipe])
 
 
 def make_job(settings: Settings, paths: RunPaths) -> Job:
@@ -50,7 +51,7 @@ def make_job(settings: Settings, paths: RunPaths) -> Job:
 
 
 def init_folds(settings: Settings, paths: RunPaths, fold_hash: str) -> str:
-    """The recipe of the run that `init_from` names, "" for none. Its folds must be these, or a fold would begin with weights that saw its held-out part."""
+    """The recipe of the run that `init_from` names, "" for none. Its folds must be these, or weights would have seen what is held out."""
     if not settings.config.init_from:
         return ""
     done = sorted((paths.root.parent / settings.config.init_from).glob("fold*/done.json"))
@@ -71,11 +72,12 @@ def with_views(job: Job) -> Job:
     pictures = prepare.decode(job.competition, job.settings, job.table)
     transforms = prepare.training_views(job.competition, job.settings, has_trunk=bool(model.cut_at))
     if experiment.augment != "none" and transforms == {"plain": None}:
-        print(f"warning: augment={experiment.augment} has no effect with views=1: views=4, or views=0 for fresh draws without the trunk's cache", file=sys.stderr)
+        print(f"warning: augment={experiment.augment} has no effect with views=1: set views=4, or views=0 for fresh draws", file=sys.stderr)
     if "" in transforms or not prepare.can_cache(model, job.settings, len(job.table), len(transforms)):
         return job._replace(arrays=[pictures.decoded], transforms=transforms)
     model.to(job.accelerator.device)
-    return job._replace(arrays=prepare.trunk_outputs(model, pictures, transforms, job.settings, job.accelerator), is_cached=True, transforms=transforms)
+    arrays = prepare.trunk_outputs(model, pictures, transforms, job.settings, job.accelerator)
+    return job._replace(arrays=arrays, is_cached=True, transforms=transforms)
 
 
 def say_what_learns(model: Classifier) -> None:
@@ -105,8 +107,9 @@ def finish_fold(job: Job, fold: int, baseline: int) -> None:
         ids = job.table["id"].iloc[error.rows].tolist()
         raise ValueError(f"fold {fold}: {error}; images {ids}. Lower lr (now {job.settings.config.lr:g}) or set clip_grad") from error
     held = memory.give_back(watch, job.accelerator, device=job.accelerator.device, baseline=baseline)
-    runs.write_json({"recipe": job.recipe_hash, "fold_hash": job.fold_hash, "weights_hash": job.weights_hash, "comp": job.settings.comp, "code": runs.code_hashes(),
-                     **result, "seconds": round(time.perf_counter() - began, 2), "memory": held, "machine": config.as_dict(job.settings.machine)}, job.paths.fold(fold).done)
+    hashes = {"recipe": job.recipe_hash, "fold_hash": job.fold_hash, "weights_hash": job.weights_hash, "code": runs.code_hashes()}
+    spent = {"seconds": round(time.perf_counter() - began, 2), "memory": held, "machine": config.as_dict(job.settings.machine)}
+    runs.write_json(hashes | result | spent, job.paths.fold(fold).done)
 
 
 def is_finished(job: Job, fold: int) -> bool:
@@ -137,7 +140,8 @@ def train(settings: Settings, paths: RunPaths, only: int | None = None) -> None:
         for fold in todo:
             finish_fold(job, fold, baseline)
     if only is not None:
-        print(f"fold {only} of {len(numbers)}: {job.competition.metric_name} {runs.read_json(paths.fold(only).done)['score']:.4f} (one fold only: no OOF score)")
+        score = runs.read_json(paths.fold(only).done)["score"]
+        print(f"fold {only}, 1 of {len(numbers)}: {job.competition.metric_name} {score:.4f} (one fold only, so no OOF score)")
         return
     score = collect.collect(job.competition, settings, paths, job.table)
     if todo:

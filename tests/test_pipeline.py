@@ -110,7 +110,7 @@ def test_one_fold_gives_a_score_at_once_and_a_partial_submission(bench, capsys):
 
 
 def test_a_new_test_image_predicts_again_and_trains_nothing(bench, capsys):
-    paths = bench.run()
+    bench.run()
     shutil.copy("inputs/tiny/test/te000.png", "inputs/tiny/test/te999.png")
     with open("inputs/tiny/sample_submission.csv", "a") as file:
         file.write("te999,blue\n")
@@ -167,7 +167,7 @@ def test_what_is_predicted_for_the_test_is_no_oof(bench):              # FIELD B
 
 
 def test_a_test_set_in_another_order_gets_the_same_answers_by_id(bench):     # FIELD B20
-    paths = bench.run()
+    bench.run()
     first = pd.read_csv("submissions/tiny-run.csv").set_index("id")["colour"]
     sample = pd.read_csv("inputs/tiny/sample_submission.csv").iloc[::-1]
     sample.to_csv("inputs/tiny/sample_submission.csv", index=False)

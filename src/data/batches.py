@@ -95,8 +95,9 @@ class Batches:
             images = (self.gather(part, self.view_of(part, epoch) * (not plain)) for part in parts)
         for number, (part, image) in enumerate(zip(parts, images)):
             beside = [torch.from_numpy(values[part]) for values in self.rows]
-            tensors = [t.to(self.device, non_blocking=True) for t in (image, *beside, torch.from_numpy(part.astype(np.int64)))]
-            yield Batch(*tensors, is_last=number == len(parts) - 1)
+            all_parts = (image, *beside, torch.from_numpy(part.astype(np.int64)))
+            image, target, weight, extra, index = (t.to(self.device, non_blocking=True) for t in all_parts)
+            yield Batch(image, target, weight, extra, index, is_last=number == len(parts) - 1)
 
     def view_of(self, part: np.ndarray, epoch: int) -> np.ndarray:
         return (epoch + self.offset[part]) % self.num_views
@@ -130,6 +131,11 @@ def balanced(table: pd.DataFrame, epoch: int, rng: np.random.Generator) -> np.nd
 SAMPLERS = {"shuffle": shuffle, "balanced": balanced}     # add yours: (table, epoch, rng) -> positions, and a word here
 
 
+def as_numbers(column: pd.Series) -> pd.Series:
+    """Text as numbers; what is empty or no number is NaN."""
+    return pd.to_numeric(column.where(column != ""), errors="coerce")
+
+
 class ExtraColumns(NamedTuple):
     """How extra columns become numbers: words by the whole table's vocabulary, numbers standardised by the training part alone."""
 
@@ -140,7 +146,7 @@ class ExtraColumns(NamedTuple):
     def fit(cls, table: pd.DataFrame, columns: Sequence[str], training: np.ndarray) -> "ExtraColumns":
         words, numbers = {}, {}
         for column in columns:
-            values = pd.to_numeric(table[column].where(table[column] != ""), errors="coerce")
+            values = as_numbers(table[column])
             if values[training].notna().any() and values.notna().sum() == (table[column] != "").sum():
                 numbers[column] = float(values[training].mean()), float(values[training].std(ddof=0)) or 1.0
             else:
@@ -153,6 +159,6 @@ class ExtraColumns(NamedTuple):
 
     def encode(self, table: pd.DataFrame) -> np.ndarray:
         """(N, E) float32. A missing number becomes the mean, an unknown word no column."""
-        columns = [((pd.to_numeric(table[c].where(table[c] != ""), errors="coerce") - mean) / std).fillna(0) for c, (mean, std) in self.numbers.items()]
+        columns = [((as_numbers(table[c]) - mean) / std).fillna(0) for c, (mean, std) in self.numbers.items()]
         columns += [table[c] == word for c, known in self.words.items() for word in known]
         return np.stack([np.asarray(c, np.float32) for c in columns], axis=1) if columns else np.zeros((len(table), 0), np.float32)

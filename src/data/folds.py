@@ -44,7 +44,7 @@ def join_groups(table: pd.DataFrame) -> np.ndarray:
 
 
 def labels_of(table: pd.DataFrame, *, task: str, targets: tuple[str, ...]) -> pd.Series | pd.DataFrame:
-    """What is to be spread evenly: a class per image; a column of bool per class when there are several; tenths of a value to be regressed."""
+    """What is to be spread evenly: a class per image, or a column of bool per class, or (regression) the tenth that the value is in."""
     columns = table[list(targets)]
     if task == "multilabel":
         return columns == "1"
@@ -76,16 +76,18 @@ def are_rare(table: pd.DataFrame, num_folds: int, *, task: str, targets: tuple[s
         raise ValueError(f"no class with enough {unit} for folds={num_folds} ({most}): use fewer folds, add images, or join classes")
     chosen = np.isin(group, held["group"][held["code"].isin(rare.index)])
     if len(rare):
-        print(f"warning: in fewer {unit} than folds={num_folds}: {listed([f'{names[c]!r} ({n})' for c, n in rare.items()])}. Their {chosen.sum()} images "
-              "are in fold -1: always trained, never scored", file=sys.stderr)
+        told = listed([f"{names[c]!r} ({n})" for c, n in rare.items()])
+        print(f"warning: in fewer {unit} than folds={num_folds}: {told}. Their {chosen.sum()} images are in fold -1: always trained, "
+              "never scored", file=sys.stderr)
     return chosen
 
 
 def stratified(table: pd.DataFrame, config, labels: pd.Series | pd.DataFrame) -> np.ndarray:
-    """Whole groups, the heaviest first, each to the fold that holds least of its classes, rare classes counting most; then to the smallest fold.
+    """Whole groups, the heaviest first, each to the fold with least of its classes (a rare one counts most), then to the smallest fold.
 
-    For single images this deals out each class evenly, for many labels it is iterative stratification (Sechidis et al. 2011). As even as
-    scikit-learn's StratifiedGroupKFold or better, no fold is ever empty, and 100,000 groups take 1 s instead of 26 s."""
+    Single images are dealt out class by class; many labels make it iterative stratification (Sechidis et al. 2011). Where groups are large
+    and mixed it is on average as even as scikit-learn's StratifiedGroupKFold; no fold is empty; 100,000 groups take 1 s instead of 26 s.
+    """
     group = pd.factorize(table["group"])[0]
     image, code, names = pairs(labels)
     held, count = np.unique(group[image] * len(names) + code, return_counts=True)       # each (group, class) once, sorted by group
@@ -126,14 +128,15 @@ def from_file(table: pd.DataFrame, config, given: pd.Series | None) -> np.ndarra
 
 
 def check(table: pd.DataFrame, config, targets: tuple[str, ...], *, task: str) -> None:
-    """What folds.csv promises, all problems at once: each image once, no group in two folds, no fold empty, each class in each training part."""
+    """What folds.csv promises, all at once: an image once, a group in one fold, no fold empty, each class in every training part."""
     ids, fold, numbers, problems = table["id"], table["fold"], range(config.folds), []
     if ids.duplicated().any():
         problems.append(f"{listed(ids[ids.duplicated()].tolist())} stands there twice")
     outside = ids[~fold.isin([-1, *numbers])].tolist()
     empty = [str(k) for k in numbers if not (fold == k).any()]
     if outside or empty:
-        problems.append(f"folds={config.folds}, but {listed([f'fold {k} is empty' for k in empty] + [f'{i} is in none of them' for i in outside])}")
+        wrong = [f"fold {k} is empty" for k in empty] + [f"{i} is in none of them" for i in outside]
+        problems.append(f"folds={config.folds}, but {listed(wrong)}")
     group = join_groups(table)
     torn = fold.groupby(group).nunique(dropna=False)
     for number in torn.index[torn > 1][:3]:
@@ -145,7 +148,7 @@ def check(table: pd.DataFrame, config, targets: tuple[str, ...], *, task: str) -
     alone = where[~where["code"].duplicated(keep=False) & (where["fold"] != -1)]
     if len(alone) and task != "regression":
         told = listed([f"{names[c]!r} (fold {k})" for c, k in zip(alone["code"], alone["fold"])])
-        problems.append(f"a class is held out whole, so that fold's model never sees it: {told}; try another fold_seed, or put it in fold -1")
+        problems.append(f"a class is held out whole, that fold's model never sees it: {told}; try another fold_seed, or put it in fold -1")
     if problems:
         raise ValueError("the folds do not hold: " + "; ".join(problems))
 

@@ -65,7 +65,7 @@ def decode(records: list[dict[str, str]], size: int, path: Path, *, read_image: 
 
 
 def content_hashes(files: Iterable[Path], memory: Path) -> list[str]:
-    """A hash of each file's bytes. `memory` (json) remembers them by size and modification time, so each file is read once."""
+    """A hash of each file's bytes. `memory` (json) remembers them by size and modification time, so that each file is read once."""
     known = json.loads(memory.read_text()) if memory.exists() else {}
     found: dict[str, list] = {}
 

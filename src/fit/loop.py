@@ -25,7 +25,7 @@ def seed_of(*key: int | str) -> int:
 
 
 def mix(image: Tensor, target: Tensor, config: Config) -> tuple[Tensor, Tensor]:
-    """Mixup (Zhang et al. 2018, arXiv:1710.09412) or CutMix (Yun et al. 2019, arXiv:1905.04899), drawn once per batch. Cached features mix at the cut."""
+    """Mixup (Zhang et al. 2018, arXiv:1710.09412) or CutMix (Yun et al. 2019, arXiv:1905.04899), once per batch; cached features mix at the cut."""
     use_cutmix = config.cutmix > 0 and image.ndim == 4 and (config.mixup <= 0 or torch.rand(()) < 0.5)
     alpha = config.cutmix if use_cutmix else config.mixup
     if alpha <= 0:

@@ -5,6 +5,7 @@ import gc
 import resource
 import sys
 import weakref
+from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import NamedTuple
@@ -152,18 +153,19 @@ def place(thing: object, *hidden: object) -> str:
     return kept_error.removesuffix("; the exception is in ")
 
 
-def key_of(variables: dict, ids: set[int]) -> str:
+def key_of(variables: Mapping, ids: set[int]) -> str:
     return next((name for name, value in variables.items() if id(value) in ids), "")
 
 
-def variable(name: str, variables: dict, frame: FrameType) -> str:
+def variable(name: str, variables: Mapping, frame: FrameType) -> str:
     where = f"{frame.f_code.co_qualname}, {Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
     return f"variable {name!r} ({type(variables.get(name)).__name__}) of function {where}"
 
 
 def running_frames() -> list[FrameType]:
     """The functions that run now, in all threads; not this file's."""
-    frames = []
+    frames: list[FrameType] = []
+    frame: FrameType | None
     for frame in sys._current_frames().values():
         while frame is not None:
             frames += [frame] if frame.f_globals is not globals() and frame.f_code.co_name != "<module>" else []
@@ -175,5 +177,5 @@ def largest(device: torch.device | str) -> list[str]:
     """The three largest tensors on a GPU, and where they are."""
     gc.unfreeze()
     size = {tensor: tensor.untyped_storage().nbytes() for tensor in live_tensors() if tensor.device.type == torch.device(device).type}
-    tensors = sorted(size, key=size.get, reverse=True)[:3]
+    tensors = sorted(size, key=lambda tensor: -size[tensor])[:3]
     return [f"{size[t] / MIB:.1f} MiB, shape {tuple(t.shape)}, in {place(t, tensors, size) or 'a place that has no name'}" for t in tensors]

@@ -15,7 +15,7 @@ def parameter_groups(learning: list[tuple[str, nn.Parameter, int]], config: Conf
     """
     found: dict[tuple[int, bool], dict] = {}
     for _, parameter, depth in learning:
-        rate = config.lr if depth < 0 else config.body_lr * config.layer_decay**depth
+        rate = float(config.lr) if depth < 0 else float(config.body_lr) * float(config.layer_decay) ** depth
         decay = config.weight_decay if parameter.ndim > 1 else 0.0
         group = found.setdefault((depth, parameter.ndim > 1), {"params": [], "lr": rate, "rate": rate, "weight_decay": decay, "is_head": depth < 0})
         group["params"].append(parameter)
@@ -35,7 +35,7 @@ def make_optimizer(learning: list[tuple[str, nn.Parameter, int]], config: Config
 
 
 def rate_scale(progress: float, warmup: float) -> float:
-    """Linear warm-up over the first `warmup` of the run, then half a cosine down to 0; progress in 0..1. Loshchilov and Hutter 2017, arXiv:1608.03983."""
+    """Linear warm-up over the first `warmup` of the run (0..1), then half a cosine down to 0. Loshchilov and Hutter 2017, arXiv:1608.03983."""
     if progress < warmup:
         return progress / warmup
     return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / max(1 - warmup, 1e-9)))

@@ -2,28 +2,30 @@
 import json
 import math
 import os
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
 INIT_SECONDS = 10       # W&B itself waits 90 s when there is a key but no network
-FINISH_SECONDS = 60     # and for ever at the end of a run; what is not uploaded by then stays on disk for `wandb sync`
+FINISH_SECONDS = 20     # and for ever at the end of a run; what is not uploaded by then stays on disk for `wandb sync`
 _said: set[str] = set()         # lines printed by this process: with ten folds, each is said once
 _online_failed: list[str] = []  # after one failure the later folds do not wait again
 
 
 class Tracker:
-    """One fold's (or the summary's) log.  Use: `with Tracker(...) as tracker: tracker.log({"epoch": 1, "loss": 0.3}); tracker.finish({...})`"""
+    """The log of one fold, or of the summary.  `with Tracker(...) as tracker: tracker.log({"epoch": 1, ...}); tracker.finish({...})`"""
 
-    def __init__(self, log_path: Path, *, mode: str, project: str, group: str, name: str, job_type: str, config: dict, dir: Path, tags=()):
+    def __init__(self, log_path: Path, *, mode: str, project: str, group: str, name: str, job_type: str, config: dict, dir: Path,
+                 tags: Iterable[str] = ()) -> None:
         self.path = Path(log_path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         drop_torn_line(self.path)
-        self.run = None
+        self.run: Any = None        # W&B's run, while there is one
         if mode != "off":       # W&B makes dir/wandb/; one group per run, job_type is "fold" or "summary"
-            facts = {"project": project, "group": group, "name": name, "job_type": job_type, "config": config, "tags": list(tags), "dir": str(dir)}
-            self.run = start_wandb(mode, facts)
+            self.run = start_wandb(mode, {"project": project, "group": group, "name": name, "job_type": job_type, "config": config,
+                                          "tags": list(tags), "dir": str(dir)})
 
     def log(self, values: dict) -> None:
         """One line of log.jsonl, on disk when this returns; then the same to W&B."""
@@ -43,7 +45,7 @@ class Tracker:
         try:
             if self.run is not None:
                 action()
-        except Exception as error:  # noqa: BLE001  whatever W&B's trouble is, the fold goes on
+        except Exception as error:  # whatever W&B's trouble is, the fold goes on
             self.run = None
             say(f"W&B stopped ({first_line(error)}); log.jsonl goes on")
 
@@ -68,12 +70,12 @@ def start_wandb(mode: str, facts: dict):
                 if wandb.login(prompt=False, verify=False):     # a key in the environment or in netrc; nothing is asked or sent
                     return wandb.init(mode="online", settings=quiet, **facts)
                 problem = "no key, `wandb login` stores one"
-            except Exception as error:  # noqa: BLE001  no network, a malformed or refused key, a time-out
+            except Exception as error:  # no network, a malformed or refused key, a time-out
                 problem = first_line(error)
             _online_failed.append(problem)
             say(f'W&B: {problem}; logging offline, `wandb sync` can send it later, MACHINE="wandb=off" leaves it out')
         return None if mode == "disabled" else wandb.init(mode="offline", settings=quiet, **facts)
-    except Exception as error:  # noqa: BLE001  not installed, a full disk ...
+    except Exception as error:  # not installed, a full disk ...
         say(f"W&B is left out ({first_line(error)}); log.jsonl is written all the same")
         return None
 

@@ -1,4 +1,4 @@
-"""Backbones: any timm model by name, or a function here. A backbone takes normalised images (B, 3, H, W) and returns features (B, F) or (B, C, h, w)."""
+"""Backbones: any timm model by name, or a function here. It takes normalised images (B, 3, H, W) and returns features (B, F) or (B, C, h, w)."""
 import torch
 from torch import Tensor, nn
 
@@ -37,8 +37,9 @@ def from_timm(config: Config) -> nn.Module:
 
     if not timm.is_model(config.backbone):
         near = timm.list_models(f"*{config.backbone.split('_')[0]}*")[:5]
-        raise ValueError(f"backbone {config.backbone!r} is unknown; timm has {', '.join(near) or 'nothing like it'}; own ones: {', '.join(BACKBONES)} (src/model/backbone.py)")
-    settings = {"num_classes": 0}
+        raise ValueError(f"backbone {config.backbone!r} is unknown; timm has {', '.join(near) or 'nothing like it'}; "
+                         f"own ones, in src/model/backbone.py: {', '.join(BACKBONES)}")
+    settings: dict[str, object] = {"num_classes": 0}
     if config.drop_path_rate:
         settings["drop_path_rate"] = config.drop_path_rate
     if config.pool_type != "auto":                            # "" gives the feature map itself, (B, C, h, w) or (B, tokens, C)

@@ -32,7 +32,9 @@ class Classifier(nn.Module):
     0 for the last layer group, 1 for the one before ... for layer-wise rates.
     """
 
-    def __init__(self, normalise: nn.Module, trunk: nn.Module, tail: nn.Module, head: nn.Module, *, cut_at: str, why: str, depths: dict[str, int]) -> None:
+    def __init__(
+        self, normalise: nn.Module, trunk: nn.Module, tail: nn.Module, head: nn.Module, *, cut_at: str, why: str, depths: dict[str, int],
+    ) -> None:
         super().__init__()
         self.normalise, self.trunk, self.tail, self.head = normalise, trunk, tail, head
         self.cut_at, self.why, self.depths = cut_at, why, depths
@@ -85,7 +87,10 @@ class Classifier(nn.Module):
 
 
 def build(config: Config, num_outputs: int, num_extra: int = 0, *, is_proven: bool = False) -> Classifier:
-    """The classifier of an experiment, on the CPU, head drawn by config.seed; is_proven: its cut was proven before. Raises ValueError for a setting or a module that does not fit."""
+    """The classifier of an experiment, on the CPU, its head drawn by config.seed; is_proven: its cut was proven before.
+
+    Raises ValueError for a setting or a module that does not fit.
+    """
     torch.manual_seed(config.seed)
     backbone = make_backbone(config).to(memory_format=torch.channels_last).eval()
     set_trainable(backbone, config.trainable)
@@ -126,13 +131,14 @@ def try_out(module: nn.Module, inputs: tuple[Tensor, ...], what: str) -> Tensor:
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         name, layer, shape = at[-1] if at else ("", module, ())
         advice = hint(shape[1:], layer.out_features) if isinstance(layer, nn.Linear) else "make the layer before it give what it expects"
-        raise ValueError(f"{what} breaks at layer {name or '(itself)'} = {layer} which was given {shape or 'no tensor'}: {advice}\n  ({error})") from error
+        where = f"{what} breaks at layer {name or '(itself)'} = {layer} which was given {shape or 'no tensor'}"
+        raise ValueError(f"{where}: {advice}\n  ({error})") from error
     finally:
         for hook in hooks:
             hook.remove()
     if not isinstance(outputs, Tensor) or outputs.shape[0] != 2:
-        raise ValueError(f"{what} must return one tensor with the batch first; for 2 images it gave {getattr(outputs, 'shape', type(outputs).__name__)}: "
-                         "flatten with x.flatten(1), not x.view(-1, n)")
+        given = getattr(outputs, "shape", type(outputs).__name__)
+        raise ValueError(f"{what} must return one tensor, batch first; for 2 images it gave {given}: flatten with x.flatten(1), not x.view(-1, n)")
     return outputs
 
 

@@ -1,4 +1,4 @@
-"""Cut a backbone where learning begins: trunk (frozen, run once per image) | tail (learns, run every step). DESIGN: requires_grad is the architecture.
+"""Cut a backbone where learning begins: trunk (frozen, run once per image) | tail (learns, run every step). requires_grad is the architecture.
 
 The trace is torch.fx (Reed et al. 2022, arXiv:2112.08429); nothing is assumed about the model, the two halves are proven equal to the whole.
 """
@@ -37,11 +37,12 @@ class Tracer(fx.Tracer):
         return super().is_leaf_module(module, name) or isinstance(module, self.whole) or "Norm" in type(module).__name__
 
     def create_args_for_root(self, root_fn, is_module, concrete_args=None):
-        return root_fn, [self.root, self.create_proxy("placeholder", "image", (), {})]   # one image; other arguments (ViT's attn_mask) keep their defaults
+        # one image; other arguments, such as ViT's attn_mask, keep their defaults
+        return root_fn, [self.root, self.create_proxy("placeholder", "image", (), {})]
 
 
 def trace(backbone: nn.Module) -> fx.Graph:
-    """The backbone as a graph, with each F.dropout turned into an nn.Dropout of the part that called it (tracing bakes self.training in otherwise)."""
+    """The backbone as a graph, with each F.dropout turned into an nn.Dropout of the part that called it (else the trace bakes self.training in)."""
     graph = Tracer().trace(backbone)
     for number, node in enumerate(list(graph.nodes)):
         if node.op != "call_function" or node.target not in DROPOUTS:
@@ -123,7 +124,9 @@ def prove(backbone: nn.Module, trunk: nn.Module, tail: nn.Module, image: Tensor)
         outputs = []
         for run in (lambda: backbone(image), lambda: tail(trunk(image))):
             backbone.load_state_dict(buffers)                  # a step in training mode moves the statistics of the norms that learn
-            set_mode(backbone, training), set_mode(tail, training), trunk.eval()
+            set_mode(backbone, training)
+            set_mode(tail, training)
+            trunk.eval()
             with torch.random.fork_rng(devices=[image.device] if image.is_cuda else []):
                 torch.manual_seed(0)
                 outputs.append(run())

@@ -1,4 +1,4 @@
-"""Heads: maker (feature_shape, num_outputs, config, num_extra) -> module taking (features (B, *feature_shape), extra (B, E)) and giving logits (B, num_outputs)."""
+"""Heads: maker (feature_shape, num_outputs, config, num_extra) -> module (features (B, *feature_shape), extra (B, E)) -> logits (B, num_outputs)."""
 import math
 
 import torch

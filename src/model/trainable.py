@@ -28,7 +28,7 @@ def choose(backbone: nn.Module, trainable: int | str | tuple[str, ...]) -> set[s
     if isinstance(trainable, int):
         layers = groups(backbone)
         if trainable > len(layers):
-            raise ValueError(f"trainable={trainable}, but this backbone has {len(layers)} layer groups: `make layers` lists them, trainable=all takes all")
+            raise ValueError(f"trainable={trainable}, but this backbone has {len(layers)} layer groups: `make layers` lists them, or trainable=all")
         return {name for group in layers[len(layers) - trainable:] for name in group}
     patterns = (trainable,) if isinstance(trainable, str) else trainable
     chosen, problems = set(), []

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from src.data import folds
 from src.data.folds import SCHEMES, assign, check, fold_hash
 
 SPREADING = [name for name in SCHEMES if name != "file"]
@@ -32,7 +31,10 @@ def assign_labels(table: pd.DataFrame, **config) -> pd.Series:
 def tables(draw) -> pd.DataFrame:
     """Small tables with everything at once: few or many classes, several images per row, groups, unknown groups, duplicates."""
     num = draw(st.integers(4, 60))
-    a_few = lambda most: st.lists(st.integers(0, draw(st.integers(1, most))), min_size=num, max_size=num)
+
+    def a_few(most: int):
+        return st.lists(st.integers(0, draw(st.integers(1, most))), min_size=num, max_size=num)
+
     table = make_table([f"class {c}" for c in draw(a_few(6))])
     if draw(st.booleans()):
         table["row"] = [f"row {r}" for r in draw(a_few(num))]
@@ -229,8 +231,8 @@ def test_check_names_each_broken_promise_at_once():
     broken.loc[broken["fold"] == 3, "fold"] = 0
     with pytest.raises(ValueError) as error:
         check(broken, make_config(), ("label",), task="multiclass")
-    for words in ("00019.jpg stands there twice", "fold 3 is empty", "00000.jpg is in none", "00000.jpg (fold 7), 00001.jpg (fold 0) must be in one fold",
-                  "'b' (fold 2)"):
+    for words in ("00019.jpg stands there twice", "fold 3 is empty", "00000.jpg is in none",
+                  "00000.jpg (fold 7), 00001.jpg (fold 0) must be in one fold", "'b' (fold 2)"):
         assert words in str(error.value)
 
 
@@ -250,7 +252,8 @@ def test_the_fold_hash_depends_on_the_folds_and_not_on_the_order_of_lines():
     assert len(first) == 16
     assert fold_hash(table.sample(frac=1, random_state=0), ("label",)) == first
     assert fold_hash(table.assign(path="elsewhere", extra="x"), ("label",)) == first
-    for column, value in (("fold", (table["fold"] + 1) % 5), ("label", table["label"][::-1].to_numpy()), ("group", "one"), ("id", table["id"] + "x")):
+    changes = {"fold": (table["fold"] + 1) % 5, "label": table["label"][::-1].to_numpy(), "group": "one", "id": table["id"] + "x"}
+    for column, value in changes.items():
         assert fold_hash(table.assign(**{column: value}), ("label",)) != first
 
 

@@ -28,7 +28,7 @@ def no_account(tmp_path, monkeypatch):
 
 
 def make_tracker(folder: Path, mode: str = "off", **changes) -> Tracker:
-    facts = {"project": "demo", "group": "demo-run", "name": "demo-run fold 0", "job_type": "fold", "config": {"lr": 0.01}, "tags": ("demo",)}
+    facts = {"project": "demo", "group": "demo-run", "name": "demo fold 0", "job_type": "fold", "config": {"lr": 0.01}, "tags": ["demo"]}
     return Tracker(folder / "fold0" / "log.jsonl", mode=mode, dir=folder, **{**facts, **changes})
 
 
@@ -39,8 +39,8 @@ def read(folder: Path) -> list[dict]:
 def run_alone(code: str, folder: Path, **environment) -> subprocess.CompletedProcess:
     """A process of its own with no terminal: W&B reads its environment only once."""
     environment = {**os.environ, "PYTHONPATH": os.getcwd(), **environment}
-    return subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                          timeout=60, check=False)
+    return subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True,
+                          text=True, timeout=60, check=False)
 
 
 TWO_FOLDS = """
@@ -73,7 +73,8 @@ def test_a_log_goes_on_where_a_killed_process_left_half_a_line(tmp_path):
     assert read(tmp_path) == [{"epoch": 1}, {"epoch": 2}]
 
 
-@pytest.mark.parametrize("value", [torch.tensor(0.5), torch.zeros(3), np.zeros(3), [0.5], {"loss": 0.5}], ids=["loss", "tensor", "array", "list", "dict"])
+@pytest.mark.parametrize("value", [torch.tensor(0.5), torch.zeros(3), np.zeros(3), [0.5], {"loss": 0.5}],
+                         ids=["loss", "tensor", "array", "list", "dict"])
 def test_tensors_and_containers_are_refused(tmp_path, value):     # B9: what is logged must not hold a model
     tracker = make_tracker(tmp_path)
     with pytest.raises(TypeError, match=r"loss \(.*item\(\)"):
@@ -102,7 +103,7 @@ def test_an_offline_run_can_be_read_back(tmp_path):
     run, = [record["run"] for record in records if record["type"] == "run"]
     history = [record["history"]["item"] for record in records if record["type"] == "history"]
     summary = {key: value for record in records if record["type"] == "summary" for key, value in record["summary"]["update"].items()}
-    assert (run["project"], run["run_group"], run["display_name"], run["job_type"]) == ("demo", "demo-run", "demo-run fold 0", "fold")
+    assert (run["project"], run["run_group"], run["display_name"], run["job_type"]) == ("demo", "demo-run", "demo fold 0", "fold")
     assert run["tags"] == ["demo"] and run["config"]["update"]["lr"] == 0.01
     assert [(item["epoch"], item["loss"], item["score"]) for item in history] == [(1, 0.5, 0.75), (2, 0.25, 0.875)]
     assert (summary["mean"], summary["spread"], summary["score"]) == (0.875, 0.0, 0.875)
