@@ -1,26 +1,35 @@
 """What the loop reads: the images of a table decoded once, and where the backbone has a trunk, the trunk's output for each view, computed once."""
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from functools import partial
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import timm
 import torch
 from accelerate import Accelerator
 
 from src import runs
 from src.competitions import Competition
 from src.config import Settings
-from src.data import images
+from src.data import augment, images
 from src.data.arrays import Array, gigabytes, make_array
 from src.data.augment import AUGMENTS, VIEWS, Transform, seeded
 from src.data.batches import draw
+from src.model import backbone
 from src.model.classifier import Classifier, pick
 
 
 def content(settings: Settings, table: pd.DataFrame) -> list[str]:
     """A hash of each image of the table."""
     return images.content_hashes([settings.folder / path for path in table["path"]], settings.memory)
+
+
+def code_of(thing: Callable | ModuleType) -> str:
+    """A hash of the source: who edits a reader or an augmentation must not be served what the old one made."""
+    return runs.sha256(inspect.getsource(thing))
 
 
 class Pictures(NamedTuple):
@@ -33,7 +42,7 @@ class Pictures(NamedTuple):
 def decode(competition: Competition, settings: Settings, table: pd.DataFrame) -> Pictures:
     """Decode the table's images at the experiment's size, unless it was done before."""
     size, reader = settings.config.image_size, competition.read_image
-    key = runs.sha256([images.RESIZE, size, getattr(reader, "__name__", ""), content(settings, table)])
+    key = runs.sha256([size, code_of(reader or images.read_picture), code_of(images.square), content(settings, table)])
     path = settings.cache / settings.comp / f"images-{size}px-{key}.npy"
     if not path.exists():
         print(f"decoding {len(table)} images at {size} px, {gigabytes((len(table), size, size, 3), 'uint8'):.2f} GB in {settings.cache}", flush=True)
@@ -90,12 +99,13 @@ def trunk_outputs(
     """One Array per view, (N, H, W, C) or (N, ...) float32: the trunk's output for each image. Made once, then found by its key."""
     state = b"".join(v.detach().cpu().contiguous().numpy().tobytes() for _, v in sorted(model.trunk.state_dict().items()))
     size, num_images = settings.config.image_size, len(pictures.decoded.values)
-    how = [settings.config.backbone, model.cut_at, settings.config.pool_type, runs.sha256(state), pictures.key,
-           accelerator.device.type, accelerator.mixed_precision, torch.__version__]
+    how = [settings.config.backbone, model.cut_at, settings.config.pool_type, runs.sha256(state), pictures.key, code_of(backbone),
+           accelerator.device.type, accelerator.mixed_precision, torch.__version__, timm.__version__]
     shape = (num_images, *feature_shape(model, size))
     found = []
     for view, transform in views.items():
-        path = settings.cache / settings.comp / f"trunk-{view}-{runs.sha256([*how, view])}.npy"
+        key = runs.sha256([*how, view, "" if transform is None else code_of(augment)])
+        path = settings.cache / settings.comp / f"trunk-{view}-{key}.npy"
         if not path.exists():
             print(f"trunk: {num_images} images, view {view}, {gigabytes(shape, 'float32'):.2f} GB in {settings.cache}", flush=True)
         found.append(make_array(path, shape, "float32", partial(run_trunk, model, pictures.decoded, transform, view, accelerator)))

@@ -77,7 +77,8 @@ def say_disk(settings: Settings, competition: Competition, num_train: int, num_t
     need = (num_train + num_test) * size * size * 3 / 1e9
     settings.cache.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(settings.cache).free / 1e9
-    print(f"disk: {need:.1f} GB for decoded images, up to {settings.machine.cache_gb:g} GB for the trunk's cache, {free:.0f} GB free: {settings.cache}")
+    trunk = f"up to {settings.machine.cache_gb:g} GB for the trunk's cache"
+    print(f"disk: {need:.1f} GB for decoded images, {trunk}; {free:.0f} GB are free in {settings.cache}")
     if free < need:
         raise ValueError(f"{settings.cache} has {free:.1f} GB free, the decoded images need {need:.1f}: free some, or CACHE=folder on another disk")
 

@@ -10,7 +10,6 @@ from PIL import Image, ImageOps
 
 from src.data.arrays import Array, make_array
 
-RESIZE = "squash-bicubic-1"                 # part of every cache key: change it when `square` changes
 Reader = Callable[[Mapping[str, str]], np.ndarray]
 
 
