@@ -5,13 +5,13 @@
 #:   make submit COMP=clothing SET="epochs=9 lr=3e-4"     settings of src/config.py; lists: trainable=blocks.5,blocks.6
 #: MACHINE="workers=4"  what can't change a score     RUN=name  your own name for the run     FOLD=0  one fold alone, for a quick look
 #: INPUTS=folder  where COMP is, up to three levels deep     CACHE=folder  what can be computed again     PY=python  your own environment
-#: FORCE=1  call every stage, whatever the file times say     CHECKS=0  no quick checks
+#: FORCE=1  call every stage, whatever the file times say     CHECKS=0  no quick checks     GPUS=2  folds side by side, one per GPU
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .SUFFIXES:
 
 # ---- what is asked for ----
-VARIABLES := COMP EXP SET MACHINE RUN FOLD GPUS RUNS NAME CHECKS FORCE INPUTS CACHE
+VARIABLES := COMP EXP SET MACHINE RUN FOLD GPUS RUNS NAME CHECKS FORCE FROM INPUTS CACHE
 given = $(filter-out undefined,$(origin $1))
 RUN_GIVEN := $(call given,RUN)
 # Taken as they are written: a $(shell ...) in a value would run when make expands or exports it. strip also makes line ends spaces.
@@ -67,13 +67,14 @@ setting = $$(sed -n 's/^ *"$1": "*\([^",]*\).*/\1/p' $(R)/train.json)
 weights = $(PY) -m src.fetch weights "$(call setting,backbone)"
 EXTRAS := $(foreach x,doctor audit report,$(if $(wildcard src/$x src/$x.py),$x))
 checks = $(if $(filter 0,$(CHECKS)),,$(foreach x,$(filter doctor audit,$(EXTRAS)),$(PY) -m src.$x $(R) --quick &&))
+clean_env = unset $(VARIABLES) MAKEFLAGS MAKELEVEL MFLAGS; OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2}
 ALWAYS := $(if $(FORCE),always)
 RETIRE := $(if $(filter retrain,$(MAKECMDGOALS)),retire)
 DATA := $(if $(filter demo,$(COMP)),$(INPUTS)/demo/train.csv)
-.PHONY: help setup data weights config split train submit smoke layers retrain retire test lint clean always $(EXTRAS)
+.PHONY: help setup data weights config split train submit smoke layers retrain retire restore verify test test-all soak lint clean always $(EXTRAS)
 
 help: ## this screen
-	@sed -n 's/^\([a-z]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "  make %-9s %s\n", $$1, $$2}'
 	@$(foreach x,$(EXTRAS),echo "  make $x";) echo; sed -n 's/^#: /  /p' Makefile
 
 setup: $(STAMP) ## a virtual environment in .venv with everything in it; nothing is installed twice
@@ -113,7 +114,7 @@ $(R)/folds.csv: $(R)/split.json $(ALWAYS)
 # score.json is written last, so make need watch nothing else of a training.
 $(R)/score.json: $(R)/train.json $(R)/folds.csv $(RETIRE) $(ALWAYS)
 	@case "$(call setting,pretrained) $(call setting,backbone)" in "true tf_efficientnet_lite"[012]) $(weights);; esac
-	$(begin)$(checks) $(PY) -m src.train $(R)
+	$(begin)$(checks) $(PY) -m src.train $(R)$(if $(GPUS), --gpus $(GPUS))
 $(R)/test.parquet: $(R)/predict.json $(R)/score.json $(ALWAYS)
 	$(begin)$(PY) -m src.predict $(R)
 submissions/$(RUN).csv: $(R)/submit.json $(R)/test.parquet $(ALWAYS)
@@ -139,13 +140,26 @@ layers: config ## the layer groups by number: what trainable=N means
 retrain: train ## train the folds again whose code has changed; the old ones are kept in runs/RUN/old
 retire: config
 	@$(PY) -m src.runs retire $(R)
+ifneq ($(wildcard src/restore.py),)
+restore: | $(STAMP) ## take up a run of a session that ended: FROM=folder RUN=name
+	@$(PY) -m src.restore $(R) $(call quoted,$(FROM))
+endif
+ifneq ($(wildcard src/verify.py),)
+verify: | $(STAMP) ## are a run's files as they were written, and do they give its score and csv?
+	@$(PY) -m src.verify $(R)
+endif
 ifneq ($(EXTRAS),)
 $(EXTRAS): $(R)/folds.csv
 	$(PY) -m src.$@ $(R)
 endif
 
 test: $(DEV) ## the tests; sets up what they need
-	@unset $(VARIABLES) MAKEFLAGS MAKELEVEL MFLAGS; OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(PY) -m pytest -q
+	@$(clean_env) $(PY) -m pytest -q -m "not slow"
+test-all: $(DEV) ## the slow ones too
+	@$(clean_env) $(PY) -m pytest -q
+# A tiny run is killed 50 times at random; what comes out is compared byte by byte with a run never killed.
+soak: $(DEV)
+	@$(clean_env) $(PY) tests/soak_resume.py --kills 50
 lint: $(DEV) ## ruff, types, and whether this Makefile suits make 3.81
 	$(PY) -m ruff check src tests
 	$(PY) -m mypy src

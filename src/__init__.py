@@ -1,0 +1,3 @@
+import time
+
+BEGAN = time.monotonic()     # of this process: machine.max_hours counts from here

@@ -37,6 +37,7 @@ class Config:
     fold_seed: Count = 0
     dedupe: Literal["content", "group", "none"] = "content"        # what keeps copies of an image in one fold: equal bytes, the group
     limit: Count = 0                                # images used in all; 0: every one
+    bad_images: Literal["error", "drop"] = "error"  # a training image that can't be read: refuse them all by name, or leave them out
     # model
     backbone: Word = "tf_efficientnet_lite0"        # any timm name, or BACKBONES in model/backbone.py
     pretrained: bool = True

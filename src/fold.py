@@ -1,5 +1,8 @@
 """Train one fold: model, optimizer, loop, validation after each epoch, files.  Job, fold -> fold<k>/{model.safetensors, valid*, log.jsonl}"""
+import os
 import sys
+import time
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -8,18 +11,18 @@ import torch
 from accelerate import Accelerator
 from tqdm import tqdm
 
-from src import config, predictions, runs
+from src import config, predictions, runs, state
 from src.competitions import Competition
 from src.config import Settings
 from src.data.arrays import Array
-from src.data.batches import SAMPLERS, Batches, ExtraColumns, Rows, draw, in_parts
+from src.data.batches import SAMPLERS, Batch, Batches, ExtraColumns, Rows, draw, in_parts
 from src.fit import memory
 from src.fit.loop import Average, predict, train_steps, unused
 from src.fit.losses import LOSSES
 from src.fit.optim import make_optimizer
 from src.fit.track import Tracker
 from src.model.classifier import Classifier, build
-from src.runs import FoldPaths, RunPaths
+from src.runs import FoldPaths, RunPaths, Stopped
 from src.tasks import TASKS
 
 
@@ -38,6 +41,8 @@ class Job(NamedTuple):
     fold_hash: str
     weights_hash: str
     accelerator: Accelerator
+    clock: state.Clock
+    images_hash: str = ""       # of their contents
 
 
 def loss_name(job: Job) -> str:
@@ -55,11 +60,16 @@ def make_rows(job: Job, training: np.ndarray) -> Rows:
 
 
 def train_fold(job: Job, fold: int, batch_size: int) -> tuple[dict, memory.Watch]:
-    """Train a fold and write its files, all but done.json; returns what done.json will say, and a watch on what must be gone afterwards.
+    """Train a fold, from its state if there is one, and write its files, all but done.json; returns what done.json will say, and a watch on what
+    must be gone afterwards.
 
-    batch_size is what fits in memory; gradients are accumulated to the size that was asked for. Raises NotFinite.
+    batch_size is what fits in memory; gradients are accumulated to the size that was asked for. Raises NotFinite, or Stopped with the state saved.
     """
     experiment, accelerator, paths = job.settings.config, job.accelerator, job.paths.fold(fold)
+    saved = state.load(paths.state)
+    if saved and saved["batch_size"] > batch_size:                # such batches did not fit in memory in the end
+        saved = None
+    batch_size = saved["batch_size"] if saved else batch_size
     training = np.flatnonzero(job.table["fold"] != fold)
     held_out = np.flatnonzero(job.table["fold"] == fold)
     rows = make_rows(job, (job.table["fold"] != fold).to_numpy())
@@ -70,10 +80,14 @@ def train_fold(job: Job, fold: int, batch_size: int) -> tuple[dict, memory.Watch
     optimizer = make_optimizer(model.learning(), experiment)
     missing, strangers = unused(model, optimizer)
     assert not missing and not strangers, f"{len(missing)} learning parameters are not in the optimizer, {len(strangers)} in it do not learn"
-    optimizer = accelerator.prepare(optimizer)
-    average = Average(model.learned(), experiment.ema) if experiment.ema else None
+    ids = job.table["id"].iloc[held_out]
+    now = Progress(job, model, accelerator.prepare(optimizer), ids, batch_size)
+    first = now.begin(saved, paths)
+    del saved                                                     # it holds all of that once more
     batches = Batches(job.arrays, rows, device=accelerator.device, seed=experiment.seed, fold=fold, workers=job.settings.machine.workers,
                       transforms=None if job.is_cached else job.transforms)
+    if batches.loader:
+        batches.loader.worker_init_fn = leave_group
     forward = model.logits if job.is_cached else model.forward
     labels = job.table[list(job.competition.targets)].agg(" ".join, axis=1)
     sampled = job.table.assign(label=labels).iloc[training].reset_index(drop=True)
@@ -81,36 +95,128 @@ def train_fold(job: Job, fold: int, batch_size: int) -> tuple[dict, memory.Watch
     def in_order(epoch: int) -> np.ndarray:
         return training[SAMPLERS[experiment.sampler](sampled, epoch, np.random.default_rng(draw(experiment.seed, fold, epoch, "order")))]
 
+    def coming(epoch: int) -> Iterator[Batch]:
+        done = first.step if epoch == first.epoch else 0           # what was done before is not decoded again
+        return batches(in_order(epoch)[done * batch_size:], batch_size, epoch)
+
     num_batches = len(in_parts(in_order(0), batch_size, alone=False))
     steps = train_steps(
-        forward, lambda epoch: batches(in_order(epoch), batch_size, epoch), optimizer, LOSSES[loss_name(job)], config=experiment, fold=fold,
-        accelerator=accelerator, begin_epoch=model.train, num_batches=num_batches, average=average,
-        accumulate=experiment.accumulate * experiment.batch_size // batch_size,
+        forward, coming, now.optimizer, LOSSES[loss_name(job)], config=experiment, fold=fold, accelerator=accelerator, begin_epoch=model.train,
+        num_batches=num_batches, accumulate=experiment.accumulate * experiment.batch_size // batch_size, average=now.average,
         smooth=experiment.label_smoothing if TASKS[job.competition.task].loss == "cross_entropy" else 0.0,
+        first_epoch=experiment.epochs if now.best.is_over() else first.epoch, first_step=first.step,
     )
-    metric, best, per_epoch, losses = job.competition.metric_name, Best(experiment.patience, job.competition.lower_is_better), [], []
+    metric = job.competition.metric_name
     with Tracker(paths.log, **tracking(job, f"fold{fold}", "fold")) as tracker, progress(experiment.epochs * num_batches, fold) as bar:
+        bar.update(first.epoch * num_batches + first.step)
         for step in steps:
-            losses.append(step.loss)
+            now.losses.append(step.loss)
             bar.update()
-            if not step.ends_epoch:
-                continue
-            frame = predict_epoch(job, model, forward, batches, held_out, average)
-            score = job.competition.score(job.table.iloc[held_out], frame)
-            per_epoch.append(frame)
-            tracker.log({"epoch": step.epoch + 1, "loss": float(np.mean(losses)), metric: score, "lr": optimizer.param_groups[-1]["lr"]})
-            say_epoch(bar, f"fold {fold}  epoch {step.epoch + 1}/{experiment.epochs}  loss {np.mean(losses):.4f}  {metric} {score:.4f}")
-            losses.clear()
-            if best.should_stop(score, model):
+            if step.ends_epoch:
+                frame = predict_epoch(job, model, forward, batches, held_out, now.average)
+                score, loss = job.competition.score(job.table.iloc[held_out], frame), float(np.mean(now.losses))
+                with runs.naming(paths.log):
+                    tracker.log({"epoch": step.epoch + 1, "loss": loss, metric: score, "lr": now.optimizer.param_groups[-1]["lr"]})
+                say_epoch(bar, f"fold {fold}  epoch {step.epoch + 1}/{experiment.epochs}  loss {loss:.4f}  {metric} {score:.4f}")
+                now.end_epoch(frame, score)
+            if step.has_updated:
+                now.place = Place(step.epoch + 1, 0) if step.ends_epoch else Place(step.epoch, step.step + 1)
+                save_or_stop(job, fold, now, ends_epoch=step.ends_epoch)
+            if now.best.is_over():
                 break
-        if experiment.patience:
-            frame = per_epoch[best.restore(model)]
-        elif average:
-            average.swap()
+        frame = now.per_epoch[now.best.restore(model) if experiment.patience else -1]
+        if now.average and not experiment.patience:
+            now.average.swap()
         score = job.competition.score(job.table.iloc[held_out], frame)
         tracker.finish({metric: score})
-    write_fold(paths, model, frame, pd.concat(one.assign(epoch=number) for number, one in enumerate(per_epoch)))
-    return {"score": score, "epochs": len(per_epoch), "batch_size": batch_size}, watch
+    write_fold(paths, model, frame, pd.concat(one.assign(epoch=number) for number, one in enumerate(now.per_epoch)))
+    return now.made | {"score": score, "epochs": len(now.per_epoch), "seconds": now.seconds()}, watch
+
+
+class Place(NamedTuple):
+    """Where a training goes on."""
+
+    epoch: int
+    step: int       # within the epoch
+
+
+class Progress:
+    """All that the steps of a fold change: with the recipe, what a continued training needs to end like one that was never stopped."""
+
+    def __init__(self, job: Job, model: Classifier, optimizer: torch.optim.Optimizer, ids: pd.Series, batch_size: int) -> None:
+        self.model, self.optimizer, self.scaler, self.ids, self.outputs = model, optimizer, job.accelerator.scaler, ids, job.competition.outputs
+        if self.scaler:                                           # all folds share it, and none may begin with the scale of the one before
+            self.scaler.load_state_dict(self.scaler.state_dict() | {"scale": 2.0**16, "_growth_tracker": 0})
+        experiment = job.settings.config
+        self.average = Average(model.learned(), experiment.ema) if experiment.ema else None
+        self.best = Best(experiment.patience, job.competition.lower_is_better)
+        self.place = Place(0, 0)
+        self.losses: list[float] = []                             # of this epoch
+        self.per_epoch: list[pd.DataFrame] = []                   # predictions of the held-out part
+        self.earlier, self.began = 0.0, time.perf_counter()
+        self.made = {"recipe": job.recipe_hash, "fold_hash": job.fold_hash, "weights_hash": job.weights_hash, "images_hash": job.images_hash,
+                     "batch_size": batch_size, "settings": config.stage(experiment, "train"), "code": runs.code_hashes()}
+
+    def begin(self, saved: dict | None, paths: FoldPaths) -> Place:
+        """Take up what was saved, if anything was, and the log as it was then."""
+        if saved:
+            self.restore(saved)
+            print(f"{paths.root.name} goes on after {self.place.epoch} epochs and {self.place.step} steps", flush=True)
+            if changed := runs.changed_code(self.made):
+                print(f"code changed since it began: {', '.join(changed)}; make retrain would begin anew")
+        else:
+            state.clear(paths.state)
+        runs.write_text(saved["log"] if saved else "", paths.log)
+        return self.place
+
+    def end_epoch(self, frame: pd.DataFrame, score: float) -> None:
+        self.per_epoch.append(frame)
+        self.losses.clear()
+        self.best.should_stop(score, self.model)
+
+    def seconds(self) -> float:
+        return self.earlier + time.perf_counter() - self.began
+
+    def content(self) -> dict:
+        average = {"shadow": self.average.shadow, "updates": self.average.updates} if self.average else {}
+        return self.made | self.place._asdict() | {
+            "weights": self.model.learned(), "optimizer": state.of_optimizer(self.optimizer), "average": average, "best": vars(self.best),
+            "scaler": self.scaler.state_dict() if self.scaler else {}, "losses": self.losses, "seconds": self.seconds(),
+            "per_epoch": [torch.from_numpy(frame.to_numpy(copy=True)) for frame in self.per_epoch],
+        }
+
+    def restore(self, saved: dict) -> None:
+        copy_all(saved["weights"], self.model.learned())
+        state.restore_optimizer(self.optimizer, saved["optimizer"])
+        if self.average:
+            copy_all(saved["average"]["shadow"], self.average.shadow)
+            self.average.updates = saved["average"]["updates"]
+        if self.scaler and saved["scaler"]:
+            self.scaler.load_state_dict(saved["scaler"])
+        vars(self.best).update(saved["best"])
+        self.place, self.losses, self.earlier = Place(saved["epoch"], saved["step"]), saved["losses"], saved["seconds"]
+        self.per_epoch = [predictions.make(self.ids, values.numpy(), self.outputs) for values in saved["per_epoch"]]
+        self.made = {key: saved[key] for key in self.made}        # the code that began it, so that a change of it is known for ever
+
+
+def copy_all(source: dict[str, torch.Tensor], target: dict[str, torch.Tensor]) -> None:
+    for name, value in target.items():
+        value.copy_(source[name])
+
+
+def save_or_stop(job: Job, fold: int, now: Progress, *, ends_epoch: bool) -> None:
+    """Save the state after each epoch, when it is time, and before a stop. Raises Stopped."""
+    why, paths = job.clock.why_stop(), job.paths.fold(fold)
+    if ends_epoch or why or job.clock.is_due():
+        state.save(paths.state, now.content() | {"log": paths.log.read_text(encoding="utf-8")})
+        job.clock.note_saved()
+    if why:
+        raise Stopped(f"{why}: fold {fold} is saved after {now.place.epoch} epochs and {now.place.step} steps; the same command goes on from there")
+
+
+def leave_group(worker: int) -> None:
+    """Ctrl-C reaches a whole group of processes; the workers must live on, or the last step before the stop would find none."""
+    os.setsid()
 
 
 class Best:
@@ -125,12 +231,14 @@ class Best:
         if self.patience and self.sign * score > self.score:
             self.score, self.epoch = self.sign * score, self.now
             self.weights = {name: value.clone() for name, value in model.learned().items()}
+        return self.is_over()
+
+    def is_over(self) -> bool:
         return self.patience > 0 and self.now - self.epoch >= self.patience
 
     def restore(self, model: Classifier) -> int:
         """Put the best epoch's weights back; returns that epoch."""
-        for name, value in model.learned().items():
-            value.copy_(self.weights[name])
+        copy_all(self.weights, model.learned())
         return self.epoch
 
 
@@ -171,7 +279,8 @@ def tracking(job: Job, name: str, job_type: str) -> dict:
 
 
 def progress(total: int, fold: int) -> tqdm:
-    return tqdm(total=total, desc=f"fold {fold}", unit="step", disable=not sys.stderr.isatty(), leave=False, dynamic_ncols=True)
+    is_plain = not sys.stderr.isatty() or bool(os.environ.get("TQDM_DISABLE"))      # train --gpus sets it: one bar per terminal
+    return tqdm(total=total, desc=f"fold {fold}", unit="step", disable=is_plain, leave=False, dynamic_ncols=True)
 
 
 def say_epoch(bar: tqdm, text: str) -> None:

@@ -34,11 +34,13 @@ def predict(settings: Settings, paths: RunPaths, only: int | None = None) -> Non
     keys = {k: runs.sha256([runs.read_json(paths.fold(k).done)["recipe"], *asked]) for k in numbers}
     todo = [k for k in numbers if not paths.fold(k).test.exists() or not paths.fold(k).test_json.exists()
             or runs.read_json(paths.fold(k).test_json)["key"] != keys[k]]
-    for k, frame in predict_folds(settings, paths, competition, table, test, todo):
+    for k, frame, unreadable in predict_folds(settings, paths, competition, table, test, todo):
         with runs.atomic(paths.fold(k).test) as part:
             predictions.write(frame, part)
         spent = round(time.perf_counter() - began, 2)
-        runs.write_json({"key": keys[k], "tta": settings.config.tta, "images": len(test), "seconds": spent}, paths.fold(k).test_json)
+        note = {"key": keys[k], "tta": settings.config.tta, "images": len(test), "seconds": spent, "unreadable": unreadable,
+                "sha256": runs.file_sha(paths.fold(k).test)}
+        runs.write_json(note, paths.fold(k).test_json)
     mean = predictions.mean(predictions.read(paths.fold(k).test) for k in numbers)
     with runs.atomic(paths.test) as part:
         predictions.write(mean, part)
@@ -48,17 +50,17 @@ def predict(settings: Settings, paths: RunPaths, only: int | None = None) -> Non
 
 def predict_folds(
     settings: Settings, paths: RunPaths, competition: Competition, table: pd.DataFrame, test: pd.DataFrame, folds: list[int],
-) -> Iterator[tuple[int, pd.DataFrame]]:
-    """Yield (fold, predictions of the test images). The images are decoded once, the trunk runs once per view, each fold adds its tail and head."""
+) -> Iterator[tuple[int, pd.DataFrame, dict[str, str]]]:
+    """Yield (fold, predictions of the test images, those that can't be read). Each image is decoded once and passes the trunk once per view."""
     if not folds:
         return
     accelerator, task, views = prepare.make_accelerator(settings), TASKS[competition.task], prepare.test_views(settings)
     size = ExtraColumns.fit(table, competition.features, np.ones(len(table), bool)).size
     model = build(settings.config, len(competition.outputs), size, is_proven=True).to(accelerator.device)
-    pictures = prepare.decode(competition, settings, test)
-    is_cached = prepare.can_cache(model, settings, len(test), len(views))
+    pictures = prepare.decode(competition, settings, test, tolerant=True)
+    is_cached = prepare.pays_to_cache(model, settings, len(test), len(views), passes=len(views) * len(folds))
     arrays = prepare.trunk_outputs(model, pictures, views, settings, accelerator) if is_cached else [pictures.decoded] * len(views)
-    positions = np.arange(len(test))
+    positions, prior = np.arange(len(test)), task.encode(table, competition).mean(axis=0)
     for fold in folds:
         model.load(paths.fold(fold).model)
         extra = ExtraColumns.fit(table, competition.features, (table["fold"] != fold).to_numpy()).encode(test)
@@ -72,7 +74,17 @@ def predict_folds(
             found, logits = predict_batches(forward, batches, accelerator=accelerator)
             frame = predictions.make(test["id"].iloc[found], task.activation(logits), competition.outputs)
             members.append(predictions.check_ids(frame, test["id"], "test"))
-        yield fold, predictions.mean(members)
+        yield fold, stand_in(predictions.mean(members), test, pictures.unreadable, prior), pictures.unreadable
+
+
+def stand_in(frame: pd.DataFrame, test: pd.DataFrame, unreadable: dict[str, str], prior: np.ndarray) -> pd.DataFrame:
+    """For an image that can't be read: the mean of its row's other images, else what the training images say on average. Never a black picture's."""
+    rows = test.set_index("id")["row"]
+    good = frame.drop(index=list(unreadable))
+    means = good.groupby(rows.loc[good.index].to_numpy()).mean()
+    for image in unreadable:
+        frame.loc[image] = means.loc[rows[image]] if rows[image] in means.index else prior
+    return frame
 
 
 def main() -> None:

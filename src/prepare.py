@@ -1,5 +1,6 @@
 """What the loop reads: the images of a table decoded once, and where the backbone has a trunk, the trunk's output for each view, computed once."""
 import inspect
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import ModuleType
@@ -10,6 +11,7 @@ import pandas as pd
 import timm
 import torch
 from accelerate import Accelerator
+from torch.utils.flop_counter import FlopCounterMode
 
 from src import runs
 from src.competitions import Competition
@@ -32,23 +34,29 @@ def code_of(thing: Callable | ModuleType) -> str:
     return runs.sha256(inspect.getsource(thing))
 
 
+READ_GB = 1.0                              # a second, of an array that does not lie in memory: a common SSD
+FLOPS = {"cpu": 1e11, "cuda": 2e13}        # a second, what convolutions reach on two cores and on a common GPU: only the order of size matters
+
+
 class Pictures(NamedTuple):
     """The decoded images of a table, and a hash of their contents and of how they were decoded."""
 
-    decoded: Array      # (N, size, size, 3) uint8
+    decoded: Array              # (N, size, size, 3) uint8
     key: str
+    unreadable: dict[str, str]  # id -> what is wrong; black in `decoded`
 
 
-def decode(competition: Competition, settings: Settings, table: pd.DataFrame) -> Pictures:
-    """Decode the table's images at the experiment's size, unless it was done before."""
+def decode(competition: Competition, settings: Settings, table: pd.DataFrame, *, tolerant: bool = False) -> Pictures:
+    """Decode the table's images at the experiment's size, unless it was done before. Raises ValueError for unreadable ones unless tolerant."""
     size, reader = settings.config.image_size, competition.read_image
     key = runs.sha256([size, code_of(reader or images.read_picture), code_of(images.square), content(settings, table)])
     path = settings.cache / settings.comp / f"images-{size}px-{key}.npy"
     if not path.exists():
         print(f"decoding {len(table)} images at {size} px, {gigabytes((len(table), size, size, 3), 'uint8'):.2f} GB in {settings.cache}", flush=True)
     records = table.assign(file=[str(settings.folder / p) for p in table["path"]]).to_dict("records")
-    decoded = images.decode(records, size, path, read_image=reader, max_pixels=competition.max_pixels, workers=max(settings.machine.workers, 1))
-    return Pictures(decoded, key)
+    how = {"read_image": reader, "max_pixels": competition.max_pixels, "workers": settings.machine.workers}
+    decoded, unreadable = images.decode(records, size, path, tolerant=tolerant, **how)
+    return Pictures(decoded, key, unreadable)
 
 
 def flips_of(competition: Competition, settings: Settings) -> str:
@@ -73,24 +81,42 @@ def test_views(settings: Settings) -> dict[str, Transform | None]:
     return {"plain": None} | {name: pick(VIEWS, name, "tta view") for name in settings.config.tta}
 
 
-def can_cache(model: Classifier, settings: Settings, num_images: int, num_views: int) -> bool:
-    """Does the trunk's output stand in a cache? Says in one line why not, when a trunk was to be expected."""
+def pays_to_cache(model: Classifier, settings: Settings, num_images: int, num_views: int, passes: int) -> bool:
+    """Shall the trunk's output stand in a cache? passes: how often each image would go through the trunk otherwise. Says in one line what decided.
+
+    It does not where the trunk is quicker than reading its output back (only the stem is frozen), or where it would not fit. Multiplications are
+    counted for that, not seconds: the same run must always go the same way, or its last digits would differ. The seconds told are measured.
+    """
     if not model.cut_at:
         if settings.config.trainable != "all":
             print(f"no trunk to cache: {model.why}")
         return False
-    size = num_views * gigabytes((num_images, *feature_shape(model, settings.config.image_size)), "float32")
+    images = torch.zeros(16, 3, settings.config.image_size, settings.config.image_size, dtype=torch.uint8, device=device_of(model))
+    with FlopCounterMode(display=False) as counter:
+        shape = stored_shape(model.features(images[:1]))[1:]
+    began = time.perf_counter()
+    model.features(images).flatten()[0].item()                    # item: a GPU has then finished
+    spent = (time.perf_counter() - began) / len(images)
+    size = num_views * gigabytes((num_images, *shape), "float32")
+    trunk, read = counter.get_total_flops() / FLOPS.get(images.device.type, FLOPS["cpu"]), gigabytes(shape, "float32") / READ_GB
+    told = f"{num_views} views of {num_images} images, {size:.2f} GB, about {num_images * num_views * spent:.0f} s once"
     if size > settings.machine.cache_gb:
-        print(f"trunk cache skipped: {size:.1f} GB for {num_views} views is above cache_gb={settings.machine.cache_gb:g}")
+        print(f"trunk cache skipped, above cache_gb={settings.machine.cache_gb:g}: {told}")
         return False
+    if num_views * (trunk + read) + passes * read >= passes * trunk:
+        print(f"trunk cache skipped, {passes} passes of this trunk cost less: {told}")
+        return False
+    print(f"trunk cache: {told} instead of {num_images * passes * spent:.0f} s", flush=True)
     return True
 
 
-def feature_shape(model: Classifier, size: int) -> tuple[int, ...]:
-    """The trunk's output per image, as it is stored: (H, W, C) for maps, so that it is read back in channels_last order."""
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    found = model.features(torch.zeros(1, 3, size, size, dtype=torch.uint8, device=device))[0]
-    return tuple(found.permute(1, 2, 0).shape if found.ndim == 3 else found.shape)
+def device_of(model: Classifier) -> torch.device:
+    return next((p.device for p in model.parameters()), torch.device("cpu"))
+
+
+def stored_shape(output: torch.Tensor) -> tuple[int, ...]:
+    """(N, H, W, C) for maps (N, C, H, W), so that they are read back in channels_last order."""
+    return tuple(output.permute(0, 2, 3, 1).shape if output.ndim == 4 else output.shape)
 
 
 def trunk_outputs(
@@ -101,13 +127,14 @@ def trunk_outputs(
     size, num_images = settings.config.image_size, len(pictures.decoded.values)
     how = [settings.config.backbone, model.cut_at, settings.config.pool_type, runs.sha256(state), pictures.key, code_of(backbone),
            accelerator.device.type, accelerator.mixed_precision, torch.__version__, timm.__version__]
-    shape = (num_images, *feature_shape(model, size))
+    one = model.features(torch.zeros(1, 3, size, size, dtype=torch.uint8, device=device_of(model)))
+    shape = (num_images, *stored_shape(one)[1:])
     found = []
     for view, transform in views.items():
         key = runs.sha256([*how, view, "" if transform is None else code_of(augment)])
         path = settings.cache / settings.comp / f"trunk-{view}-{key}.npy"
         if not path.exists():
-            print(f"trunk: {num_images} images, view {view}, {gigabytes(shape, 'float32'):.2f} GB in {settings.cache}", flush=True)
+            print(f"trunk: view {view}, {gigabytes(shape, 'float32'):.2f} GB in {settings.cache}", flush=True)
         found.append(make_array(path, shape, "float32", partial(run_trunk, model, pictures.decoded, transform, view, accelerator)))
     return found
 

@@ -1,10 +1,13 @@
 """The name of every file of a run, once; writing that is whole or not at all; hashes; taking over what another run has finished.
 
-Run: python -m src.runs retire runs/<name>      moves the folds that other code has trained to runs/<name>/old/
+Run: python -m src.runs retire runs/<name>      moves the folds that other code has made to runs/<name>/old/
 """
+import errno
+import fcntl
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -14,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 SRC = Path(__file__).resolve().parent
 NOT_TRAINING = ("config.py", "runs.py", "experiments.py", "collect.py")     # their effect shows in the settings, or comes after training
@@ -69,6 +72,10 @@ class RunPaths:
     def fold(self, k: int) -> FoldPaths:
         return FoldPaths(self.root / f"fold{k}")
 
+    def lock(self, k: int) -> Path:
+        """Beside the fold's folder, which may be moved."""
+        return self.root / f"fold{k}.lock"
+
     def finished(self) -> list[int]:
         """The folds that have a done.json."""
         return sorted(int(done.parent.name[4:]) for done in self.root.glob("fold*/done.json"))
@@ -83,16 +90,75 @@ def check_name(value: str, what: str) -> str:
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yields path.part to write to; it is renamed to `path` if all went well, else removed: a file that exists is finished."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Yields path.part to write to; it is renamed to `path` if all went well, else removed: a file that exists is finished.
+
+    Raises ValueError where the disk refuses it.
+    """
     part = path.with_name(path.name + ".part")
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield part
+            with part.open("rb+") as file:
+                os.fsync(file.fileno())                              # or a power cut leaves the name with nothing behind it
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Where the disk refuses to take the file, the error names it."""
     try:
-        yield part
-        with part.open("rb+") as file:
-            os.fsync(file.fileno())                                  # or a power cut leaves the name with nothing behind it
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+        yield
+    except Exception as error:
+        if not isinstance(error, OSError) and "os error" not in str(error):        # so safetensors says it
+            raise
+        free = shutil.disk_usage(next(folder for folder in path.parents if folder.exists())).free
+        raise ValueError(f"{path} can't be written: {error}; its disk has {free:,} bytes free. What was finished before is whole") from error
+
+
+@contextmanager
+def lock(path: Path, *, wait: bool = False) -> Iterator[str]:
+    """Yields "" if this process has the lock now, else who has it: "process 123 on host". With wait it waits instead.
+
+    The kernel takes it back when its process ends, however it ends: a file left behind is no lock. Forked workers don't inherit it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        holder = acquire(file, wait)
+        if holder:
+            yield holder
+            return
+        if path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino:
+            file.truncate(0)
+            print(f"process {os.getpid()} on {platform.node()}", end="", file=file, flush=True)
+            try:
+                yield ""
+            finally:
+                path.unlink(missing_ok=True)
+            return
+    with lock(path, wait=wait) as holder:                            # the file that we opened was removed by the one that had it
+        yield holder
+
+
+def acquire(file: IO, wait: bool) -> str:
+    """Nothing when the lock is ours, else who has it."""
+    try:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read() or "another process"
+            if not wait:
+                return holder
+            print(f"waiting for {holder}, which has {file.name}", flush=True)
+            fcntl.lockf(file, fcntl.LOCK_EX)
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+        print(f"{file.name}: this file system has no locks: don't start a run twice", file=sys.stderr)
+    return ""
 
 
 def write_text(text: str, path: Path) -> None:
@@ -152,6 +218,16 @@ def diff() -> str:
     """What src holds beyond the commit: edits, then whole files that git does not know."""
     new = [name for name in git("ls-files", "--others", "--exclude-standard", "--", "src").splitlines() if name.endswith(".py")]
     return "\n".join([git("diff", "HEAD", "--", "src"), *(f"new file {name}\n{(SRC.parent / name).read_text()}" for name in new)]).strip()
+
+
+def origin(fold: FoldPaths) -> dict:
+    """What made a fold: what its done.json says or, while it is in training, its newest state; {} where there is neither."""
+    for path in [fold.done] if fold.done.exists() else sorted(fold.state.glob("*.json"))[-1:]:
+        try:
+            return dict(read_json(path))
+        except (ValueError, TypeError):                              # a torn state; whoever takes it up will say so
+            break
+    return {}
 
 
 def retire(fold: FoldPaths, recipe_hash: str) -> Path:
@@ -218,18 +294,24 @@ def main(stage: Callable[[], object]) -> None:
             traceback.print_exc()                                    # a library's message says too little by itself
         print(f"error: {error}" if isinstance(error, ValueError) else error, file=sys.stderr)
         sys.exit({CheckFailed: 1, Stopped: 75}.get(type(error), 2))
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on", file=sys.stderr)
+        sys.exit(75)
 
 
 def retire_changed() -> None:
     if len(sys.argv) != 3 or sys.argv[1] != "retire":
         raise ValueError("usage: python -m src.runs retire runs/<name>")
     paths = RunPaths(Path(sys.argv[2]))
-    for k in paths.finished():
-        done = read_json(paths.fold(k).done)
-        if changed := changed_code(done):
-            print(f"retrain: {', '.join(changed)} changed; fold {k} is kept in {retire(paths.fold(k), done['recipe'])}")
-        else:
-            print(f"retrain: fold {k} was trained by this very code and stays")
+    for k in sorted(int(folder.name[4:]) for folder in paths.root.glob("fold*") if folder.is_dir()):
+        with lock(paths.lock(k)) as holder:
+            made = origin(paths.fold(k))
+            if holder:
+                print(f"retrain: fold {k} is being trained by {holder} and stays")
+            elif changed := changed_code(made):
+                print(f"retrain: {', '.join(changed)} changed; fold {k} is kept in {retire(paths.fold(k), made['recipe'])}")
+            else:
+                print(f"retrain: fold {k} was trained by this very code and stays")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from src import competitions, config, runs
 from src.competitions import Competition
 from src.config import Settings
 from src.data import folds, tables
-from src.data.images import content_hashes
+from src.data.images import content_hashes, read_all
 from src.runs import RunPaths
 
 
@@ -31,7 +31,7 @@ def split(settings: Settings, paths: RunPaths) -> None:
     print(competition.paste(), f"\n# {len(table)} training images, {len(test)} test images, {len(sample)} rows to submit", sep="")
     for warning in competition.warnings(table):
         print(f"warning: {warning}", file=sys.stderr)
-    table = some(table, settings, competition)
+    table = some(readable(table, settings, competition), settings, competition)
     content = None
     if settings.config.dedupe == "content":
         content = content_hashes([settings.folder / path for path in table["path"]], settings.memory)
@@ -42,6 +42,18 @@ def split(settings: Settings, paths: RunPaths) -> None:
     summary = {"facts": competition.facts(), "definition": competition.paste(), "images": {"train": len(table), "test": len(test)},
                "fold_hash": folds.fold_hash(assigned, competition.targets), "seconds": round(time.perf_counter() - began, 2)}
     runs.write_json(summary, paths.competition)
+
+
+def readable(table: pd.DataFrame, settings: Settings, competition: Competition) -> pd.DataFrame:
+    """The table without the images that can't be read, for bad_images=drop; each is named. Otherwise the train stage refuses them."""
+    if settings.config.bad_images != "drop":
+        return table
+    records = table.assign(file=[str(settings.folder / path) for path in table["path"]]).to_dict("records")
+    bad = read_all(records, 8, lambda place, pixels: None, read_image=competition.read_image, max_pixels=competition.max_pixels,
+                   workers=settings.machine.workers)
+    for problem in bad.values():
+        print(f"warning: left out, {problem}", file=sys.stderr)
+    return table[~table["id"].isin(bad)].reset_index(drop=True)
 
 
 def assign(settings: Settings, competition: Competition, table: pd.DataFrame, content: list[str] | None) -> pd.DataFrame:

@@ -70,6 +70,8 @@ def describe(settings: Settings, paths: RunPaths, path: Path, fold: int | None) 
     """What the csv was made of, for the json beside it."""
     note = {"submission": path.name, "run": paths.name, "comp": settings.comp, "exp": settings.exp, "set": settings.set, "commit": runs.commit(),
             "sha256": runs.file_sha(path), "tta": settings.config.tta, "when": datetime.now().isoformat(timespec="seconds")}
+    tested = sorted(paths.root.glob("fold*/test.json"))
+    note["unreadable"] = runs.read_json(tested[0]).get("unreadable", {}) if tested else {}
     if fold is not None:
         done = runs.read_json(paths.fold(fold).done)
         return note | {"partial": f"fold {fold} only", "recipe": done["recipe"], "fold_hash": done["fold_hash"], "fold_score": done["score"]}
@@ -99,6 +101,9 @@ def say(competition: Competition, settings: Settings, paths: RunPaths, sample: p
         print(f"  OOF         {note['oof']:.4f}  {note['metric']}, spread of folds {note['spread']:.4f}")
     else:
         print(f"  PARTIAL     {note['partial']}: {note['fold_score']:.4f}")
+    if note["unreadable"]:
+        some = ", ".join(list(note["unreadable"])[:5])
+        print(f"  WARNING     {len(note['unreadable'])} test images can't be read and got an average answer: {some}")
     private = settings.folder / ".private.csv"
     if private.exists():
         truth = tables.read_csv(private)

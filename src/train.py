@@ -1,17 +1,19 @@
 """Train every unfinished fold, one after another, memory given back between them; then collect.  folds.csv -> fold<k>/, oof.parquet, score.json
 
-Run: python -m src.train runs/<name> [--fold 0]
+Run: python -m src.train runs/<name> [--fold 0] [--gpus 2]
 """
 import argparse
+import os
+import signal
+import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
 from accelerate.utils import find_executable_batch_size
 
-from src import collect, competitions, config, prepare, runs
+from src import collect, competitions, config, prepare, runs, state
 from src.competitions import Competition
 from src.config import Settings
 from src.data import folds, tables
@@ -23,7 +25,7 @@ from src.fit.track import Tracker
 from src.fold import Job, loss_name, tracking, train_fold
 from src.model import weights
 from src.model.classifier import Classifier, build, pick
-from src.runs import RunPaths
+from src.runs import RunPaths, Stopped
 from src.tasks import TASKS
 
 
@@ -44,7 +46,7 @@ def make_job(settings: Settings, paths: RunPaths) -> Job:
     init_recipe = init_folds(settings, paths, fold_hash)
     recipe = recipe_hash(settings, competition, fold_hash, weights_hash, init_recipe)
     job = Job(settings, competition, paths, table, TASKS[competition.task].encode(table, competition), [], False, {}, recipe, fold_hash, weights_hash,
-              prepare.make_accelerator(settings))
+              prepare.make_accelerator(settings), state.Clock(settings.machine))
     pick(LOSSES, loss_name(job), "loss"), pick(SAMPLERS, experiment.sampler, "sampler")
     prepare.training_views(competition, settings, has_trunk=False), prepare.test_views(settings)      # unknown names end here
     return job
@@ -64,18 +66,26 @@ def init_folds(settings: Settings, paths: RunPaths, fold_hash: str) -> str:
 
 
 def with_views(job: Job) -> Job:
-    """Decode the images and run the trunk over them, where they are not in the cache yet."""
+    """Decode the images and run the trunk over them, where they are not in the cache yet; one process at a time."""
+    print(f"device: {job.accelerator.device}, precision {job.accelerator.mixed_precision}, {torch.get_num_threads()} threads", flush=True)
+    with runs.lock(job.settings.cache / job.settings.comp / "lock", wait=True):
+        return make_views(job)
+
+
+def make_views(job: Job) -> Job:
     experiment = job.settings.config
     extra = ExtraColumns.fit(job.table, job.competition.features, np.ones(len(job.table), bool))
     model = build(experiment, len(job.competition.outputs), extra.size)
     say_what_learns(model)
     pictures = prepare.decode(job.competition, job.settings, job.table)
+    job = job._replace(images_hash=runs.sha256(prepare.content(job.settings, job.table)))
     transforms = prepare.training_views(job.competition, job.settings, has_trunk=bool(model.cut_at))
     if experiment.augment != "none" and transforms == {"plain": None}:
         print(f"warning: augment={experiment.augment} has no effect with views=1: set views=4, or views=0 for fresh draws", file=sys.stderr)
-    if "" in transforms or not prepare.can_cache(model, job.settings, len(job.table), len(transforms)):
-        return job._replace(arrays=[pictures.decoded], transforms=transforms)
     model.to(job.accelerator.device)
+    passes = experiment.epochs * experiment.folds
+    if "" in transforms or not prepare.pays_to_cache(model, job.settings, len(job.table), len(transforms), passes):
+        return job._replace(arrays=[pictures.decoded], transforms=transforms)
     arrays = prepare.trunk_outputs(model, pictures, transforms, job.settings, job.accelerator)
     return job._replace(arrays=arrays, is_cached=True, transforms=transforms)
 
@@ -88,7 +98,8 @@ def say_what_learns(model: Classifier) -> None:
 
 def finish_fold(job: Job, fold: int, baseline: int) -> None:
     """Train one fold with the largest batch that fits, give its memory back, and close it with done.json."""
-    began, size = time.perf_counter(), 2 * job.settings.config.batch_size
+    size, paths = 2 * job.settings.config.batch_size, job.paths.fold(fold)
+    job.clock.begin()
 
     def halve() -> int:
         nonlocal size
@@ -107,44 +118,101 @@ def finish_fold(job: Job, fold: int, baseline: int) -> None:
         ids = job.table["id"].iloc[error.rows].tolist()
         raise ValueError(f"fold {fold}: {error}; images {ids}. Lower lr (now {job.settings.config.lr:g}) or set clip_grad") from error
     held = memory.give_back(watch, job.accelerator, device=job.accelerator.device, baseline=baseline)
-    hashes = {"recipe": job.recipe_hash, "fold_hash": job.fold_hash, "weights_hash": job.weights_hash, "code": runs.code_hashes()}
-    spent = {"seconds": round(time.perf_counter() - began, 2), "memory": held, "machine": config.as_dict(job.settings.machine)}
-    runs.write_json(hashes | result | spent, job.paths.fold(fold).done)
+    files = {file.name: runs.file_sha(file) for file in (paths.model, paths.valid, paths.valid_epochs, paths.log)}
+    runs.write_json(result | {"files": files, "memory": held, "machine": config.as_dict(job.settings.machine)}, paths.done)
+    state.clear(paths.state)
 
 
 def is_finished(job: Job, fold: int) -> bool:
     """Is the fold trained by this very recipe? A fold of another one is moved to old/, and another run's of the same recipe is taken over."""
     paths = job.paths.fold(fold)
-    if paths.done.exists():
-        found = runs.read_json(paths.done)["recipe"]
-        if found == job.recipe_hash:
-            return True
-        print(f"fold {fold} was trained by another recipe; kept in {runs.retire(paths, found)}")
-    other = runs.adopt_fold(job.paths, fold, job.recipe_hash, job.settings.comp)
+    made = runs.origin(paths)
+    if made and made["recipe"] != job.recipe_hash:
+        what = "was trained" if paths.done.exists() else "was in training"
+        print(f"fold {fold} {what} with {differences(job, made)}; kept in {runs.retire(paths, made['recipe'])}")
+    other = "" if paths.done.exists() else runs.adopt_fold(job.paths, fold, job.recipe_hash, job.settings.comp)
     if other:
         print(f"fold {fold}: the same recipe as in run {other}, taken over")
-    return bool(other)
+    if paths.done.exists():
+        state.clear(paths.state)                                     # it may have been killed before it came to that
+    return paths.done.exists()
 
 
-def train(settings: Settings, paths: RunPaths, only: int | None = None) -> None:
-    """Finish the folds (or only one), then collect. Raises ValueError for settings or data that don't work."""
+def differences(job: Job, made: dict) -> str:
+    """In words, what differed when a fold was made."""
+    now, then = config.stage(job.settings.config, "train"), made.get("settings", {})
+    found = [f"{name}={value}, now {now.get(name)}" for name, value in then.items() if runs.sha256(value) != runs.sha256(now.get(name))]
+    found += ["other folds"] * (made["fold_hash"] != job.fold_hash) + ["other pretrained weights"] * (made["weights_hash"] != job.weights_hash)
+    return "; ".join(found) or "other facts of the competition"
+
+
+def finish_folds(job: Job, numbers: list[int]) -> dict[int, str]:
+    """Finish all that no other process is at; returns who is at the rest. It goes round until that brings nothing more: another one may have died."""
+    left, baseline = dict.fromkeys(numbers, ""), 0
+    while True:
+        before = len(left)
+        for fold in list(left):
+            with runs.lock(job.paths.lock(fold)) as holder:
+                if holder:
+                    left[fold] = holder
+                    continue
+                if not is_finished(job, fold):
+                    if job.clock.asked:
+                        raise Stopped(f"{job.clock.asked}: fold {fold} is next; the same command goes on with it")
+                    if not job.arrays:
+                        job = with_views(job)
+                        baseline = memory.baseline(job.accelerator.device)
+                    finish_fold(job, fold, baseline)
+            del left[fold]
+        if len(left) in (0, before):
+            return left
+
+
+def share_out(run: Path, gpus: int) -> None:
+    """A process per GPU, each taking unfinished folds until none is left. They need not talk: a fold's lock says that it is taken."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    devices = visible if len(visible) >= gpus else [str(number) for number in range(gpus)]
+    children, asked = [], []
+
+    def pass_on(number: int, frame: object) -> None:
+        asked.append(number)
+        for child in children:
+            child.send_signal(signal.SIGTERM)
+
+    before = {each: signal.signal(each, pass_on) for each in (signal.SIGTERM, signal.SIGINT)}
+    for device in devices[:gpus]:
+        changes = {"CUDA_VISIBLE_DEVICES": device, "TQDM_DISABLE": "1"}
+        command = [sys.executable, "-m", "src.train", str(run), "--share"]
+        children.append(subprocess.Popen(command, env=os.environ | changes, start_new_session=True))     # or Ctrl-C would reach each twice
+    codes = [child.wait() for child in children]
+    for each, handler in before.items():
+        signal.signal(each, handler)
+    if asked or 75 in codes:
+        raise Stopped("all processes have stopped; the same command goes on")
+    if max(codes) > 0:
+        sys.exit(max(codes))                                         # it has said why; what a killed one left is finished by this process
+
+
+def train(settings: Settings, paths: RunPaths, only: int | None = None, *, is_shared: bool = False) -> None:
+    """Finish the folds (or only one), then collect, unless other processes share them. Raises ValueError for settings or data that don't work."""
     job = make_job(settings, paths)
     numbers = sorted(k for k in job.table["fold"].unique() if k >= 0)
     if only is not None and only not in numbers:
         raise ValueError(f"FOLD={only} does not exist; the folds are {numbers[0]} to {numbers[-1]}")
-    todo = [k for k in (numbers if only is None else [only]) if not is_finished(job, k)]
-    if todo:
-        print(f"device: {job.accelerator.device}, precision {job.accelerator.mixed_precision}, {torch.get_num_threads()} threads", flush=True)
-        job = with_views(job)
-        baseline = memory.baseline(job.accelerator.device)
-        for fold in todo:
-            finish_fold(job, fold, baseline)
+    with job.clock.listening():
+        left = finish_folds(job, numbers if only is None else [only])
+    if is_shared:
+        return
+    for fold, holder in left.items():
+        raise ValueError(f"fold {fold} of {paths.root} is being trained by {holder}: wait for it or end it; nothing else is left to do")
     if only is not None:
         score = runs.read_json(paths.fold(only).done)["score"]
         print(f"fold {only}, 1 of {len(numbers)}: {job.competition.metric_name} {score:.4f} (one fold only, so no OOF score)")
         return
+    made = max(paths.fold(k).done.stat().st_mtime_ns for k in numbers)
+    is_news = not paths.score.exists() or paths.score.stat().st_mtime_ns < made
     score = collect.collect(job.competition, settings, paths, job.table)
-    if todo:
+    if is_news:
         with Tracker(paths.root / "log.jsonl", **tracking(job, "summary", "summary")) as tracker:
             tracker.finish({"oof": float(score["oof"]), "mean": float(score["mean"]), "spread": float(score["spread"]), **score["also"]})
     print(collect.say(score))
@@ -154,9 +222,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m src.train", description=__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("--fold", type=int)
+    parser.add_argument("--gpus", type=int, default=1, help="processes that share the folds")
+    parser.add_argument("--share", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     paths = RunPaths(given.run)
-    train(config.load(paths.config), paths, given.fold)
+    if given.gpus > 1 and given.fold is None:
+        share_out(paths.root, given.gpus)
+    train(config.load(paths.config), paths, given.fold, is_shared=given.share)
 
 
 if __name__ == "__main__":

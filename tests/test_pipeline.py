@@ -247,3 +247,29 @@ def test_an_edited_augmentation_or_reader_is_not_served_from_the_cache(bench, tm
         spec.loader.exec_module(module)
         hashes.append(prepare.code_of(module.read))
     assert hashes[0] != hashes[1] and prepare.code_of(augment) != prepare.code_of(prepare)
+
+
+def test_an_unreadable_test_image_gets_an_average_answer_and_is_told(bench, capsys):     # FIELD B19
+    (bench.inputs / "test" / "te004.png").write_bytes(b"half a picture")
+    paths = bench.run(fast("tta=hflip"))
+    test, folds = predictions.read(paths.test), tables.read_folds(paths.folds)
+    prior = folds["colour"].value_counts(normalize=True)[list(test.columns)]
+    assert np.allclose(test.loc["te004"], prior) and not np.allclose(test.loc["te003"], prior)
+    assert list(json.loads((bench.folder / "submissions/tiny-run.json").read_text())["unreadable"]) == ["te004"]
+    assert "1 test images can't be read" in capsys.readouterr().out
+
+
+def test_unreadable_training_images_are_left_out_when_asked(bench, capsys):
+    for name in ("tr003", "tr010"):
+        (bench.inputs / "train" / f"{name}.png").write_bytes(b"")
+    paths = bench.run(fast("bad_images=drop"))
+    assert not {"tr003", "tr010"} & set(predictions.read(paths.oof).index) and len(predictions.read(paths.oof)) == 34
+    assert capsys.readouterr().err.count("left out") == 2
+
+
+def test_keys_are_written_nowhere(bench):
+    for name in ("WANDB_API_KEY", "KAGGLE_KEY", "HF_TOKEN"):
+        bench.monkeypatch.setenv(name, "feedfacecafebeef0123456789abcdef01234567")
+    bench.run(machine="wandb=offline workers=0 device=cpu")
+    written = [p for p in bench.folder.rglob("*") if p.is_file() and "inputs" not in p.parts]
+    assert len(written) > 30 and not [p for p in written if b"feedfacecafebeef" in p.read_bytes()]

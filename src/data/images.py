@@ -13,9 +13,11 @@ from src.data.arrays import Array, make_array
 Reader = Callable[[Mapping[str, str]], np.ndarray]
 
 
-def read_picture(path: Path, size: int) -> Image.Image:
+def read_picture(path: Path, size: int, max_pixels: int) -> Image.Image:
     """An upright RGB picture, at least `size` on its shorter side when it was. JPEGs are decoded at a fraction of their size where that suffices."""
     with Image.open(path) as picture:
+        if picture.width * picture.height > max_pixels:
+            raise ValueError(f"{picture.width} x {picture.height} pixels are more than the competition's max_pixels={max_pixels:,}")
         picture.draft("RGB", (2 * size, 2 * size))               # twice, so that the resize below still has something to average
         picture = ImageOps.exif_transpose(picture)
         if picture.mode.startswith("I") or picture.mode == "F":    # 16 bits: Pillow's own convert clips them to white
@@ -32,35 +34,56 @@ def square(picture: Image.Image, size: int) -> np.ndarray:
     return np.asarray(picture, dtype=np.uint8)
 
 
-def read_square(record: Mapping[str, str], size: int, read_image: Reader | None) -> np.ndarray:
+def read_square(record: Mapping[str, str], size: int, read_image: Reader | None, max_pixels: int) -> np.ndarray:
     """One image of the table as (size, size, 3) uint8, by the competition's own reader when it has one."""
     if read_image is None:
-        return square(read_picture(Path(record["file"]), size), size)
+        return square(read_picture(Path(record["file"]), size, max_pixels), size)
     values = np.asarray(read_image(record))
     if values.dtype != np.uint8 or values.ndim not in (2, 3) or values.ndim == 3 and values.shape[2] not in (1, 3):
         raise ValueError(f"read_image must give uint8 (H, W, 3) or (H, W), it gave {values.dtype} {values.shape}")
     return square(Image.fromarray(values.squeeze()).convert("RGB"), size)
 
 
-def decode(records: list[dict[str, str]], size: int, path: Path, *, read_image: Reader | None = None, max_pixels: int, workers: int) -> Array:
-    """All images of a table as one array (N, size, size, 3) uint8, in the table's order. Raises ValueError naming every image that can't be read."""
-    Image.MAX_IMAGE_PIXELS = max_pixels
+def read_all(records: list[dict[str, str]], size: int, put: Callable[[int, np.ndarray], object], *, read_image: Reader | None = None, max_pixels: int,
+             workers: int) -> dict[str, str]:
+    """Read each image and put(place, pixels); returns id -> what is wrong, for those that can't be read whole."""
+    Image.MAX_IMAGE_PIXELS = None                                 # read_picture looks at the size itself, and refuses instead of warning
+
+    def one(place: int) -> str:
+        try:
+            put(place, read_square(records[place], size, read_image, max_pixels))
+        except Exception as error:                                # Pillow raises many kinds; all are gathered and reported
+            return f"{records[place]['path']}: {str(error).replace(records[place]['file'], 'the file')[:120] or type(error).__name__}"
+        return ""
+
+    with ThreadPoolExecutor(max(workers, 1)) as pool:            # Pillow lets other threads run while it decodes
+        problems = list(pool.map(one, range(len(records))))
+    return {record["id"]: problem for record, problem in zip(records, problems) if problem}
+
+
+def decode(records: list[dict[str, str]], size: int, path: Path, *, tolerant: bool = False, **how) -> tuple[Array, dict[str, str]]:
+    """All images of a table as one array (N, size, size, 3) uint8, in the table's order, and id -> what is wrong for those that can't be read.
+
+    Those stay black in the array: the caller must not use them. Raises ValueError naming all of them unless tolerant.
+    """
+    beside = path.with_suffix(".unreadable.json")
 
     def fill(values: np.ndarray) -> None:
-        def one(place: int) -> str:
-            try:
-                values[place] = read_square(records[place], size, read_image)
-            except Exception as error:                            # Pillow raises many kinds; all are gathered and reported below
-                return f"{records[place]['path']}: {str(error).replace(records[place]['file'], 'the file')[:120]}"
-            return ""
+        bad = read_all(records, size, values.__setitem__, **how)
+        if bad and not tolerant:
+            raise ValueError(complain(bad, len(records)))
+        beside.write_text(json.dumps(bad))
 
-        with ThreadPoolExecutor(max(workers, 1)) as pool:        # Pillow lets other threads run while it decodes
-            problems = [problem for problem in pool.map(one, range(len(records))) if problem]
-        if problems:
-            raise ValueError(f"{len(problems)} of {len(records)} images can't be read:\n  " + "\n  ".join(problems[:10])
-                             + "\nreplace them, or take their rows out of the table")
+    array = make_array(path, (len(records), size, size, 3), "uint8", fill)
+    bad = json.loads(beside.read_text())
+    if bad and not tolerant:
+        raise ValueError(complain(bad, len(records)))
+    return array, bad
 
-    return make_array(path, (len(records), size, size, 3), "uint8", fill)
+
+def complain(bad: Mapping[str, str], total: int) -> str:
+    return (f"{len(bad)} of {total} images can't be read:\n  " + "\n  ".join(list(bad.values())[:10])
+            + ("\n  ..." if len(bad) > 10 else "") + '\nreplace them, or leave them out with SET="bad_images=drop"')
 
 
 def content_hashes(files: Iterable[Path], memory: Path) -> list[str]:
@@ -69,10 +92,13 @@ def content_hashes(files: Iterable[Path], memory: Path) -> list[str]:
     found: dict[str, list] = {}
 
     def one(file: Path) -> str:
-        stat = file.stat()
-        entry = known.get(str(file))
-        if entry is None or entry[:2] != [stat.st_size, stat.st_mtime_ns]:
-            entry = [stat.st_size, stat.st_mtime_ns, sha256(file.read_bytes()).hexdigest()[:32]]
+        try:
+            stat = file.stat()
+            entry = known.get(str(file))
+            if entry is None or entry[:2] != [stat.st_size, stat.st_mtime_ns]:
+                entry = [stat.st_size, stat.st_mtime_ns, sha256(file.read_bytes()).hexdigest()[:32]]
+        except OSError:
+            return f"unreadable {file}"                           # decode says so, with all others of its kind
         found[str(file)] = entry
         return entry[2]
 

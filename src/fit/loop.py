@@ -17,6 +17,7 @@ class Step(NamedTuple):
     step: int           # within the epoch
     loss: float
     ends_epoch: bool
+    has_updated: bool   # the weights: no gradient waits for the next batch, so that a state can be saved
 
 
 def seed_of(*key: int | str) -> int:
@@ -83,17 +84,19 @@ def train_steps(
     average: Average | None = None,
     smooth: float = 0.0,
     first_epoch: int = 0,
+    first_step: int = 0,
 ) -> Iterator[Step]:
     """Train, yielding after each step. batches(epoch) gives that epoch's batches; begin_epoch() puts the model in training mode.
 
     num_batches: of an epoch; `accumulate` of them make one step of the optimizer. Raises NotFinite with the images at fault.
+    A continued training begins at first_epoch, whose batches(first_epoch) come without its first_step ones.
     """
     steps_per_epoch = -(-num_batches // accumulate)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for epoch in range(first_epoch, config.epochs):
         begin_epoch()
         last = None
-        for number, batch in enumerate(batches(epoch)):
+        for number, batch in enumerate(batches(epoch), first_step if epoch == first_epoch else 0):
             torch.manual_seed(seed_of(config.seed, fold, epoch, number))         # dropout and mixing of this step
             image, target = mix(batch.image, batch.target, config)
             if smooth:
@@ -108,7 +111,8 @@ def train_steps(
                 raise NotFinite(epoch, number, worst)
             step = number // accumulate
             accelerator.backward(loss / min(accumulate, num_batches - step * accumulate))
-            if (number + 1) % accumulate == 0 or batch.is_last:
+            has_updated = (number + 1) % accumulate == 0 or batch.is_last
+            if has_updated:
                 set_rates(optimizer, epoch * steps_per_epoch + step, steps_per_epoch, config)
                 if config.clip_grad:
                     accelerator.clip_grad_norm_(parameters, config.clip_grad)
@@ -116,7 +120,7 @@ def train_steps(
                 optimizer.zero_grad(set_to_none=True)
                 if average:
                     average.update()
-            last = Step(epoch, number, value, batch.is_last)
+            last = Step(epoch, number, value, batch.is_last, has_updated)
             del logits, losses, loss                                             # or the graph lives through the validation
             yield last
         assert last is not None and last.ends_epoch, "an epoch must end with a batch marked is_last"

@@ -47,8 +47,11 @@ def from_timm(config: Config) -> nn.Module:
     if timm.get_pretrained_cfg(config.backbone).fixed_input_size:
         settings["img_size"] = config.image_size              # ViT: the position embedding is resampled to it
     if config.pretrained:
+        path = weights.resolve_weights(config.backbone, config.weights)
+        if path.suffix != ".safetensors":
+            weights.load_state(path)                          # refuses, with a reason, what would run code
         # `checkpoint_path` fails when the class count differs; `pretrained=False` with an overlay would be silently random
-        settings |= {"pretrained": True, "pretrained_cfg_overlay": {"file": str(weights.resolve_weights(config.backbone, config.weights))}}
+        settings |= {"pretrained": True, "pretrained_cfg_overlay": {"file": str(path)}}
     try:
         return timm.create_model(config.backbone, **settings)
     except TypeError as error:

@@ -72,6 +72,7 @@ class Classifier(nn.Module):
     def save(self, path: Path) -> None:
         """Write learned() as safetensors, in a fixed order: equal weights are equal files."""
         save_file({name: value.contiguous().cpu() for name, value in sorted(self.learned().items())}, path)
+        path.chmod(0o644)                                         # safetensors writes for the owner's eyes only
 
     def load(self, path: Path, *, strict: bool = True) -> list[str]:
         """Read learned() back in place; returns the names that were not taken. Raises ValueError when strict and the names or shapes differ."""

@@ -1,0 +1,44 @@
+"""Take up a run, finished or not, of a session that ended: a Kaggle notebook's output, attached as a data set.  <folder>/.../<name>/ -> runs/<name>/
+
+Run: python -m src.restore runs/<name> <folder>
+"""
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from src import runs
+from src.runs import RunPaths
+
+
+def restore(paths: RunPaths, source: Path) -> None:
+    """Copy the run of that name, whole or not at all. Raises ValueError when it isn't there, or here already."""
+    configs = [config for depth in ("", "*/", "*/*/", "*/*/*/", "*/*/*/*/") for config in sorted(source.glob(depth + "config.json"))]
+    there = {config.resolve().parent.name: config.parent for config in reversed(configs)}
+    if paths.name not in there:
+        raise ValueError(f"FROM={source} holds no run {paths.name}; it holds {', '.join(sorted(there)) or 'none at all'}")
+    if paths.root.exists():
+        raise ValueError(f"{paths.root} is here already: move it away, or make clean RUN={paths.name}")
+    part = paths.root.with_name(f".{paths.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    files = [file for file in there[paths.name].rglob("*") if file.is_file() and file.suffix not in (".part", ".lock")]
+    for file in files:
+        copy = part / file.relative_to(there[paths.name])
+        with runs.naming(copy):
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)                              # not its mode: what is attached to a notebook is read-only
+            os.utime(copy, ns=(file.stat().st_atime_ns, file.stat().st_mtime_ns))        # make compares times
+    part.rename(paths.root)
+    begun = len(list(paths.root.glob("fold*/state/*.json")))
+    print(f"{paths.root}: {len(files)} files from {there[paths.name]}, {len(paths.finished())} finished folds{', one in training' if begun else ''}; "
+          f"make submit RUN={paths.name} goes on")
+
+
+def main() -> None:
+    if len(sys.argv) != 3 or not sys.argv[2]:
+        raise ValueError("usage: make restore FROM=folder RUN=name")
+    restore(RunPaths(Path(sys.argv[1])), Path(sys.argv[2]))
+
+
+if __name__ == "__main__":
+    runs.main(main)

@@ -1,0 +1,158 @@
+"""The state of a fold in training: written whole, the last two kept, read back if it is sound. And when to save it, and when to stop.
+
+state/<epoch>-<step>.safetensors holds the tensors; the .json beside it all else and a hash of both. No pickle."""
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from src import BEGAN, runs
+from src.config import Machine
+
+KEPT = 2        # the newest may be the one that a dying disk has spoilt
+TENSOR = "<tensor>"
+
+
+def pack(value: Any, tensors: dict[str, Tensor], name: str = "") -> Any:
+    """The value as json can hold it; its tensors go to `tensors`, and their strides stay, for sums depend on the order in memory."""
+    if isinstance(value, Tensor):
+        tensors[name] = value.detach().cpu().contiguous()
+        return {TENSOR: list(value.stride())}
+    if isinstance(value, dict):
+        return {key: pack(inner, tensors, f"{name}/{key}") for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [pack(inner, tensors, f"{name}/{number}") for number, inner in enumerate(value)]
+    if not isinstance(value, bool | int | float | str | None):
+        raise ValueError(f"the state holds {name[1:]} = {value!r:.60}, which can't be saved: choose another optimizer")
+    return value
+
+
+def unpack(value: Any, tensors: dict[str, Tensor], name: str = "") -> Any:
+    """What was packed; a tuple comes back as a list."""
+    if isinstance(value, list):
+        return [unpack(inner, tensors, f"{name}/{number}") for number, inner in enumerate(value)]
+    if not isinstance(value, dict):
+        return value
+    if TENSOR in value:
+        found = tensors[name]
+        return torch.empty_strided(found.shape, value[TENSOR], dtype=found.dtype).copy_(found)
+    return {key: unpack(inner, tensors, f"{name}/{key}") for key, inner in value.items()}
+
+
+def save(folder: Path, content: dict) -> None:
+    """Write a state, named by its `epoch` and `step`, and remove all but the last two."""
+    tensors: dict[str, Tensor] = {}
+    packed = pack(content, tensors)
+    path = folder / f"{content['epoch']:05}-{content['step']:07}.json"
+    with runs.atomic(path.with_suffix(".safetensors")) as part:
+        save_file(tensors, part)
+        sha = runs.sha256([runs.file_sha(part), packed])
+    runs.write_json({"sha": sha, **packed}, path)                    # last: a state without it does not count
+    kept = {path.stem for path in sorted(folder.glob("*.json"))[-KEPT:]}
+    for file in folder.iterdir():
+        if file.name.partition(".")[0] not in kept:
+            file.unlink()
+
+
+def load(folder: Path) -> dict | None:
+    """The newest sound state, None without one. A damaged one is said and removed, or it would stand as the newest."""
+    for path in sorted(folder.glob("*.json"), reverse=True):
+        try:
+            return read(path)
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            print(f"{path} is damaged ({str(error).splitlines()[0]}); the one before it is taken", flush=True)
+            path.unlink()
+    return None
+
+
+def read(path: Path) -> dict:
+    packed, tensors = runs.read_json(path), path.with_suffix(".safetensors")
+    sha = packed.pop("sha") if isinstance(packed, dict) else ""
+    if runs.sha256([runs.file_sha(tensors), packed]) != sha:
+        raise ValueError("its hash is another")
+    return unpack(packed, load_file(tensors))
+
+
+def clear(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+# -- the optimizer, by the order of its parameters
+
+
+def of_optimizer(optimizer: torch.optim.Optimizer) -> dict:
+    """All that it remembers: tensors and numbers, whatever their names. Settings such as betas come from the recipe."""
+    return {"groups": [{key: value for key, value in group.items() if isinstance(value, int | float | Tensor)} for group in optimizer.param_groups],
+            "state": [dict(optimizer.state.get(p, {})) for group in optimizer.param_groups for p in group["params"]]}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, saved: dict) -> None:
+    for group, values in zip(optimizer.param_groups, saved["groups"], strict=True):
+        group.update(values)
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for p, values in zip(parameters, saved["state"], strict=True):
+        if values:                                                   # not by load_state_dict: it makes float32 of all and loses strides
+            optimizer.state[p] = {key: on(p.device, key, value) for key, value in values.items()}
+
+
+def on(device: torch.device, key: str, value: Any) -> Any:
+    """A value of the optimizer's on the device of its parameter; counters named step stay on the CPU, as torch has it."""
+    if isinstance(value, list):
+        return [on(device, key, one) for one in value]
+    return value.to(device) if isinstance(value, Tensor) and key != "step" else value
+
+
+# -- when
+
+
+class Clock:
+    """When to save, and why to stop: SIGTERM, SIGINT, or max_hours of this process."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine, self.asked, self.slowest = machine, "", 0.0
+        self.begin()
+
+    def begin(self) -> None:
+        """A fold's first step begins."""
+        self.last_save = self.last_step = time.monotonic()
+
+    def note_saved(self) -> None:
+        self.last_save = time.monotonic()
+
+    def is_due(self) -> bool:
+        return time.monotonic() - self.last_save >= 60 * self.machine.save_minutes
+
+    def why_stop(self) -> str:
+        """Nothing, or the reason. Called after each step, since the next one may take as long as the slowest so far."""
+        now = time.monotonic()
+        self.slowest, self.last_step = max(self.slowest, now - self.last_step), now
+        limit = 3600 * self.machine.max_hours
+        return self.asked or (f"max_hours={self.machine.max_hours:g}" if limit and now - BEGAN + self.slowest > limit else "")
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """SIGTERM and SIGINT ask for a stop at the next step; once that is asked, a second one ends the process at once."""
+        def ask(number: int, frame: object) -> None:
+            self.asked = signal.Signals(number).name
+            # no print, which can't be called in the middle of another
+            os.write(2, f"{self.asked}: saving after this step; once more ends at once\n".encode())
+            for each in before:
+                signal.signal(each, signal.SIG_DFL)
+
+        before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
+        for each in before:
+            signal.signal(each, ask)
+        try:
+            yield
+        finally:
+            for each, handler in before.items():
+                signal.signal(each, handler)

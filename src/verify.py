@@ -1,0 +1,155 @@
+"""Is a finished run as it was written, does it give its score and its csv again, and what is different here by now?  runs/<name>/ -> lines, exit code
+
+Run: python -m src.verify runs/<name>
+"""
+import platform
+import sys
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from src import competitions, config, predictions, prepare, runs, submit, train
+from src.competitions import Competition
+from src.config import Settings
+from src.data import tables
+from src.runs import CheckFailed, RunPaths
+
+
+class Case(NamedTuple):
+    settings: Settings
+    paths: RunPaths
+    competition: Competition
+    table: pd.DataFrame
+    score: dict
+    done: dict      # of the first fold
+
+
+def verify(settings: Settings, paths: RunPaths) -> None:
+    """Print a line per check. Raises CheckFailed when a file is not what was written, or does not give what follows from it."""
+    if not paths.score.exists():
+        raise ValueError(f"{paths.root} has no score.json: only a finished run can be verified")
+    case = Case(settings, paths, competitions.load(settings.comp, settings.inputs), tables.read_folds(paths.folds), runs.read_json(paths.score),
+                runs.read_json(paths.fold(paths.finished()[0]).done))
+    wrong = 0
+    for name, check in CHECKS.items():
+        found = attempt(check, case)
+        wrong += len(found)
+        print("\n".join(f"  DIFFERS  {name}: {line}" for line in found) or f"  equal    {name}", flush=True)
+    for check in NOW:
+        print("".join(f"  by now   {line}\n" for line in attempt(check, case)), end="", flush=True)
+    if wrong:
+        raise CheckFailed(f"{paths.root}: {wrong} differ")
+    print(f"{paths.root} is as it was written")
+
+
+def attempt(check: Callable[[Case], list[str]], case: Case) -> list[str]:
+    """What a check found; what makes it impossible is a finding too."""
+    try:
+        return check(case)
+    except (ValueError, OSError, KeyError) as error:
+        return [f"{type(error).__name__}: {error}"]
+
+
+# -- what was written
+
+
+def files(case: Case) -> list[str]:
+    """Hash again what done.json and test.json have hashed."""
+    found = []
+    for k in case.paths.finished():
+        fold = case.paths.fold(k)
+        written = runs.read_json(fold.done)["files"] | ({fold.test.name: runs.read_json(fold.test_json)["sha256"]} if fold.test_json.exists() else {})
+        for name, sha in written.items():
+            real = runs.file_sha(fold.root / name) if (fold.root / name).exists() else "missing"
+            found += [f"fold{k}/{name} was {sha}, is {real}"] * (real != sha)
+    return found
+
+
+def oof(case: Case) -> list[str]:
+    return differing(predictions.join(predictions.read(case.paths.fold(k).valid) for k in case.paths.finished()), predictions.read(case.paths.oof))
+
+
+def test(case: Case) -> list[str]:
+    return differing(predictions.mean(predictions.read(case.paths.fold(k).test) for k in case.paths.finished()), predictions.read(case.paths.test))
+
+
+def differing(expected: pd.DataFrame, real: pd.DataFrame) -> list[str]:
+    """In words, where the folds' predictions are not the run's."""
+    predictions.check_ids(real, expected.index, "it")
+    rows = expected.index[(expected != real.loc[expected.index, expected.columns]).any(axis=1)]
+    return [f"{len(rows)} of {len(expected)} ids are not what the folds give, the first is {rows[0]!r}"] if len(rows) else []
+
+
+def score(case: Case) -> list[str]:
+    """The score of oof.parquet: of all, and by fold."""
+    probs, held_out = predictions.read(case.paths.oof), case.table[case.table["fold"] >= 0]
+    parts = {"OOF": (case.score["oof"], held_out)}
+    parts |= {f"fold {k}": (was, held_out[held_out["fold"] == int(k)]) for k, was in case.score["folds"].items()}
+    again = {name: (was, float(case.competition.score(rows, probs.loc[rows["id"]]))) for name, (was, rows) in parts.items()}
+    return [f"{name} was {was}, is {real}" for name, (was, real) in again.items() if was != real]
+
+
+def submission(case: Case) -> list[str]:
+    """The csv, made again from test.parquet and the sample."""
+    path, folder = submit.SUBMISSIONS / f"{case.paths.name}.csv", case.settings.folder
+    rows = case.competition.test_table(folder).set_index("id")["row"]
+    images = predictions.check_ids(predictions.read(case.paths.test), rows.index, "test.parquet")
+    answer = case.competition.answer_rows(predictions.pool(images, rows, case.competition.pool), case.competition.sample(folder))
+    again, real = answer.to_csv(index=False).splitlines(), path.read_text(encoding="utf-8").splitlines()
+    lines = [number for number, (one, other) in enumerate(zip(again, real), 1) if one != other]
+    found = [f"{path} has other values in {len(lines)} lines, the first is line {lines[0]}"] if lines else []
+    found += [f"{path} has {len(real)} lines, test.parquet gives {len(again)}"] * (len(real) != len(again))
+    sha = runs.read_json(path.with_suffix(".json"))["sha256"]
+    return found + [f"{path} was {sha}, is {runs.file_sha(path)}"] * (runs.file_sha(path) != sha)
+
+
+# -- what is no longer here: the run is not wrong for it, it only would not come out again
+
+
+def versions(case: Case) -> list[str]:
+    pairs = {"commit": (case.score["commit"], runs.commit())} | {name: (was, version_of(name)) for name, was in case.score["versions"].items()}
+    return [f"{name} {was} -> {now}" for name, (was, now) in pairs.items() if was != now]
+
+
+def version_of(name: str) -> str:
+    try:
+        return platform.python_version() if name == "python" else version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def code(case: Case) -> list[str]:
+    changed = runs.changed_code(case.done)
+    return [f"edited: {', '.join(changed)}"] if changed else []
+
+
+def data(case: Case) -> list[str]:
+    is_same = runs.sha256(prepare.content(case.settings, case.table)) == case.done["images_hash"]
+    return [] if is_same else ["the training images have other contents"]
+
+
+def settings(case: Case) -> list[str]:
+    """What the experiment of that name and the run's SET would give now, and what else makes up the recipe."""
+    asked = config.settings_for(case.paths, {"INPUTS": str(case.settings.inputs), "CACHE": str(case.settings.cache)}).config
+    was, now = config.as_dict(case.settings.config), config.as_dict(asked)
+    found = [f"setting {name}: {was[name]} -> {now[name]}" for name in was if was[name] != now[name]]
+    job = train.make_job(case.settings, case.paths)
+    return found + [f"recipe: {train.differences(job, case.done)}"] * (job.recipe_hash != case.done["recipe"])
+
+
+CHECKS = {"files": files, "oof.parquet": oof, "score": score, "test.parquet": test, "submission": submission}
+NOW = (versions, code, data, settings)
+
+
+def main() -> None:
+    if len(sys.argv) != 2:
+        raise ValueError("usage: make verify RUN=name")
+    paths = RunPaths(Path(sys.argv[1]))
+    verify(config.load(paths.config), paths)
+
+
+if __name__ == "__main__":
+    runs.main(main)

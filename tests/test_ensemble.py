@@ -1,0 +1,87 @@
+"""Blends: the known optimum is found, the estimate is not flattering, and the result is a run like any other."""
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import fast
+
+from src import ensemble, predictions, runs
+from src.runs import RunPaths
+
+
+def make(n=600, seed=0, quality=(1.0, 1.0)):
+    """Truth, and members that see it through noise: quality 0 sees nothing."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, 3, n)
+    ids = [f"i{i:04}" for i in range(n)]
+    table = pd.DataFrame({"id": ids, "fold": np.arange(n) % 5, "__label__": np.array(["a", "b", "c"])[truth]})
+    members = []
+    for q in quality:
+        logits = q * np.eye(3)[truth] + rng.normal(0, 1, (n, 3))
+        members.append(predictions.make(ids, np.exp(logits) / np.exp(logits).sum(1, keepdims=True), ["a", "b", "c"]))
+    return table, members
+
+
+def accuracy(table, frame):
+    return float((frame.loc[table["id"]].idxmax(axis=1).to_numpy() == table["__label__"].to_numpy()).mean())
+
+
+def log_loss(table, frame):
+    column = frame.columns.get_indexer(table["__label__"])
+    return float(np.log(frame.loc[table["id"]].to_numpy()[np.arange(len(table)), column].clip(1e-9)).mean())
+
+
+def test_greedy_finds_the_known_optimum():
+    table, members = make(quality=(2.0, 0.0))
+    weights = ensemble.select(table, members, log_loss)
+    assert weights[0] > 0.85 and weights.sum() == pytest.approx(1)
+    table, members = make(quality=(1.5, 1.5))
+    assert 0.3 < ensemble.select(table, members, log_loss)[0] < 0.7
+
+
+def test_the_stack_uses_a_member_that_is_always_wrong():
+    table, (good, _) = make(quality=(2.0, 0.0))
+    turned = good[["b", "c", "a"]].set_axis(["a", "b", "c"], axis=1)
+    join = ensemble.stack(table, [turned, turned], log_loss)
+    assert accuracy(table, join([turned, turned])) > accuracy(table, good) - 0.03 > 0.6
+
+
+@pytest.mark.parametrize("way", ["greedy", "stack"])
+def test_the_nested_estimate_is_not_optimistic_on_pure_noise(way):
+    gains = []
+    for seed in range(6):
+        table, members = make(n=300, seed=seed, quality=(0.0,) * 5)
+        found = ensemble.nested(table, members, ensemble.BLENDS[way], accuracy)
+        gains.append(accuracy(table, found) - 1 / 3)
+    assert abs(np.mean(gains)) < 3 * np.std(gains, ddof=1) / np.sqrt(len(gains)) + 0.02
+    fitted = [accuracy(*pair) for pair in [(table, ensemble.BLENDS[way](table, members, accuracy)(members))]]
+    assert fitted[0] > 1 / 3 + 0.02, "in sample it does flatter: that is what the nested one is for"
+
+
+def test_an_ensemble_is_a_run_like_any_other(bench, capsys):
+    bench.run(fast("seed=0"), "one"), bench.run(fast("seed=1 epochs=1"), "two")
+    paths = RunPaths(bench.folder / "runs" / "both")
+    result = ensemble.ensemble(paths, ["one", "two"])
+    bench.stage("submit", paths)
+    assert (bench.folder / "submissions/both.csv").exists() and set(result["members"]) == {"one", "two"}
+    assert set(result["tried"]) == {"mean", "greedy", "stack"} and runs.read_json(paths.score)["oof"] == result["oof"]
+    assert "correlation" in capsys.readouterr().out
+
+
+def test_differing_folds_are_refused_for_what_is_fitted_and_warned_of_for_the_mean(bench, capsys):
+    bench.run(fast("epochs=1"), "one"), bench.run(fast("epochs=1 fold_seed=3"), "two")
+    paths = RunPaths(bench.folder / "runs" / "both")
+    with pytest.raises(ValueError, match="fold hashes"):
+        ensemble.ensemble(paths, ["one", "two"], how="greedy")
+    ensemble.ensemble(paths, ["one", "two"])
+    assert "differing folds" in capsys.readouterr().err
+
+
+def test_unfinished_members_and_wrong_names_are_named(bench):
+    bench.run(fast("epochs=1"), "one")
+    with pytest.raises(ValueError, match="two or more finished runs; not finished: nothing; finished are one"):
+        ensemble.ensemble(RunPaths(bench.folder / "runs" / "both"), ["one", "nothing"])
+    bench.run(fast("epochs=1 seed=1"), "two")
+    with pytest.raises(ValueError, match="training run"):
+        ensemble.ensemble(RunPaths(bench.folder / "runs" / "one"), ["one", "two"])
+    with pytest.raises(ValueError, match="unknown"):
+        ensemble.ensemble(RunPaths(bench.folder / "runs" / "both"), ["one", "two"], how="magic")

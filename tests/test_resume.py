@@ -1,0 +1,385 @@
+"""A run stopped at any moment and called again ends like one that was never stopped; states, signals, locks, a full disk."""
+import errno
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from accelerate import Accelerator
+from conftest import FAST, fast
+from torch import nn
+
+from src import config, predictions, prepare, runs, state
+from src.fit.optim import make_optimizer
+
+ROOT = Path(__file__).parents[1]
+EACH_STEP = "wandb=off workers=0 device=cpu save_minutes=0"
+RECIPES = {
+    "head": "trainable=head ema=0.9 patience=2 epochs=5",
+    "tail": "trainable=1 views=3 augment=light mixup=0.4 drop_rate=0.3 accumulate=2 batch_size=5 epochs=3",
+    "full": "trainable=all views=0 augment=medium cutmix=0.5 ema=0.8 accumulate=2 batch_size=5 epochs=3",
+}
+
+
+class Killed(BaseException):
+    """Nothing catches it, so that it ends a training as abruptly as can be inside one process."""
+
+
+def after_steps(monkeypatch, number: int, action) -> None:
+    """Call action() after that many steps from now, before anything is saved for that one."""
+    real, steps = state.Clock.why_stop, iter(range(1, 10**9))
+
+    def why_stop(clock):
+        if next(steps) == number:
+            action()
+        return real(clock)
+
+    monkeypatch.setattr(state.Clock, "why_stop", why_stop)
+
+
+def kill():
+    raise Killed
+
+
+def products(paths, k: int = 0) -> dict[str, bytes]:
+    fold = paths.fold(k)
+    return {file.name: file.read_bytes() for file in (fold.model, fold.valid, fold.valid_epochs, fold.log)}
+
+
+def train_fold_0(bench, settings: str, name: str, machine: str = EACH_STEP):
+    paths = bench.configure(fast(settings), name, machine=machine)
+    if not paths.folds.exists():
+        bench.stage("split", paths)
+    bench.stage("train", paths, only=0)
+    return paths
+
+
+def whole_run(bench, settings: str) -> dict[str, bytes]:
+    found = products(train_fold_0(bench, settings, "whole"))
+    shutil.move("runs/whole", "elsewhere")                         # or the next run would take its fold over
+    return found
+
+
+# ---- the same bytes ----
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_training_that_breaks_in_the_middle_goes_on_to_the_same_bytes(bench, monkeypatch, capsys, name):
+    expected = whole_run(bench, RECIPES[name])
+    for steps in (4, 3):                                           # the first time in the first or second epoch, then soon again
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            after_steps(patch, steps, kill)
+            train_fold_0(bench, RECIPES[name], "broken")
+    paths = train_fold_0(bench, RECIPES[name], "broken")
+    assert products(paths) == expected and capsys.readouterr().out.count("goes on after") == 2
+    assert not paths.fold(0).state.exists() and not list(paths.root.glob("*.lock"))
+    assert pd.read_json(paths.fold(0).log, lines=True)["epoch"].is_monotonic_increasing
+
+
+def test_a_state_at_epoch_ends_alone_goes_on_to_the_same_bytes(bench, monkeypatch):
+    expected = whole_run(bench, "epochs=3")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        after_steps(patch, 5, kill)                                # 3 steps are an epoch
+        train_fold_0(bench, "epochs=3", "broken", machine="wandb=off workers=0 device=cpu")
+    assert [file.name for file in sorted(Path("runs/broken/fold0/state").iterdir())] == ["00001-0000000.json", "00001-0000000.safetensors"]
+    assert products(train_fold_0(bench, "epochs=3", "broken")) == expected
+
+
+def test_a_gradient_scaler_goes_on_with_its_scale(bench, monkeypatch):
+    def with_scaler(settings):
+        accelerator = Accelerator(cpu=True)
+        accelerator.scaler = torch.amp.GradScaler("cpu", growth_interval=3)      # as fp16 on a GPU has one
+        return accelerator
+
+    monkeypatch.setattr(prepare, "make_accelerator", with_scaler)
+    expected = whole_run(bench, "epochs=3")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        after_steps(patch, 5, kill)
+        train_fold_0(bench, "epochs=3", "broken")
+    assert runs.origin(runs.RunPaths(Path("runs/broken")).fold(0))["scaler"]["scale"] == 2.0**17
+    assert products(train_fold_0(bench, "epochs=3", "broken")) == expected
+
+
+@pytest.mark.parametrize("name", ["adamp", "adamw", "sgd", "lamb", "adafactor", "madgrad", "nadamw", "lion", "muon"])
+def test_the_state_of_any_optimizer_is_kept_by_the_order_of_its_parameters(tmp_path, name):
+    settings = replace(config.resolve(config.Config(lr=1e-2, body_lr=1e-2)), optimizer=name)
+
+    def begin():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 36, 3)).to(memory_format=torch.channels_last)
+        return model, make_optimizer([(name, p, -1) for name, p in model.named_parameters()], settings)
+
+    def go(model, optimizer, steps):
+        for number in steps:
+            torch.manual_seed(number)
+            model(torch.randn(6, 3, 8, 8)).square().mean().backward()
+            optimizer.step(), optimizer.zero_grad()
+
+    whole, optimizer = begin()
+    go(whole, optimizer, range(6))
+    first, optimizer = begin()
+    go(first, optimizer, range(3))
+    state.save(tmp_path, {"epoch": 0, "step": 3, "weights": first.state_dict(), "optimizer": state.of_optimizer(optimizer)})
+    saved, (second, optimizer) = state.load(tmp_path), begin()
+    second.load_state_dict(saved["weights"]), state.restore_optimizer(optimizer, saved["optimizer"])
+    go(second, optimizer, range(3, 6))
+    assert all(torch.equal(value, second.state_dict()[key]) for key, value in whole.state_dict().items())
+
+
+@pytest.mark.slow
+def test_ten_random_kills_change_no_byte():
+    done = subprocess.run([sys.executable, "tests/soak_resume.py", "--kills", "10", "--seed", "1"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and "all final files equal" in done.stdout, done.stdout + done.stderr
+
+
+# ---- files of a state ----
+
+
+def content(step: int) -> dict:
+    return {"epoch": 1, "step": step, "weights": {"a": torch.arange(6.0).reshape(2, 3).t() + step}, "score": -np.inf, "betas": (0.9, 0.999), "none": None}
+
+
+def test_a_state_comes_back_as_it_was_and_the_last_two_are_kept(tmp_path):
+    for step in (9, 10, 11):
+        state.save(tmp_path, content(step))
+    (tmp_path / "00001-0000012.safetensors.part").touch()          # as a kill leaves it
+    state.save(tmp_path, content(12))
+    assert sorted(os.listdir(tmp_path)) == [f"00001-00000{step}.{end}" for step in (11, 12) for end in ("json", "safetensors")]
+    found = state.load(tmp_path)
+    assert torch.equal(found["weights"]["a"], content(12)["weights"]["a"]) and found["weights"]["a"].stride() == (1, 3)
+    assert found["score"] == -np.inf and found["betas"] == [0.9, 0.999] and found["none"] is None and found["step"] == 12
+
+
+def cut_short(path):
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def flip_a_bit(path):
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("end", ["json", "safetensors"])
+@pytest.mark.parametrize("spoil", [cut_short, flip_a_bit, Path.unlink, lambda path: path.write_bytes(b""), lambda path: path.write_text("[]")])
+def test_a_damaged_newest_state_falls_back_to_the_one_before(tmp_path, capsys, end, spoil):
+    for step in (1, 2):
+        state.save(tmp_path, content(step))
+    spoil(tmp_path / f"00001-0000002.{end}")
+    assert state.load(tmp_path)["step"] == 1
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == (0 if (spoil, end) == (Path.unlink, "json") else 1) and all("is damaged" in line and "the one before" in line for line in said)
+    state.save(tmp_path, content(2))
+    assert state.load(tmp_path)["step"] == 2
+
+
+def test_without_a_sound_state_a_fold_begins_anew(bench, monkeypatch, capsys):
+    expected = whole_run(bench, "epochs=2")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        after_steps(patch, 5, kill)
+        train_fold_0(bench, "epochs=2", "broken")
+    for path in Path("runs/broken/fold0/state").iterdir():
+        cut_short(path)
+    assert products(train_fold_0(bench, "epochs=2", "broken")) == expected and capsys.readouterr().out.count("is damaged") == 2
+
+
+def test_a_state_of_another_recipe_is_left_alone_and_says_what_differs(bench, monkeypatch, capsys):
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        after_steps(patch, 3, kill)
+        train_fold_0(bench, "lr=0.1", "x")
+    begun = runs.origin(runs.RunPaths(Path("runs/x")).fold(0))["recipe"]
+    paths = train_fold_0(bench, "lr=0.2", "x")
+    said = capsys.readouterr().out
+    assert f"fold 0 was in training with lr=0.1, now 0.2; kept in runs/x/old/{begun}/fold0" in said and "goes on" not in said
+    assert list((paths.old / begun / "fold0/state").iterdir()) and paths.fold(0).done.exists()
+
+
+def test_a_fold_that_other_code_began_says_so_and_retrain_begins_it_anew(bench, monkeypatch, capsys):
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        after_steps(patch, 3, kill)
+        patch.setattr(runs, "code_hashes", lambda: {"src/fit/losses.py": "0123456789abcdef"})
+        train_fold_0(bench, "", "x")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        after_steps(patch, 1, kill)
+        train_fold_0(bench, "", "x")
+    assert "code changed since it began: src/fit/losses.py" in capsys.readouterr().out
+    monkeypatch.setattr("sys.argv", ["runs", "retire", "runs/x"])
+    runs.retire_changed()
+    assert "src/fit/losses.py changed; fold 0 is kept in runs/x/old/" in capsys.readouterr().out and not Path("runs/x/fold0").exists()
+
+
+# ---- stops ----
+
+
+def test_sigterm_saves_and_the_same_command_goes_on(bench, monkeypatch, capsys):
+    expected, before = whole_run(bench, "accumulate=2 batch_size=4"), signal.getsignal(signal.SIGTERM)
+    for ask in (lambda: os.kill(os.getpid(), signal.SIGTERM), lambda: os.kill(os.getpid(), signal.SIGINT)):
+        with monkeypatch.context() as patch, pytest.raises(runs.Stopped, match="SIG(TERM|INT): fold 0 is saved after 0 epochs and [24] steps; the same command"):
+            after_steps(patch, 1, ask)                             # while a gradient waits for the second batch nothing is saved
+            train_fold_0(bench, "accumulate=2 batch_size=4", "broken", machine="wandb=off workers=0 device=cpu")
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert products(train_fold_0(bench, "accumulate=2 batch_size=4", "broken")) == expected
+
+
+def test_max_hours_stops_before_the_step_that_would_pass_it(bench):
+    expected = whole_run(bench, "")
+    with pytest.raises(runs.Stopped, match="max_hours=0.0001: fold 0 is saved after 0 epochs and 1 steps"):
+        train_fold_0(bench, "", "broken", machine="wandb=off workers=0 device=cpu max_hours=0.0001")
+    assert products(train_fold_0(bench, "", "broken")) == expected
+
+
+START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from src import runs, train; runs.main(train.main)"
+
+
+def start(name: str, *words: str) -> subprocess.Popen:
+    """The train stage in a process of its own, in this folder."""
+    return subprocess.Popen([sys.executable, "-c", START, str(ROOT), f"runs/{name}", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def wait_for(process: subprocess.Popen, text: str) -> str:
+    said = ""
+    for line in process.stdout:
+        said += line
+        if text in line:
+            return said
+    raise AssertionError(said)
+
+
+@pytest.mark.slow
+def test_ctrl_c_with_workers_ends_with_75_and_a_second_one_at_once(bench):
+    paths = bench.configure(fast("trainable=all augment=medium epochs=500"), "x", machine="wandb=off workers=2 device=cpu")
+    bench.stage("split", paths)
+    for group in (False, True):                                    # a terminal sends it to the whole group
+        process = subprocess.Popen([sys.executable, "-c", START, str(ROOT), "runs/x"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, process_group=0)
+        wait_for(process, "epoch")
+        os.killpg(process.pid, signal.SIGINT) if group else process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=60)[0]
+        assert process.returncode == 75 and "the same command goes on" in said and "Traceback" not in said, said
+    process = start("x")
+    wait_for(process, "goes on after")
+    for _ in range(2):
+        process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode in (-signal.SIGTERM, 75)             # 75: the step was quicker than the second signal
+
+
+# ---- two processes ----
+
+HOLD = "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; from src import runs\nwith runs.lock(Path(sys.argv[2])) as holder: print(holder, flush=True); sys.stdin.read()"
+
+
+def hold(path: Path) -> subprocess.Popen:
+    """A process that has the lock until it is killed."""
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(ROOT), str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "\n"
+    return process
+
+
+def test_the_second_process_takes_the_other_folds_then_names_the_first(bench):
+    paths = bench.configure()
+    bench.stage("split", paths)
+    first = hold(paths.lock(1))
+    try:
+        with pytest.raises(ValueError, match=f"fold 1 of runs/tiny-run is being trained by process {first.pid} on "):
+            bench.stage("train", paths)
+        assert paths.finished() == [0, 2] and not paths.score.exists()
+    finally:
+        first.kill(), first.wait()
+    assert paths.lock(1).exists()                                  # a dead process leaves the file, but no lock
+    bench.stage("train", paths)
+    assert paths.finished() == [0, 1, 2] and paths.score.exists() and not list(paths.root.glob("*.lock"))
+
+
+def test_a_lock_is_had_by_one_process_at_a_time_and_waited_for(tmp_path, capsys):
+    path = tmp_path / "deep/lock"
+    first = hold(path)
+    with runs.lock(path) as holder:
+        assert holder.startswith(f"process {first.pid} on ")
+    ask = "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; from src import runs\nwith runs.lock(Path(sys.argv[2]), wait=True) as holder: print('mine', repr(holder))"
+    waiting = subprocess.Popen([sys.executable, "-c", ask, str(ROOT), str(path)], stdout=subprocess.PIPE, text=True)
+    assert waiting.stdout.readline().startswith(f"waiting for process {first.pid}")
+    first.stdin.close()                                            # it leaves properly: the file that the other one has opened is removed
+    assert waiting.stdout.readline() == "mine ''\n"
+    assert (waiting.wait(), first.wait()) == (0, 0) and not path.exists()
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_folds_and_give_the_same_bytes(bench, monkeypatch):
+    paths = bench.run(FAST, "one")
+    expected = [products(paths, k) for k in range(3)] + [paths.oof.read_bytes()]
+    shutil.move("runs/one", "elsewhere"), shutil.rmtree("runs/.cache")
+    paths = bench.configure(FAST, "two")
+    bench.stage("split", paths)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    process = start("two", "--gpus", "2")
+    said = process.communicate(timeout=300)[0]
+    assert process.returncode == 0, said
+    assert [products(paths, k) for k in range(3)] + [paths.oof.read_bytes()] == expected
+    assert said.count("decoding 36 images") == said.count("trunk: view plain") == said.count("OOF macro_f1") == 1 and said.count("device: ") == 2, said
+
+
+# ---- a full disk ----
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 256 kB; without the right to mount one, a limit on the size of files."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", folder], capture_output=True).returncode == 0:
+        yield folder
+        subprocess.run(["umount", folder], check=True)
+    else:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2**17, before[1]))
+        yield folder
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_leaves_no_half_file_and_the_message_names_it(small_disk):
+    big = np.random.default_rng(0).random((50_000, 3), dtype=np.float32)
+    frame = predictions.make([str(number) for number in range(len(big))], big, "abc")
+    ways = {"oof.parquet": lambda part: predictions.write(frame, part), "x.csv": lambda part: frame.to_csv(part), "x.json": lambda part: part.write_text("1" * 10**6)}
+    for name, write in ways.items():
+        (small_disk / name).write_text("what was there")
+        with pytest.raises(ValueError, match=rf"{name} can't be written: .*(No space left|File too large).*bytes free"), runs.atomic(small_disk / name) as part:
+            write(part)
+        assert (small_disk / name).read_text() == "what was there"
+    state.save(small_disk / "state", {"epoch": 0, "step": 1, "weights": torch.zeros(1000)})
+    with pytest.raises(ValueError, match="00000-0000002.safetensors can't be written: .*(No space left|File too large)"):
+        state.save(small_disk / "state", {"epoch": 0, "step": 2, "weights": torch.from_numpy(big)})
+    assert state.load(small_disk / "state")["step"] == 1
+    assert sorted(os.listdir(small_disk)) == sorted([*ways, "state"]) and len(os.listdir(small_disk / "state")) == 2
+
+
+def test_a_disk_that_fills_during_training_ends_with_2_and_goes_on_when_there_is_room(bench, monkeypatch, capsys):
+    expected, real, saves = whole_run(bench, "epochs=3"), state.save_file, iter(range(9))
+
+    def save_file(tensors, part):
+        if next(saves) == 4:
+            part.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(tensors, part)
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+        patch.setattr(state, "save_file", save_file)
+        runs.main(lambda: train_fold_0(bench, "epochs=3", "broken"))
+    assert ended.value.code == 2 and "00001-0000002.safetensors can't be written: [Errno 28] No space left on device" in capsys.readouterr().err
+    assert products(train_fold_0(bench, "epochs=3", "broken")) == expected
+
+
+# ---- memory ----
+
+
+def test_five_folds_take_no_more_memory_than_two(bench):
+    paths = bench.run(fast("folds=5 epochs=1"))
+    held = [runs.read_json(paths.fold(k).done)["memory"]["rss_mib"] for k in range(5)]
+    assert held[4] <= 1.03 * held[1], held
