@@ -11,7 +11,7 @@
 .SUFFIXES:
 
 # ---- what is asked for ----
-VARIABLES := COMP EXP SET MACHINE RUN FOLD GPUS RUNS NAME CHECKS FORCE FROM INPUTS CACHE
+VARIABLES := COMP EXP SET MACHINE RUN FOLD GPUS RUNS NAME A B CHECKS FORCE FROM INPUTS CACHE
 given = $(filter-out undefined,$(origin $1))
 RUN_GIVEN := $(call given,RUN)
 # Taken as they are written: a $(shell ...) in a value would run when make expands or exports it. strip also makes line ends spaces.
@@ -27,7 +27,7 @@ without = $(if $2,$(call without,$(subst $(firstword $2),,$1),$(wordlist 2,99,$2
 unsafe = $(call without,$1,$(SAFE))$(findstring ..,$1)
 name_rule := can't be a name: use letters, digits and . _ = - $(comma) (a letter or digit first, no ..)
 check_name = $(if $(call unsafe,$2)$(filter .% _% =% -% $(comma)%,$2)$(if $2,,none),$(error $1=$2 $(name_rule)))
-$(foreach v,COMP EXP RUN NAME,$(if $(call given,$v),$(call check_name,$v,$($v))))$(foreach run,$(RUNS),$(call check_name,RUNS,$(run)))
+$(foreach v,COMP EXP RUN NAME A B,$(if $(call given,$v),$(call check_name,$v,$($v))))$(foreach run,$(RUNS),$(call check_name,RUNS,$(run)))
 $(foreach v,FOLD GPUS,$(if $(call without,$($v),$(DIGITS)),$(error $v=$($v) must be a whole number)))
 
 INPUTS ?= inputs
@@ -70,8 +70,8 @@ checks = $(if $(filter 0,$(CHECKS)),,$(foreach x,$(filter doctor audit,$(EXTRAS)
 clean_env = unset $(VARIABLES) MAKEFLAGS MAKELEVEL MFLAGS; OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2}
 ALWAYS := $(if $(FORCE),always)
 RETIRE := $(if $(filter retrain,$(MAKECMDGOALS)),retire)
-DATA := $(if $(filter demo,$(COMP)),$(INPUTS)/demo/train.csv)
-.PHONY: help setup data weights config split train submit smoke layers retrain retire restore verify test test-all soak lint clean always $(EXTRAS)
+DATA := $(if $(filter demo,$(COMP)),$(INPUTS)/demo/train.csv,$(if $(wildcard $(INPUTS)/$(COMP)),,$(if $(wildcard $(INPUTS)/$(COMP).zip),$(INPUTS)/$(COMP))))
+.PHONY: help setup data weights config split train submit smoke layers retrain retire ensemble compare restore verify test test-all soak lint clean always $(EXTRAS)
 
 help: ## this screen
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -94,10 +94,14 @@ $(DEV): requirements-dev.txt $(STAMP)
 	@touch $@
 endif
 
-data: $(STAMP) $(DATA) ## the demo's data into inputs/demo; says where other data belong
+data: $(STAMP) $(DATA) ## the demo's data into inputs/demo; unpacks inputs/COMP.zip
 	@$(if $(DATA),echo "$(DATA) is there",echo "put train.csv, sample_submission.csv and the images into $$INPUTS/$(COMP)/, or a link to them")
 $(INPUTS)/demo/train.csv: | $(STAMP)
 	$(begin)$(PY) -m src.fetch demo $(call quoted,$(INPUTS)/demo)
+ifneq ($(COMP),)
+$(INPUTS)/$(COMP): | $(STAMP)
+	$(begin)$(PY) -m src.fetch archive $(call quoted,$(INPUTS)/$(COMP).zip) $(call quoted,$(INPUTS)/$(COMP))
+endif
 weights: config ## the pretrained weights of the run's backbone into weights/
 	@$(weights)
 
@@ -140,6 +144,15 @@ layers: config ## the layer groups by number: what trainable=N means
 retrain: train ## train the folds again whose code has changed; the old ones are kept in runs/RUN/old
 retire: config
 	@$(PY) -m src.runs retire $(R)
+ifneq ($(wildcard src/ensemble.py),)
+ensemble: | $(STAMP) ## blend finished runs into one more, to its csv: RUNS="a b" NAME=ab
+	$(if $(NAME),,$(error ensemble needs RUNS="a b" NAME=ab))$(PY) -m src.ensemble runs/$(NAME) $(RUNS)
+	$(PY) -m src.submit runs/$(NAME)
+endif
+ifneq ($(wildcard src/compare.py),)
+compare: | $(STAMP) ## is run B really better than run A? A=run B=run
+	@$(if $(and $(A),$(B)),,$(error compare needs A=run B=run))$(PY) -m src.compare runs/$(A) runs/$(B)
+endif
 ifneq ($(wildcard src/restore.py),)
 restore: | $(STAMP) ## take up a run of a session that ended: FROM=folder RUN=name
 	@$(PY) -m src.restore $(R) $(call quoted,$(FROM))

@@ -3,7 +3,7 @@
 Where they do not, write a function that states the one fact and name it in COMPETITIONS; what is not stated is still inferred."""
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
@@ -328,12 +328,12 @@ def find_answer(c: Competition, probability_wanted: bool) -> str:
 
 def check(c: Competition) -> None:
     """Names that exist, and a submission whose columns can be filled. Raises ValueError."""
-    choices = {"task": TASKS, "answer": ANSWERS, "metric": METRICS, "pool": ("mean", "max"), "flips": ("", "h", "v", "hv")}
+    choices: dict[str, Collection[str]] = {"task": TASKS, "answer": ANSWERS, "metric": METRICS, "pool": ("mean", "max"), "flips": ("", "h", "v", "hv")}
     problems = [f"{name}={getattr(c, name)!r} is unknown; choose from {', '.join(known)}" for name, known in choices.items()
                 if not callable(getattr(c, name)) and getattr(c, name) not in known]
     asked = c.header[1:]
     lost = {"probabilities": [name for name in asked if name not in c.outputs] if len(c.labels) > 1 else [],
-            "value": asked if len(asked) != len(c.scored or c.outputs) else []}.get(c.answer, [] if len(asked) == 1 else asked)
+            "value": asked if len(asked) != len(c.scored or c.outputs) else []}.get(str(c.answer), [] if len(asked) == 1 else asked)
     if lost and not callable(c.answer):
         problems.append(f"{c.sample_csv or 'header'}: nothing fills column {tables.listed(list(lost))}; state labels, scored or answer")
     if not asked:

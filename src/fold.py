@@ -172,7 +172,11 @@ class Progress:
     def end_epoch(self, frame: pd.DataFrame, score: float) -> None:
         self.per_epoch.append(frame)
         self.losses.clear()
+        if self.average:
+            self.average.swap()                                   # what is kept as best is what predicted `frame`
         self.best.should_stop(score, self.model)
+        if self.average:
+            self.average.swap()
 
     def seconds(self) -> float:
         return self.earlier + time.perf_counter() - self.began

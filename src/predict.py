@@ -58,7 +58,8 @@ def predict_folds(
     size = ExtraColumns.fit(table, competition.features, np.ones(len(table), bool)).size
     model = build(settings.config, len(competition.outputs), size, is_proven=True).to(accelerator.device)
     pictures = prepare.decode(competition, settings, test, tolerant=True)
-    is_cached = prepare.pays_to_cache(model, settings, len(test), len(views), passes=len(views) * len(folds))
+    passes = len(views) * settings.config.folds                    # not of the folds that are left: a killed run must go on the same way
+    is_cached = prepare.pays_to_cache(model, settings, len(test), len(views), passes)
     arrays = prepare.trunk_outputs(model, pictures, views, settings, accelerator) if is_cached else [pictures.decoded] * len(views)
     positions, prior = np.arange(len(test)), task.encode(table, competition).mean(axis=0)
     for fold in folds:

@@ -115,7 +115,8 @@ def naming(path: Path) -> Iterator[None]:
         if not isinstance(error, OSError) and "os error" not in str(error):        # so safetensors says it
             raise
         free = shutil.disk_usage(next(folder for folder in path.parents if folder.exists())).free
-        raise ValueError(f"{path} can't be written: {error}; its disk has {free:,} bytes free. What was finished before is whole") from error
+        need = f"; it needs more than the {free:,} bytes that are free there" if "No space left" in str(error) else ""
+        raise ValueError(f"{path} can't be written: {error}{need}. What was finished before is whole") from error
 
 
 @contextmanager
@@ -124,15 +125,18 @@ def lock(path: Path, *, wait: bool = False) -> Iterator[str]:
 
     The kernel takes it back when its process ends, however it ends: a file left behind is no lock. Forked workers don't inherit it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+")
+    with file:
         holder = acquire(file, wait)
         if holder:
             yield holder
             return
         if path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino:
-            file.truncate(0)
-            print(f"process {os.getpid()} on {platform.node()}", end="", file=file, flush=True)
+            with naming(path):
+                file.truncate(0)
+                print(f"process {os.getpid()} on {platform.node()}", end="", file=file, flush=True)
             try:
                 yield ""
             finally:
@@ -288,11 +292,11 @@ def main(stage: Callable[[], object]) -> None:
     """Run a stage's main; the exit code is 0, 2 for bad input, 1 for a failed check, 75 for stopped and saved."""
     try:
         stage()
-    except (ValueError, CheckFailed, Stopped) as error:
+    except (ValueError, OSError, CheckFailed, Stopped) as error:
         ours = SRC in Path(traceback.extract_tb(error.__traceback__)[-1].filename).resolve().parents
-        if isinstance(error, ValueError) and not ours:
+        if isinstance(error, ValueError | OSError) and not ours:
             traceback.print_exc()                                    # a library's message says too little by itself
-        print(f"error: {error}" if isinstance(error, ValueError) else error, file=sys.stderr)
+        print(f"error: {error}" if isinstance(error, ValueError | OSError) else error, file=sys.stderr)
         sys.exit({CheckFailed: 1, Stopped: 75}.get(type(error), 2))
     except KeyboardInterrupt:
         print("stopped; the same command goes on", file=sys.stderr)

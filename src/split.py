@@ -37,11 +37,11 @@ def split(settings: Settings, paths: RunPaths) -> None:
         content = content_hashes([settings.folder / path for path in table["path"]], settings.memory)
     assigned = assign(settings, competition, table, content)
     say_disk(settings, competition, len(table), len(test))
-    with runs.atomic(paths.folds) as part:
-        assigned.to_csv(part, index=False)
     summary = {"facts": competition.facts(), "definition": competition.paste(), "images": {"train": len(table), "test": len(test)},
                "fold_hash": folds.fold_hash(assigned, competition.targets), "seconds": round(time.perf_counter() - began, 2)}
     runs.write_json(summary, paths.competition)
+    with runs.atomic(paths.folds) as part:                          # last: with it the split is finished
+        assigned.to_csv(part, index=False)
 
 
 def readable(table: pd.DataFrame, settings: Settings, competition: Competition) -> pd.DataFrame:

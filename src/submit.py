@@ -4,6 +4,7 @@ Run: python -m src.submit runs/<name> [--fold 0]
 """
 import argparse
 import csv
+import io
 import shutil
 from datetime import datetime
 from pathlib import Path
@@ -37,7 +38,8 @@ def submit(settings: Settings, paths: RunPaths, fold: int | None = None, folder:
     runs.write_json(note, path.with_suffix(".json"))
     add_to_ledger(folder / "ledger.csv", note)
     if KAGGLE.is_dir():
-        shutil.copyfile(path, KAGGLE / "submission.csv")
+        with runs.atomic(KAGGLE / "submission.csv") as part:
+            shutil.copyfile(path, part)
     say(competition, settings, paths, sample, answer, note)
     return path
 
@@ -81,15 +83,16 @@ def describe(settings: Settings, paths: RunPaths, path: Path, fold: int | None) 
 
 def add_to_ledger(path: Path, note: dict) -> None:
     """One line per differing submission, for ever: the place to write down what the leaderboard said."""
-    known = path.read_text() if path.exists() else ""
+    known = path.read_text(encoding="utf-8") if path.exists() else ""
     if note["sha256"] in known:
         return
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, LEDGER, extrasaction="ignore", restval="")
-        if not known:
-            writer.writeheader()
-        writer.writerow(note | {"oof": f"{note['oof']:.5f}" if "oof" in note else "", "spread": f"{note['spread']:.5f}" if "spread" in note else "",
-                                "folds": note.get("partial", len(note.get("folds", {})))})
+    lines = io.StringIO()
+    writer = csv.DictWriter(lines, LEDGER, extrasaction="ignore", restval="", lineterminator="\n")
+    if not known:
+        writer.writeheader()
+    writer.writerow(note | {"oof": f"{note['oof']:.5f}" if "oof" in note else "", "spread": f"{note['spread']:.5f}" if "spread" in note else "",
+                            "folds": note.get("partial", len(note.get("folds", {})))})
+    runs.write_text(known + "\n" * (known[-1:] not in ("", "\n")) + lines.getvalue(), path)      # not appended: a full disk must not tear it
 
 
 def say(competition: Competition, settings: Settings, paths: RunPaths, sample: pd.DataFrame, answer: pd.DataFrame, note: dict) -> None:

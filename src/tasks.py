@@ -1,26 +1,26 @@
 """What kind of problem it is: how labels become numbers, logits become predictions, and which loss fits unless stated."""
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 
 class Task(NamedTuple):
-    encode: Callable[[pd.DataFrame, object], np.ndarray]      # (table, competition) -> dense targets (N, T), float32
+    encode: Callable[[pd.DataFrame, Any], np.ndarray]      # (table, competition) -> dense targets (N, T), float32
     activation: Callable[[np.ndarray], np.ndarray]            # logits (N, T) -> predictions (N, T)
     loss: str                                                 # a name in LOSSES
     kind: str                                                 # what predictions are: probability or value
 
 
-def one_hot(table: pd.DataFrame, competition: object) -> np.ndarray:
+def one_hot(table: pd.DataFrame, competition: Any) -> np.ndarray:
     """The only target column's label as a one among zeros, in the order of competition.classes."""
     codes = pd.Index(competition.classes).get_indexer(table[competition.targets[0]])
     assert (codes >= 0).all(), "a label is in no class: tables.make_train checks this"
     return np.eye(len(competition.classes), dtype=np.float32)[codes]
 
 
-def as_numbers(table: pd.DataFrame, competition: object) -> np.ndarray:
+def as_numbers(table: pd.DataFrame, competition: Any) -> np.ndarray:
     return table[list(competition.targets)].to_numpy(dtype=np.float32)
 
 

@@ -12,6 +12,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")                      # a forked process can't use the threads of its parent
@@ -48,6 +49,8 @@ def live(folder: Path, settings: str, machine: str) -> int:
         code = 0
     except SystemExit as stop:
         code = stop.code
+    except BaseException:
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         os._exit(code)

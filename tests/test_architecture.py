@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 SRC = Path(__file__).resolve().parent.parent / "src"
-CORE = {"competitions", "experiments", "config", "runs", "predictions", "tasks", "prepare", "fold", "split", "train", "collect", "predict", "submit", "layers", "fetch"}
+CORE = {"competitions", "experiments", "config", "runs", "predictions", "tasks", "prepare", "fold", "split", "train", "collect", "predict", "submit", "layers", "fetch", "state"}
 STAGES = {"split", "train", "predict", "submit", "collect", "fold", "prepare", "layers", "fetch"}
 PARTS = {"data", "model", "fit"}
 

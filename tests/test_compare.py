@@ -32,7 +32,7 @@ def test_a_real_difference_is_seen_and_has_a_direction(competition):
 
 def test_noise_is_called_noise(competition):
     verdicts = [compare.compare(competition, *frames(competition, 0.8, 0.8, seed=seed)).verdict() for seed in range(5)]
-    assert sum(""noise" in verdict or "folds vary" in verdict for verdict in verdicts) >= 4
+    assert sum("noise" in verdict or "folds vary" in verdict for verdict in verdicts) >= 4
 
 
 def test_the_corrected_test_is_more_careful_than_the_plain_one():

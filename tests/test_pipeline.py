@@ -273,3 +273,24 @@ def test_keys_are_written_nowhere(bench):
     bench.run(machine="wandb=offline workers=0 device=cpu")
     written = [p for p in bench.folder.rglob("*") if p.is_file() and "inputs" not in p.parts]
     assert len(written) > 30 and not [p for p in written if b"feedfacecafebeef" in p.read_bytes()]
+
+
+@pytest.mark.parametrize("settings", ["ema=0.8", "ema=0.8 patience=2 epochs=4 lr=0.3", "patience=1 epochs=4 lr=0.3", "trainable=all augment=light"])
+def test_the_checkpoint_predicts_what_valid_says(bench, settings):
+    """valid.parquet and model.safetensors are of the same weights, averaged, best or last: the test set gets the model that was scored."""
+    import torch
+
+    from src.model.classifier import build
+    from src.tasks import softmax
+
+    paths = bench.run(fast(settings))
+    loaded, folds = config.load(paths.config), tables.read_folds(paths.folds)
+    model = build(loaded.config, 3)
+    model.load(paths.fold(1).model)
+    held_out = folds[folds["fold"] == 1]
+    from src.data.images import read_square
+
+    pixels = [read_square({"file": str(bench.inputs / path)}, 32, None, 10**9) for path in held_out["path"]]
+    with torch.inference_mode():
+        logits = model(torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2), torch.zeros(len(pixels), 0)).numpy()
+    assert np.allclose(softmax(logits), predictions.read(paths.fold(1).valid).loc[held_out["id"]], atol=1e-4)

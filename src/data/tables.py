@@ -9,6 +9,7 @@ import re
 import sys
 from collections import Counter, defaultdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -99,7 +100,7 @@ def list_files(root: Path, below: str = "") -> list[str]:
     return sorted(found)
 
 
-def only_images(files: list[str], c: object) -> list[str]:
+def only_images(files: list[str], c: Any) -> list[str]:
     """The files that may be images: by suffix, or all where read_image opens what we do not know."""
     return files if c.read_image else [file for file in files if file.lower().endswith(IMAGE_SUFFIXES)]
 
@@ -328,7 +329,7 @@ def find_suspects(train: pd.DataFrame) -> tuple[str, ...]:
 
 # -- frames as the competition's files give them, and the checked tables made from them
 
-def train_frame(root: Path, c: object) -> pd.DataFrame:
+def train_frame(root: Path, c: Any) -> pd.DataFrame:
     """What make_table, the csv or the images' names say, with the id's column as `id` too."""
     if c.make_table:
         frame = as_text(c.make_table(root))
@@ -337,7 +338,7 @@ def train_frame(root: Path, c: object) -> pd.DataFrame:
     return named_id(frame, c.id, "the train table") if c.id else frame
 
 
-def test_frame(root: Path, c: object) -> pd.DataFrame:
+def test_frame(root: Path, c: Any) -> pd.DataFrame:
     """What make_test, test_csv, the sample's ids or the test images' names say."""
     if c.make_test:
         frame = as_text(c.make_test(root))
@@ -359,7 +360,7 @@ def named_id(frame: pd.DataFrame, column: str, what: str) -> pd.DataFrame:
     return frame.assign(id=frame[column])
 
 
-def make_train(root: Path, c: object) -> pd.DataFrame:
+def make_train(root: Path, c: Any) -> pd.DataFrame:
     """id, row, path, targets, group, features of every training image, sorted by id; all mistakes in one message."""
     frame = train_frame(root, c)
     check_columns(frame, [*c.labels, *filter(None, [c.group]), *c.features], "the train table")
@@ -386,7 +387,7 @@ def make_train(root: Path, c: object) -> pd.DataFrame:
     return pd.concat([table, frame[list(c.features)]], axis=1).sort_values("id", ignore_index=True)
 
 
-def make_targets(labels: pd.DataFrame, c: object) -> pd.DataFrame:
+def make_targets(labels: pd.DataFrame, c: Any) -> pd.DataFrame:
     """The target columns in the table's form: a label, "0" and "1" per class, or numbers."""
     if c.task == "regression":
         return labels
@@ -401,7 +402,7 @@ def make_targets(labels: pd.DataFrame, c: object) -> pd.DataFrame:
     return pd.DataFrame(cells, index=labels.index, columns=list(c.classes))
 
 
-def make_test(root: Path, c: object) -> pd.DataFrame:
+def make_test(root: Path, c: Any) -> pd.DataFrame:
     """id, row, path, features of every test image, sorted by id."""
     frame = test_frame(root, c)
     check_columns(frame, list(c.features), "the test table")
@@ -413,7 +414,7 @@ def make_test(root: Path, c: object) -> pd.DataFrame:
     return pd.concat([table, frame[list(c.features)]], axis=1).sort_values("id", ignore_index=True)
 
 
-def locate(frame: pd.DataFrame, pattern: str, root: Path, part: str, c: object) -> tuple[pd.DataFrame, list[str]]:
+def locate(frame: pd.DataFrame, pattern: str, root: Path, part: str, c: Any) -> tuple[pd.DataFrame, list[str]]:
     """id and path of each row, and what is wrong with them."""
     below = re.split(r"[{*]", pattern)[0].rpartition("/")[0]
     matches = pd.Series(match(pattern, frame, only_images(list_files(root, below), c), root), index=frame.index)

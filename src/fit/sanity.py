@@ -6,8 +6,8 @@ import pandas as pd
 
 STOP_AFTER = 2          # epochs; a warning before
 CAUSES = ("the usual causes, in this order: labels that belong to other images (look at doctor/augment.png), a rate far too high or too low "
-          "(doctor/rate.png), too much frozen for pictures so unlike the pretrained ones (trainable), a loss that gets probabilities "
-          "in place of logits: `make doctor` looks at each of them")
+          "(doctor/rate.png), too much frozen for pictures so unlike the pretrained ones (trainable), a loss that is given probabilities in place "
+          "of logits, probabilities bent by class_weights or sampler=balanced where the metric reads them: `make doctor` looks for the first four")
 
 
 def constant_answer(target: np.ndarray) -> np.ndarray:
