@@ -67,7 +67,7 @@ setting = $$(sed -n 's/^ *"$1": "*\([^",]*\).*/\1/p' $(R)/train.json)
 weights = $(PY) -m src.fetch weights "$(call setting,backbone)"
 EXTRAS := $(foreach x,doctor audit report,$(if $(wildcard src/$x src/$x.py),$x))
 checks = $(if $(filter 0,$(CHECKS)),,$(foreach x,$(filter doctor audit,$(EXTRAS)),$(PY) -m src.$x $(R) --quick &&))
-clean_env = unset $(VARIABLES) MAKEFLAGS MAKELEVEL MFLAGS; OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2}
+clean_env = unset $(VARIABLES) MAKEFLAGS MAKELEVEL MFLAGS; OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1}
 ALWAYS := $(if $(FORCE),always)
 RETIRE := $(if $(filter retrain,$(MAKECMDGOALS)),retire)
 DATA := $(if $(filter demo,$(COMP)),$(INPUTS)/demo/train.csv,$(if $(wildcard $(INPUTS)/$(COMP)),,$(if $(wildcard $(INPUTS)/$(COMP).zip),$(INPUTS)/$(COMP))))
@@ -167,7 +167,7 @@ $(EXTRAS): $(R)/folds.csv
 endif
 
 test: $(DEV) ## the tests; sets up what they need
-	@$(clean_env) $(PY) -m pytest -q -m "not slow"
+	@$(clean_env) $(PY) -m pytest -q -n 2 -m "not slow"
 test-all: $(DEV) ## the slow ones too
 	@$(clean_env) $(PY) -m pytest -q
 # A tiny run is killed 50 times at random; what comes out is compared byte by byte with a run never killed.

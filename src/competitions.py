@@ -3,7 +3,7 @@
 Where they do not, write a function that states the one fact and name it in COMPETITIONS; what is not stated is still inferred."""
 import inspect
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from src import predictions
+from src.data import infer as inference
 from src.data import tables
 from src.fit.metrics import LOWER_IS_BETTER, METRICS, PROBABILITY_METRICS, split_words
-from src.tasks import TASKS
+from src.tasks import ANSWERS, TASKS
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ class Competition:
     make_test: Callable | None = None       # in place of test_csv: folder -> frame with id, and path or what test_images needs
     make_solution: Callable | None = None   # (table, competition) -> the truth as the metric wants it; else it is made like an answer
     read_image: Callable | None = None      # record (a row of the table, and `file`: its absolute path) -> uint8 (H, W, 3)
-    suspects: tuple[str, ...] = field(default=(), compare=False)      # columns that look like a group: a warning, nothing more
-    unused: tuple[str, ...] = field(default=(), compare=False)        # columns of both train and test csv that could be features
+    suspects: tuple[str, ...] = field(default=(), compare=False)      # found in the files: columns that look like a group
+    warnings: tuple[str, ...] = field(default=(), compare=False)      # to be looked at before a fold is trusted
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -59,6 +60,16 @@ class Competition:
     def outputs(self) -> tuple[str, ...]:
         """The columns of the predictions."""
         return self.labels if self.task == "regression" else self.classes
+
+    @property
+    def positive(self) -> str:
+        """The class whose probability a single column wants: the one it is called after, else "1", else the last."""
+        return next(name for name in (*self.names[1:], "1", self.classes[-1]) if name in self.classes)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The header's names without the spaces that may surround them there."""
+        return tuple(name.strip() for name in self.header)
 
     @property
     def metric_name(self) -> str:
@@ -152,11 +163,6 @@ class Competition:
         wanted, names = list(self.scored or self.outputs), ("rmse", "mae") if TASKS[self.task].kind == "value" else ("accuracy", "log_loss")
         return {name: METRICS[name](self.truth(table)[wanted], by_row[wanted]) for name in names}
 
-    def warnings(self, table: pd.DataFrame) -> list[str]:
-        """What a competitor should look at before trusting a fold."""
-        return [f"column {name!r} looks like a group (a patient, a site): if its images belong together, {tables.state(f'group={name!r}')}"
-                for name in self.suspects if not self.group]
-
     def facts(self) -> dict:
         """What can change a model: goes into hashes. Neither paths nor the metric are among it."""
         read_image = self.read_image.__name__ if self.read_image else ""
@@ -167,8 +173,7 @@ class Competition:
         function = re.sub(r"\W|^(?=\d)", "_", self.name.lower())
         stated = [(f.name, getattr(self, f.name)) for f in fields(self) if f.compare and getattr(self, f.name) != f.default]
         lines = [f"        {name}={value.__name__ if callable(value) else repr(value)}," for name, value in stated]
-        notes = [f"    # not used: {', '.join(self.unused)}; features=(...) gives them to the head"] if self.unused else []
-        return "\n".join([f"def {function}() -> Competition:", *notes, "    return Competition(", *lines, "    )"])
+        return "\n".join([f"def {function}() -> Competition:", "    return Competition(", *lines, "    )"])
 
 
 # -- definitions: each states what its files do not tell, the rest is inferred
@@ -218,41 +223,7 @@ COMPETITIONS = {      # add yours: a function above, the name of its folder here
 }
 
 
-# -- forms of an answer: (predictions by row, competition) -> the columns after the row's
-
-def as_label(by_row: pd.DataFrame, competition: Competition) -> pd.DataFrame:
-    label = by_row.set_axis(list(competition.classes), axis=1).idxmax(axis=1)
-    plain = all(re.fullmatch(r"0|-?[1-9]\d*", name) for name in competition.classes)      # not for "007"
-    return (label.astype(int) if plain else label).to_frame()
-
-
-def as_probability(by_row: pd.DataFrame, competition: Competition) -> pd.DataFrame:
-    """Of the class "1", or of the later one where there is none."""
-    return by_row[["1" if "1" in competition.classes else competition.classes[-1]]]
-
-
-def as_probabilities(by_row: pd.DataFrame, competition: Competition) -> pd.DataFrame:
-    """A column per class, by name; a class that no training image has gets 0."""
-    return by_row.reindex(columns=list(competition.header[1:]), fill_value=0.0)
-
-
-def as_words(by_row: pd.DataFrame, competition: Competition) -> pd.DataFrame:
-    """Every class above a half, joined by spaces; the likeliest where none is."""
-    values, names = by_row.to_numpy(), by_row.columns.to_numpy(dtype=object)
-    chosen = values >= 0.5
-    none = ~chosen.any(axis=1)
-    chosen[none, values[none].argmax(axis=1)] = True
-    return pd.DataFrame({"words": [" ".join(names[row]) for row in chosen]}, index=by_row.index)
-
-
-def as_value(by_row: pd.DataFrame, competition: Competition) -> pd.DataFrame:
-    return by_row[list(competition.scored or competition.outputs)]
-
-
-ANSWERS = {"label": as_label, "probability": as_probability, "probabilities": as_probabilities, "words": as_words, "value": as_value}
-
-
-# -- inference
+# -- loading
 
 def load(comp: str, inputs: Path) -> Competition:
     """The competition in the folder inputs/comp: what COMPETITIONS states, and the rest from the files. Raises ValueError."""
@@ -264,79 +235,27 @@ def load(comp: str, inputs: Path) -> Competition:
 
 
 def infer(stated: Competition, root: Path) -> Competition:
-    """One fact after the other, from the files and from the facts before it."""
-    c, files = stated, tables.list_files(root)
-    images = tables.only_images(files, c)
-
-    def fill(name: str, look: Callable) -> None:
-        nonlocal c
-        if getattr(c, name) == getattr(Competition, name):
-            c = replace(c, **{name: look()})
-
-    # which files
-    fill("sample_csv", lambda: tables.find_csv(files, "sample_csv", r"sample[ _-]?submission.*\.csv", r"submission\.csv"))
-    fill("test_csv", lambda: "" if c.make_test else tables.find_csv(files, "test_csv", r"test\.csv"))
-    fill("train_csv", lambda: "" if c.make_table else tables.find_csv(files, "train_csv", r"train\.csv", r"train.*\.csv", r"labels?\.csv"))
-    if not c.train_csv and not c.make_table:
-        fill("train_images", lambda: tables.find_class_folders(images))
-    if not c.test_csv and not c.sample_csv and not c.make_test:
-        fill("test_images", lambda: tables.find_test_folder(images))
-
-    # which columns
-    sample, test = (tables.read_csv(root / file) if file else pd.DataFrame() for file in (c.sample_csv, c.test_csv))
-    first, *asked = list(sample) or [""]
-    train = tables.train_frame(root, c)
-    fill("id", lambda: tables.find_id(train, test, first, images) if c.train_csv else "id")
-    fill("row", lambda: tables.find_row(train, test, first) if first not in ("", c.id) else "")
-    fill("labels", lambda: tables.find_labels(train, asked, {"id", "path", "row", c.id, c.row, c.group, *c.features}))
-    tables.check_columns(train, [c.id, *c.labels], "the train table")
-    fill("header", lambda: tuple(sample) or (c.id, *c.labels))
-
-    # which problem
-    wants_float = len(asked) == 1 and tables.are_floats(sample[asked[0]])
-    fill("task", lambda: tables.find_task(train, c.labels, asked, wants_float))
-    fill("classes", lambda: tables.find_classes(train, c.labels, c.task))
-    fill("answer", lambda: find_answer(c, wants_float or c.metric in PROBABILITY_METRICS))
-    fill("scored", lambda: wanted if len(wanted := tuple(name for name in c.outputs if name in c.header)) < len(c.outputs) else ())
-    fill("metric", lambda: "rmse" if c.task == "regression" else "macro_f1")      # nothing in the files tells it
-    fill("lower_is_better", lambda: c.metric in LOWER_IS_BETTER)
-    fill("flips", lambda: "" if set(c.classes) == set("0123456789") else "h")
-
-    # which images
-    train, test = tables.train_frame(root, c), tables.test_frame(root, c)
-    fill("train_images", lambda: "{path}" if c.make_table and "path" in train else tables.find_images(train, images, "train_images"))
-    fill("test_images", lambda: "{path}" if c.make_test and "path" in test else tables.find_images(test, images, "test_images"))
-
-    used = {"id", "path", c.id, c.row, c.group, *c.labels, *c.features, *tables.path_columns(train)}
-    others = [name for name in train if name not in used]
-    c = replace(c, suspects=tables.find_suspects(train[others]), unused=tuple(name for name in others if name in test))
+    """What is stated, and the rest from the files: all but the metric, which they do not tell."""
+    c = inference.facts(stated, root, reads_probabilities=stated.metric in PROBABILITY_METRICS)
+    c = replace(c, metric=c.metric or ("rmse" if c.task == "regression" else "macro_f1"))
+    c = replace(c, lower_is_better=c.lower_is_better or c.metric in LOWER_IS_BETTER)
     check(c)
     return c
 
 
-def find_answer(c: Competition, probability_wanted: bool) -> str:
-    """The form that the sample's columns and numbers ask for."""
-    asked = c.header[1:]
-    if c.task == "regression":
-        return "value"
-    if len(asked) > 1:
-        return "probabilities"
-    if c.task == "multilabel":
-        return "words"
-    return "probability" if c.task == "binary" and probability_wanted else "label"
-
-
 def check(c: Competition) -> None:
     """Names that exist, and a submission whose columns can be filled. Raises ValueError."""
-    choices: dict[str, Collection[str]] = {"task": TASKS, "answer": ANSWERS, "metric": METRICS, "pool": ("mean", "max"), "flips": ("", "h", "v", "hv")}
+    choices = {"task": [*TASKS], "answer": [*ANSWERS], "metric": [*METRICS], "pool": ["mean", "max"], "flips": ["", "h", "v", "hv"]}
     problems = [f"{name}={getattr(c, name)!r} is unknown; choose from {', '.join(known)}" for name, known in choices.items()
                 if not callable(getattr(c, name)) and getattr(c, name) not in known]
-    asked = c.header[1:]
-    lost = {"probabilities": [name for name in asked if name not in c.outputs] if len(c.labels) > 1 else [],
-            "value": asked if len(asked) != len(c.scored or c.outputs) else []}.get(str(c.answer), [] if len(asked) == 1 else asked)
-    if lost and not callable(c.answer):
-        problems.append(f"{c.sample_csv or 'header'}: nothing fills column {tables.listed(list(lost))}; state labels, scored or answer")
-    if not asked:
-        problems.append(f"{c.sample_csv or 'the header'} has no column beside {', '.join(c.header)}; state sample_csv or header")
+    asked, outputs = c.names[1:], c.scored or c.outputs
+    lost = [name for name in asked if name not in outputs]           # some class of the sample may have no training image
+    one = len(asked) == 1 and (c.answer not in ("probabilities", "value") or len(outputs) == 1)
+    several = len(asked) > 1 and c.answer in ("probabilities", "value") and not (lost if len(c.labels) > 1 else len(lost) == len(asked))
+    if not (one or several or callable(c.answer)):
+        problems.append(f"{c.sample_csv or 'header'}: {c.answer} of {tables.listed(list(outputs))} can't fill the columns "
+                        f"{tables.listed(lost or list(asked)) or '(none)'}; state sample_csv, labels, scored, answer or header")
+    if c.metric in PROBABILITY_METRICS and c.answer in ("label", "words", "value"):
+        problems.append(f"metric={c.metric!r} reads probabilities, the submission holds a {c.answer}; state metric, answer or header")
     if problems:
         raise ValueError("src/competitions.py, or what was inferred: " + "\n".join(problems))

@@ -20,7 +20,8 @@ from src.runs import RunPaths
 
 def split(settings: Settings, paths: RunPaths) -> None:
     """Write folds.csv (the table with a column `fold`) and competition.json (what was inferred). Raises ValueError for data that can't be used."""
-    if other := runs.adopt_split(paths):
+    by_groups = settings.config.dedupe == "group"                  # whose groups.csv may differ from the other run's
+    if not by_groups and (other := runs.adopt_split(paths)):
         print(f"split: the same folds as run {other}, taken over")
         return
     began = time.perf_counter()
@@ -29,10 +30,12 @@ def split(settings: Settings, paths: RunPaths) -> None:
     test, sample = competition.test_table(settings.folder), competition.sample(settings.folder)
     competition.check_sample(test, sample)
     print(competition.paste(), f"\n# {len(table)} training images, {len(test)} test images, {len(sample)} rows to submit", sep="")
-    for warning in competition.warnings(table):
+    for warning in competition.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     table = some(readable(table, settings, competition), settings, competition)
     content = None
+    if by_groups:
+        table = with_groups(table, settings, paths)
     if settings.config.dedupe == "content":
         content = content_hashes([settings.folder / path for path in table["path"]], settings.memory)
     assigned = assign(settings, competition, table, content)
@@ -54,6 +57,27 @@ def readable(table: pd.DataFrame, settings: Settings, competition: Competition) 
     for problem in bad.values():
         print(f"warning: left out, {problem}", file=sys.stderr)
     return table[~table["id"].isin(bad)].reset_index(drop=True)
+
+
+def with_groups(table: pd.DataFrame, settings: Settings, paths: RunPaths) -> pd.DataFrame:
+    """The table whose groups are joined where groups.csv (id, group) says so: one beside the competition's files, or what `make audit` has written
+    for this run or, the newest, for another run of this COMP."""
+    others = [run.root for run in runs.siblings(paths) if runs.read_json(run.config).get("comp") == settings.comp]
+    written = sorted((path for root in others if (path := root / "groups.csv").exists()), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    found = [path for path in (settings.folder / "groups.csv", paths.root / "groups.csv", *written) if path.exists()]
+    if not found:
+        print("warning: dedupe=group without a groups.csv: `make audit` writes one", file=sys.stderr)
+        return table
+    given = tables.read_csv(found[0])
+    tables.check_columns(given, ["id", "group"], str(found[0]))
+    if given["id"].duplicated().any():
+        raise ValueError(f"{found[0]} has {tables.listed(given['id'][given['id'].duplicated()].tolist())} twice")
+    if found[0] in written:
+        runs.write_text(found[0].read_text(encoding="utf-8"), paths.root / "groups.csv")      # the same folds again, whatever the other run does
+    linked = table.assign(content=table["id"].map(given.set_index("id")["group"]).fillna(""))
+    joined = table["group"].to_numpy()[folds.join_groups(linked)]
+    print(f"split: {found[0]} joins {(joined != table['group']).sum()} images to others")
+    return table.assign(group=joined)
 
 
 def assign(settings: Settings, competition: Competition, table: pd.DataFrame, content: list[str] | None) -> pd.DataFrame:

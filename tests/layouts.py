@@ -151,3 +151,87 @@ def mask(root: Path) -> None:
     write(root / "train/train.csv", "id,gender,race,age,path", [f"{person.replace('_', ',')},{person}" for person in people])
     write(root / "eval/info.csv", "ImageID,ans", ["cbc5.jpg,0", "0e72.jpg,0"])
     pictures(root / "eval/images", ["cbc5.jpg", "0e72.jpg"])
+
+
+# -- no competition of its own: what goes wrong in the files of many
+
+def plain(root: Path, csv: dict[str, tuple[str, str]], train: str = "train/{id}.jpg", test: str = "test/{id}.jpg", classes: str = "cat dog owl") -> None:
+    """12 training and 3 test images in folders and csv files as described: a name for each image; a header and a line for each csv."""
+    names = classes.split()
+    parts = {part: [{"id": f"{letter}{n}", "n": n, "label": names[n % len(names)], "abc": "abc"[n % 3]} for n in range(count)]
+             for part, letter, count in (("train", "a", 12), ("test", "b", 3))}
+    for file, (header, line) in csv.items():
+        write(root / file, header, [line.format(**row) for row in parts["train" if file.startswith(("train", "comp/train", "labels")) else "test"]])
+    for part, pattern in (("train", train), ("test", test)):
+        pictures(root, [pattern.format(**row) for row in parts[part]])
+
+
+TRAIN, SAMPLE = {"train.csv": ("id,label", "{id},{label}")}, {"sample_submission.csv": ("id,label", "{id},{label}")}
+
+MESSY = {      # each tells cats, dogs and owls (or what `classes` says) of 12 images, in the sample's form
+    "labels and features in two csv files": lambda root: plain(root, {
+        "train_features.csv": ("id,filepath,site", "{id},train/{id}.jpg,{abc}"), "train_labels.csv": ("id,label", "{id},{label}"),
+        "test_features.csv": ("id,filepath,site", "{id},test/{id}.jpg,{abc}"), "submission_format.csv": ("id,label", "{id},{label}")}),
+    "an archive in an archive": lambda root: plain(root, {
+        "comp/train.csv": ("id,label", "{id},{label}"), "comp/sample_submission.csv": ("id,label", "{id},{label}")},
+        "comp/train/train/{id}.jpg", "comp/test/test/{id}.jpg"),
+    "ids with folders": lambda root: plain(root, {
+        "train.csv": ("id,label", "{abc}/{id}.png,{label}"), "sample_submission.csv": ("id,label", "{abc}/{id}.png,{label}")},
+        "train/{abc}/{id}.png", "test/{abc}/{id}.png"),
+    "suffixes in capitals": lambda root: plain(root, {
+        "train.csv": ("id,label", "{id}.jpg,{label}"), "sample_submission.csv": ("id,label", "{id}.PNG,{label}")}, "train/{id}.JPG", "test/{id}.png"),
+    "semicolons and a byte order mark": lambda root: plain(root, {
+        "train.csv": ("\ufeffid;label", "{id};{label}"), "sample_submission.csv": ("\ufeffid;label", "{id};{label}")}),
+    "spaces in headers and cells": lambda root: plain(root, {
+        "train.csv": ("id , label ,width", "{id},{label},{n}7"), "test.csv": (" id ,width", "{id},{n}7"), "sample_submission.csv": ("id, label", "{id}, {label}")}),
+    "labels.csv, and a sample with names of its own": lambda root: plain(root, {
+        "labels.csv": ("filename,breed", "{id}.jpg,{label}"), "SampleSubmission.csv": ("Id,Category", "{id},{label}")}, test="test1/{id}.jpg"),
+    "a test.csv with the sample's names": lambda root: plain(root, {
+        "train.csv": ("image_id,label", "{id},{label}"), "test.csv": ("Id,url", "{id},http://host/{id}"), "sample_submission.csv": ("Id,label", "{id},{label}")}),
+    "a test.csv with a name of its own": lambda root: plain(root, TRAIN | SAMPLE | {"test.csv": ("image,url", "{id},http://host/{id}")}),
+    "classes 0 to 10": lambda root: plain(root, {"sample_submission.csv": ("id,label", "{id},0")}, "train/{label}/{id}.jpg", classes="0 1 2 3 4 5 6 7 8 9 10"),
+    "a class called train": lambda root: plain(root, {"sample_submission.csv": ("id,label", "{id},bus")}, "train/{label}/{id}.jpg", classes="bus car train"),
+    "a folder in each class folder": lambda root: plain(root, SAMPLE, "train/{label}/images/{id}.JPEG", "test/images/{id}.JPEG"),
+    "grades written as floats": lambda root: plain(root, {
+        "train.csv": ("id,label", "{id},{label}.0"), "sample_submission.csv": ("id,label", "{id},1")}, classes="1 2 3"),
+    "row numbers and a constant": lambda root: plain(root, {
+        "train.csv": ("Unnamed: 0,id,kind,origin", "{n},{id},{label},web"), "test.csv": ("Unnamed: 0,id", "{n},{id}"),
+        "sample_submission.csv": ("id,prediction", "{id},{label}")}),
+    "ids in a column without a name": lambda root: plain(root, {"train.csv": (",label", "{id},{label}"), "sample_submission.csv": ("id,label", "{id},{label}")}),
+    "a target among other columns": lambda root: plain(root, {
+        "train.csv": ("id,width,target,height", "{id},{n}7,{label},{n}8"), "sample_submission.csv": ("id,prediction", "{id},{label}")}),
+    "the sample's name in other case": lambda root: plain(root, {
+        "train.csv": ("id,width,Kind,height", "{id},{n}7,{label},{n}8"), "sample_submission.csv": ("id,kind", "{id},{label}")}),
+    "what test.csv has is no label": lambda root: plain(root, {
+        "train.csv": ("id,width,kind,height", "{id},{n}7,{label},{n}8"), "test.csv": ("id,width,height,note", "{id},7,8,"),
+        "sample_submission.csv": ("id,prediction", "{id},{label}")}),
+    "train.csv beside train_extra.csv": lambda root: plain(root, TRAIN | SAMPLE | {"train_extra.csv": ("id,label", "x{id},{label}")}),
+    "paths of the host's machine": lambda root: plain(root, {
+        "train.csv": ("id,path,label", "7{n},../input/comp/train/{id}.jpg,{label}"), "test.csv": ("id,path", "9{n},/kaggle/input/comp/test/{id}.jpg"),
+        "sample_submission.csv": ("id,label", "9{n},{label}")}),
+    "images in numbered folders": lambda root: plain(root, {
+        "train.csv": ("id,label", "{id}.jpg,{label}"), "sample_submission.csv": ("id,label", "{id}.jpg,{label}")},
+        "images_{abc}/images/{id}.jpg", "images_{abc}/images/{id}.jpg"),
+    "other files beside": lambda root: (
+        plain(root, TRAIN | SAMPLE), (root / "metadata.json").write_text("{}"), write(root / "classes.csv", "class,name", ["0,cat"]),
+        pictures(root / "masks", [f"a{n}.png" for n in range(12)]), (root / "train/Thumbs.db").write_text("")),
+}
+
+UNCLEAR = {      # the files do not tell: what the message must say
+    "no header": (lambda root: plain(root, SAMPLE | {"train.csv": ("a99.jpg,cat", "{id}.jpg,{label}")}), "train.csv has no header.*state make_table"),
+    "a sample with row numbers": (lambda root: plain(root, TRAIN | {"sample_submission.csv": (",id,label", "{n},{id},{label}")}),
+                                  "sample_submission.csv: the first column has no name.*state sample_csv"),
+    "two halves of train.csv": (lambda root: plain(root, SAMPLE | {f"train_{k}.csv": ("id,label", "{id},{label}") for k in (1, 2)}),
+                                "which train_csv. There are train_1.csv, train_2.csv: state train_csv"),
+    "csv files by other names": (lambda root: plain(root, SAMPLE | {"ground_truth.csv": ("id,label", "{id},{label}")}), "state train_csv .*there are ground_truth.csv"),
+    "labels.csv names the classes": (lambda root: plain(root, SAMPLE | {"labels.csv": ("number,name", "{n},{label}")}, "train/{label}/{id}.jpg"),
+                                     r"which column names an image.*train_images with a \{label\}"),
+    "two levels of folders": (lambda root: plain(root, SAMPLE, "train/{abc}/{label}/{n}.jpg", classes="cat dog owl bat"), r"which folder names the class.*state train_images"),
+    "masks beside the images": (lambda root: (plain(root, TRAIN | SAMPLE, "train/images/{id}.jpg"), pictures(root / "train/masks", [f"a{n}.png" for n in range(12)])),
+                                r"train/images/\{id\}..*, train/masks/\{id\}.*state train_images"),
+    "zeros lost in a spreadsheet": (lambda root: plain(root, {
+        "train.csv": ("id,label", "{n},{label}"), "sample_submission.csv": ("id,label", "{id},{label}")}, "train/000{n}.jpg"),
+        r"none of 12 train ids \(0, 1, 2 ...\).*\(train/0000.jpg ...\).*state train_images"),
+    "a test.csv of other rows and no sample": (lambda root: plain(root, TRAIN | {"test.csv": ("image,url", "{id},x")}),
+                                               "the test table has no column id, only image, url: state another, or a make_table or make_test"),
+}

@@ -78,10 +78,10 @@ def test_extra_columns_are_features_only_when_stated(comp):
     layouts.write(comp / "train.csv", "id,age,label", [f"{n},0{n},{'abc'[n % 3]}" for n in range(9)])
     layouts.write(comp / "test.csv", "id,age", [f"t{n},0{n}" for n in range(4)])
     layouts.write(comp / "sample_submission.csv", "id,label", [f"t{n},a" for n in range(4)])
-    assert "age" not in load(comp).table(comp) and load(comp).unused == ("age",)
+    assert "age" not in load(comp).table(comp) and load(comp).warnings[0].startswith("not used: age; features=(...)")
     competition = load(comp, features=("age",))
     assert competition.table(comp)["age"][3] == "03" and competition.test_table(comp)["age"][3] == "03"
-    assert competition.unused == () and competition.facts()["features"] == ("age",)
+    assert competition.warnings == () and competition.facts()["features"] == ("age",)
 
 
 def test_auxiliary_numbers_learn_but_are_not_submitted(comp):
@@ -251,12 +251,12 @@ def test_missing_labels_are_counted_and_named(comp):
 
 def test_a_repeated_id_is_named(comp):
     layouts.write(comp / "train.csv", "id,label", ["0,a", "1,b", "0,b"])
-    assert refusal(comp) == "1 training ids stand twice: 0"
+    assert refusal(comp) == "1 train ids stand twice: 0"
 
 
 def test_missing_images_are_counted_and_the_first_ten_are_named(comp):
     layouts.write(comp / "train.csv", "id,label", [f"{n},{'abc'[n % 3]}" for n in range(30)])
-    assert refusal(comp) == ("21 of 30 training images are missing, looked for as 'train/{id}.jpg': "
+    assert refusal(comp) == ("21 of 30 train images are missing, looked for as 'train/{id}.*': "
                              "9, 10, 11, 12, 13, 14, 15, 16, 17, 18 and 11 more")
 
 
@@ -269,7 +269,7 @@ def test_all_mistakes_of_a_table_come_at_once(comp):
 def test_an_empty_test_folder(comp):
     for image in (comp / "test").iterdir():
         image.unlink()
-    assert "none of 4 test ids (t0, t1, t2 ...) names an image; of 9 images 0 lie in a folder named test. Is it empty" in refusal(comp)
+    assert "none of 4 test ids (t0, t1, t2 ...) names an image; of 9 images (train/0.jpg ...) 0 lie in a folder named test. Is it empty" in refusal(comp)
 
 
 def test_neither_sample_nor_test_images(comp):
@@ -280,7 +280,7 @@ def test_neither_sample_nor_test_images(comp):
 
 def test_a_sample_with_rows_that_have_no_image(comp):
     layouts.write(comp / "sample_submission.csv", "id,label", [f"t{n},a" for n in range(6)])
-    assert refusal(comp) == "2 of 6 test images are missing, looked for as 'test/{id}.jpg': t4, t5"
+    assert refusal(comp) == "2 of 6 test images are missing, looked for as 'test/{id}.*': t4, t5"
 
 
 def test_a_sample_with_rows_that_the_test_csv_lacks(comp):
@@ -303,14 +303,77 @@ def test_a_sample_whose_header_has_changed_since(comp):
 
 def test_a_sample_without_a_column_to_fill(comp):
     layouts.write(comp / "sample_submission.csv", "id", ["t0"])
-    assert "sample_submission.csv has no column beside id" in refusal(comp)
+    assert "sample_submission.csv: label of a, b, c can't fill the columns (none); state sample_csv" in refusal(comp)
 
 
 def test_a_sample_with_columns_that_nothing_fills(comp):
     layouts.write(comp / "train.csv", "id,a,b", [f"{n},{n % 2},{n % 3 % 2}" for n in range(9)])
     layouts.write(comp / "sample_submission.csv", "id,a,b,d", ["t0,0.5,0.5,0.5"])
-    assert "nothing fills column d; state labels, scored or answer" in refusal(comp)
+    assert "probabilities of a, b can't fill the columns d; state sample_csv, labels, scored, answer or header" in refusal(comp)
 
+
+def test_columns_that_are_no_class_by_name_are_never_filled_with_zeros(comp):
+    layouts.write(comp / "sample_submission.csv", "id,p_a,p_b,p_c", ["t0,0.3,0.3,0.3"])
+    assert "probabilities of a, b, c can't fill the columns p_a, p_b, p_c" in refusal(comp)
+    layouts.write(comp / "sample_submission.csv", "id,c,d,b,a", [f"t{n},0.3,0.3,0.2,0.2" for n in range(4)])
+    competition = load(comp)
+    assert competition.warnings == ("no training image is of the class d: 0 is submitted",)
+    answer = competition.answer_rows(truth_of(competition, competition.table(comp)).set_axis(["t0", *map(str, range(8))]), competition.sample(comp).iloc[:1])
+    assert list(answer) == ["id", "c", "d", "b", "a"] and answer.iloc[0, 1:].tolist() == [0, 0, 0, 1]
+
+
+def test_numbers_are_submitted_by_name_whatever_the_order_of_the_labels(comp):
+    layouts.write(comp / "train.csv", "id,x,y", [f"{n},{n}.5,{n}0" for n in range(9)])
+    layouts.write(comp / "sample_submission.csv", "id,y,x", ["t0,0.5,1"])
+    competition = load(comp, labels=("x", "y"))
+    answer = competition.answer_rows(predictions.make(["t0"], [[1, 2]], ("x", "y")), competition.sample(comp))
+    assert answer.to_dict("list") == {"id": ["t0"], "y": [2], "x": [1]}
+
+
+def test_a_sample_that_holds_no_label_may_want_other_names_or_codes(comp):
+    layouts.write(comp / "sample_submission.csv", "id,label", [f"t{n},{n % 2}" for n in range(4)])
+    assert load(comp).warnings == ("sample_submission.csv holds 0, 1, none of the labels a, b, c: if the host wants other names or codes, "
+                                   "state make_table or answer in src/competitions.py",)
+
+
+@pytest.mark.parametrize("column, labels, positive, warned", [
+    ("target", "01", "1", False), ("abnormal", ["abnormal", "normal"], "abnormal", False), ("p", ["cat", "dog"], "dog", True)])
+def test_one_probability_is_that_of_the_class_its_column_is_called_after(column, labels, positive, warned, comp):
+    layouts.write(comp / "train.csv", "id,label", [f"{n},{labels[n % 2]}" for n in range(9)])
+    layouts.write(comp / "sample_submission.csv", f"id,{column}", [f"t{n},0.5" for n in range(4)])
+    competition = load(comp)
+    assert (competition.answer, competition.positive, bool(competition.warnings)) == ("probability", positive, warned)
+    if warned:
+        assert f"taken for the probability of {positive!r}" in competition.warnings[0] and load(comp, classes=("dog", "cat")).positive == "cat"
+
+
+def test_a_metric_that_reads_probabilities_does_not_go_with_labels(comp):
+    assert "metric='log_loss' reads probabilities, the submission holds a label; state metric" in refusal(comp, metric="log_loss")
+
+
+def test_classes_that_differ_in_case_or_spaces_alone_are_named(comp):
+    layouts.write(comp / "train.csv", "id,label", [f"{n},{['a', 'A', 'b ', 'b', 'c'][n % 5]}" for n in range(9)])
+    assert load(comp).warnings == ("classes that differ in case or spaces alone: A, a, b, b ",)
+
+
+def test_an_expert_states_the_metric_and_the_group_alone(comp):
+    def kaggle(solution, submission, row_id_column_name):
+        return (solution["label"] == submission["label"]).mean()
+
+    layouts.write(comp / "train.csv", "id,width,scan,label", [f"{n},{n}7,s{n // 3},{'abc'[n % 3]}" for n in range(9)])
+    layouts.write(comp / "test.csv", "id,width", [f"t{n},7" for n in range(4)])
+    competition = load(comp, metric=kaggle, group="scan")
+    table = competition.table(comp)
+    assert (competition.labels, competition.metric_name) == (("label",), "kaggle") and table["group"].tolist() == ["s0"] * 3 + ["s1"] * 3 + ["s2"] * 3
+    assert competition.score(table, truth_of(competition, table)) == 1.0
+    assert [warning.split(";")[0] for warning in competition.warnings] == ["not used: width"]
+
+
+def test_stated_names_with_a_label_in_them_stand_in_for_a_csv_that_is_something_else(comp):
+    layouts.pictures(comp, [f"train/{label}/{n}.jpg" for label in "xy" for n in range(3)])
+    layouts.write(comp / "sample_submission.csv", "id,label", [f"t{n},x" for n in range(4)])
+    competition = load(comp, train_images="train/{label}/*")
+    assert (competition.train_csv, competition.classes, len(competition.table(comp))) == ("", ("x", "y"), 6)
 
 def test_several_columns_that_may_be_the_label(comp):
     layouts.write(comp / "train.csv", "id,shape,colour", [f"{n},{'abc'[n % 3]},{'xyz'[n % 3]}" for n in range(9)])
@@ -326,7 +389,8 @@ def test_several_samples(comp):
 
 def test_an_id_that_train_does_not_have(comp):
     layouts.write(comp / "train.csv", "name,number,label", [f"x{n},y{n},{'abc'[n % 3]}" for n in range(9)])
-    assert refusal(comp).startswith("which column names an image? Not the sample's 'id'; there are name, number, label: state id in")
+    assert refusal(comp) == ("which column names an image? Not the sample's 'id'; there are name, number, label: "
+                             "state id, or train_images with a {label} where no csv tells it, in src/competitions.py")
 
 
 def test_a_label_with_a_single_value(comp):
@@ -343,8 +407,8 @@ def test_one_number_wanted_of_many_classes(comp):
     ({"metric": "f1"}, "metric='f1' is unknown; choose from accuracy"), ({"task": "classification"}, "task='classification' is unknown"),
     ({"group": "patient"}, "the train table has no column patient, only id, label"), ({"features": ("age",)}, "no column age"),
     ({"labels": ("kind",)}, "no column kind"), ({"classes": ("a", "b")}, "3 labels of column label are none of the classes a, b: 2, 5, 8"),
-    ({"train_images": "train/{idd}.jpg"}, "no column idd"), ({"train_images": "images/{id}.jpg"}, "9 of 9 training images are missing"),
-    ({"id": "name"}, "the train table has no column 'name'"), ({"sample_csv": "sample.csv"}, "sample.csv does not exist"),
+    ({"train_images": "train/{idd}.jpg"}, "no column idd"), ({"train_images": "images/{id}.jpg"}, "9 of 9 train images are missing"),
+    ({"id": "name"}, "the train table has no column name, only id, label"), ({"sample_csv": "sample.csv"}, "sample.csv does not exist"),
     ({"task": "regression"}, "9 labels of column label are no numbers"), ({"pool": "median"}, "choose from mean, max"),
 ])
 def test_a_wrongly_stated_fact_says_what_there_is(stated, message, comp):

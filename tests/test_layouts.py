@@ -46,7 +46,7 @@ def said(competition: Competition) -> tuple:
 def test_digit_recognizer_takes_train_ids_from_train_and_test_ids_from_test(tmp_path):
     competition, table, test, sample = looked_at(tmp_path, layouts.digits)
     assert said(competition) == ("ImageId", ("label",), tuple("0123456789"), "multiclass", "label")
-    assert (competition.train_images, competition.test_images, competition.flips) == ("train/{id}.png", "test/{id}.png", "")
+    assert (competition.train_images, competition.test_images, competition.flips) == ("train/{id}.*", "test/{id}.*", "")
     assert (len(table), len(test)) == (30, 5)
     assert table.loc[table["id"] == "12", "path"].item() == "train/12.png" and test.loc[test["id"] == "5", "path"].item() == "test/5.png"
     assert competition.score(table, perfect(competition, table)) == 1.0
@@ -101,9 +101,9 @@ def test_melanoma_asks_whether_patients_are_groups_and_does_not_group_by_itself(
     assert said(competition) == ("image_name", ("target",), ("0", "1"), "binary", "probability")
     assert (len(table), len(test)) == (24, 4)
     assert table["path"][0] == "jpeg/train/ISIC_000.jpg" and test["path"][0] == "jpeg/test/ISIC_90.jpg"
-    assert competition.suspects == ("patient_id",) and 'group=' in competition.warnings(table)[0]
+    assert [warning for warning in competition.warnings if "'patient_id' looks like a group" in warning and "state group='patient_id'" in warning]
     assert (table["group"] == table["row"]).all()
-    assert set(competition.unused) == {"patient_id", "sex", "age_approx", "anatom_site_general_challenge"}
+    assert "not used: patient_id, sex, age_approx;" in competition.warnings[1]        # the site is the same for all
     assert competition.score(table, perfect(competition, table)) == 1.0
     assert submitted(competition, test, sample)["target"].tolist() == [1.0] * 4
 
@@ -112,7 +112,7 @@ def test_melanoma_by_definition_groups_and_reads_probabilities_though_its_sample
     comp = "siim-isic-melanoma-classification"
     competition, table, _, _ = looked_at(tmp_path, lambda root: layouts.melanoma(root, wanted="0"), comp)
     assert said(competition) == ("image_name", ("target",), ("0", "1"), "binary", "probability")
-    assert table["group"].tolist()[:5] == ["IP_000"] * 4 + ["IP_001"] and not competition.warnings(table)
+    assert table["group"].tolist()[:5] == ["IP_000"] * 4 + ["IP_001"] and "group=" not in str(competition.warnings)
     assert competition.score(table, perfect(competition, table)) == 1.0
 
 
@@ -138,7 +138,7 @@ def test_pawpularity_is_a_regression(tmp_path):
     assert said(competition) == ("Id", ("Pawpularity",), (), "regression", "value")
     assert (len(table), len(test)) == (20, 3)
     assert table["path"][0] == "train/0000f.jpg" and test["path"][2] == "test/0002e.jpg"
-    assert competition.unused == ("Subject Focus", "Eyes") and "Subject Focus" in competition.paste() and competition.suspects == ()
+    assert [warning.split(";")[0] for warning in competition.warnings] == ["not used: Subject Focus, Eyes"]
     assert (competition.metric, competition.lower_is_better) == ("rmse", True)
     assert competition.score(table, perfect(competition, table)) == 0.0
     assert submitted(competition, test, sample)["Pawpularity"].tolist() == [1.0, 2.0, 3.0]
@@ -178,7 +178,7 @@ def test_dog_breed_wants_a_column_per_value(tmp_path):
 def test_a_folder_per_class_needs_no_csv(tmp_path):
     competition, table, test, sample = looked_at(tmp_path, layouts.folder_per_class)
     assert said(competition) == ("id", ("label",), ("Black-grass", "Charlock", "Maize"), "multiclass", "label")
-    assert competition.train_images == "train/{label}/*" and competition.test_images == "test/{id}.jpg"
+    assert competition.train_images == "train/{label}/*" and competition.test_images == "test/{id}.*"
     assert (len(table), len(test)) == (15, 4)
     assert table.loc[0, ["id", "path"]].tolist() == ["Black-grass/0.jpg", "train/Black-grass/0.jpg"] and test["path"][1] == "test/t1.jpg"
     assert competition.score(table, perfect(competition, table)) == 1.0
@@ -209,6 +209,35 @@ def test_mask_by_definition(tmp_path):
     assert table["group"].nunique() == 6 and (table["group"] == table["id"].str[:6]).all()
     assert competition.score(table, perfect(competition, table)) == 1.0
     assert submitted(competition, test, sample).to_dict("list") == {"ImageID": ["cbc5.jpg", "0e72.jpg"], "ans": [17, 17]}
+
+
+@pytest.mark.parametrize("mess", layouts.MESSY)
+def test_messy_files_are_understood(mess, tmp_path):
+    competition, table, test, sample = looked_at(tmp_path, layouts.MESSY[mess])
+    found = {"classes 0 to 10": [str(n) for n in range(11)], "a class called train": ["bus", "car", "train"], "grades written as floats": ["1", "2", "3"]}
+    assert list(competition.classes) == found.get(mess, ["cat", "dog", "owl"])
+    assert (competition.task, competition.answer, len(table), len(test)) == ("multiclass", "label", 12, 3)
+    assert (table["group"] == table["id"]).all() and all(Path(path).stem[0] == "a" for path in table["path"]), mess
+    assert competition.score(table, perfect(competition, table)) == 1.0
+    assert submitted(competition, test, sample).iloc[:, 1].astype(str).tolist() == [competition.classes[-1]] * 3
+
+
+@pytest.mark.parametrize("mess", layouts.UNCLEAR)
+def test_files_that_do_not_tell_end_in_one_message_with_what_to_state(mess, tmp_path):
+    make, message = layouts.UNCLEAR[mess]
+    with pytest.raises(ValueError, match=message) as refused:
+        looked_at(tmp_path, make)
+    assert "\n" not in str(refused.value)
+
+
+def test_one_hot_columns_with_spaces_beside_their_images(tmp_path, monkeypatch):
+    layouts.write(tmp_path / "comp/train/_classes.csv", "filename, cat, dog", [f"{n}.jpg, {n % 2}, {1 - n % 2}" for n in range(6)])
+    layouts.pictures(tmp_path / "comp", [f"train/{n}.jpg" for n in range(6)] + ["test/t.jpg"])
+    stated = Competition(train_csv="train/_classes.csv", labels=("cat", "dog"), answer="label", header=("filename", "label"))
+    monkeypatch.setitem(competitions.COMPETITIONS, "comp", lambda: stated)
+    competition, table, test, sample = looked_at(tmp_path, lambda root: None)
+    assert table["label"].tolist() == ["dog", "cat"] * 3 and competition.score(table, perfect(competition, table)) == 1.0
+    assert submitted(competition, test, sample).to_dict("list") == {"filename": ["t.jpg"], "label": ["dog"]}
 
 
 ALL = {

@@ -103,7 +103,7 @@ def test_a_stale_fold_is_kept_aside(bench):
 def test_one_fold_gives_a_score_at_once_and_a_partial_submission(bench, capsys):
     paths = bench.configure()
     bench.stage("split", paths), bench.stage("train", paths, only=0), bench.stage("predict", paths, only=0), bench.stage("submit", paths, fold=0)
-    assert not paths.score.exists() and "fold 0 of 3" in capsys.readouterr().out
+    assert not paths.score.exists() and "fold 0, 1 of 3" in capsys.readouterr().out
     assert "partial" in json.loads((bench.folder / "submissions/tiny-run.json").read_text())
     with pytest.raises(ValueError, match="FOLD=7"):
         bench.stage("train", paths, only=7)

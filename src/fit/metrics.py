@@ -18,7 +18,7 @@ def numbers(solution: pd.DataFrame, submission: pd.DataFrame) -> tuple[np.ndarra
     try:
         truth, guess = (frame.astype(float).to_numpy() for frame in paired(solution, submission))
     except ValueError as error:
-        raise ValueError(f"this metric reads numbers, the answer holds labels ({error}): choose another metric, or answer_form") from None
+        raise ValueError(f"this metric reads numbers, the answer holds labels ({error}): state another metric or answer") from None
     return truth, guess
 
 
