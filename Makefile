@@ -5,7 +5,7 @@
 #:   make submit COMP=clothing SET="epochs=9 lr=3e-4"     settings of src/config.py; lists: trainable=blocks.5,blocks.6
 #: MACHINE="workers=4"  what can't change a score     RUN=name  your own name for the run     FOLD=0  one fold alone, for a quick look
 #: INPUTS=folder  where COMP is, up to three levels deep     CACHE=folder  what can be computed again     PY=python  your own environment
-#: FORCE=1  call every stage, whatever the file times say     CHECKS=0  no quick checks     GPUS=2  folds side by side, one per GPU
+#: FORCE=1  call every stage, whatever the file times say     CHECKS=1  quick checks before training     GPUS=2  folds side by side, one per GPU
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .SUFFIXES:
@@ -65,8 +65,9 @@ begin = $(eval DONE := yes)
 end = @$(if $(DONE),:,echo "nothing to do: $1")
 setting = $$(sed -n 's/^ *"$1": "*\([^",]*\).*/\1/p' $(R)/train.json)
 weights = $(PY) -m src.fetch weights "$(call setting,backbone)"
+lite_weights = case "$(call setting,pretrained) $(call setting,backbone)" in "true tf_efficientnet_lite"[012]) $(weights);; esac
 EXTRAS := $(foreach x,doctor audit report,$(if $(wildcard src/$x src/$x.py),$x))
-checks = $(if $(filter 0,$(CHECKS)),,$(foreach x,$(filter doctor audit,$(EXTRAS)),$(PY) -m src.$x $(R) --quick &&))
+checks = $(if $(filter 1,$(CHECKS)),$(foreach x,$(filter doctor audit,$(EXTRAS)),$(PY) -m src.$x $(R) --quick &&))
 clean_env = unset $(VARIABLES) MAKEFLAGS MAKELEVEL MFLAGS; OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1}
 ALWAYS := $(if $(FORCE),always)
 RETIRE := $(if $(filter retrain,$(MAKECMDGOALS)),retire)
@@ -117,7 +118,7 @@ $(R)/folds.csv: $(R)/split.json $(ALWAYS)
 
 # score.json is written last, so make need watch nothing else of a training.
 $(R)/score.json: $(R)/train.json $(R)/folds.csv $(RETIRE) $(ALWAYS)
-	@case "$(call setting,pretrained) $(call setting,backbone)" in "true tf_efficientnet_lite"[012]) $(weights);; esac
+	@$(lite_weights)
 	$(begin)$(checks) $(PY) -m src.train $(R)$(if $(GPUS), --gpus $(GPUS))
 $(R)/test.parquet: $(R)/predict.json $(R)/score.json $(ALWAYS)
 	$(begin)$(PY) -m src.predict $(R)
@@ -163,6 +164,7 @@ verify: | $(STAMP) ## are a run's files as they were written, and do they give i
 endif
 ifneq ($(EXTRAS),)
 $(EXTRAS): $(R)/folds.csv
+	@$(lite_weights)
 	$(PY) -m src.$@ $(R)
 endif
 

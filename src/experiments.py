@@ -8,22 +8,25 @@ from src.config import Config
 
 
 def demo() -> Config:
-    """The handwritten digits in two minutes on 2 cores: small pictures, the last stages learning, 3 folds of 3 epochs."""
+    """The handwritten digits, small, the last two stages learning, 3 folds of 3 epochs. 80 s on 2 cores; OOF macro F1 0.977 (spread 0.006)."""
     return Config(folds=3, trainable=2, image_size=96, epochs=3, head_epochs=0, augment="none", views=1)
 
 
 def baseline() -> Config:
-    """EfficientNet-Lite0 at 224 px, the last two stages and the head learning, after one epoch of the head alone."""
+    """EfficientNet-Lite0 at 224 px, the last two stages and the head learning, after one epoch of the head alone.
+    Clothing, 2 cores: about 20 minutes; OOF macro F1 0.910 (spread 0.012)."""
     return Config(trainable=2, epochs=8, head_epochs=1, augment="light", views=4)
 
 
 def head() -> Config:
-    """Only a new head: for pictures like ImageNet's. The backbone runs once over each image, 30 epochs then take seconds."""
+    """Only a new head: for pictures like ImageNet's. The backbone runs once over each image, 30 epochs then take seconds.
+    Clothing, 2 cores: 100 s; OOF macro F1 0.846 (spread 0.010)."""
     return Config(trainable="head", epochs=30, batch_size=128)
 
 
 def full() -> Config:
-    """Everything learns: for pictures far from ImageNet's and enough of them. No trunk, so each epoch costs a whole pass forward and backward."""
+    """Everything learns: for pictures far from ImageNet's and enough of them. No trunk, so each epoch costs a whole pass forward and backward.
+    Not measured by us."""
     return Config(trainable="all", epochs=10, augment="medium", head_epochs=1)
 
 
@@ -35,12 +38,12 @@ def vgg19_tail() -> Config:
 
 
 def scratch() -> Config:
-    """No pretraining: what the pretrained weights are worth."""
+    """No pretraining: what the pretrained weights are worth. Not measured by us."""
     return replace(full(), pretrained=False, epochs=30, head_epochs=0, lr=2e-3)
 
 
 def own_model() -> Config:
-    """A small network written by hand (branch_cnn in src/model/backbone.py), from random weights."""
+    """A small network written by hand (branch_cnn in src/model/backbone.py), from random weights. Not measured by us."""
     return Config(backbone="branch_cnn", pretrained=False, trainable="all", image_size=64, epochs=20, augment="light", lr=3e-3)
 
 

@@ -3,6 +3,7 @@
 Run: python -m src.predict runs/<name> [--fold 0]
 """
 import argparse
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,8 @@ def predict(settings: Settings, paths: RunPaths, only: int | None = None) -> Non
     began = time.perf_counter()
     competition = competitions.load(settings.comp, settings.inputs)
     table, test = tables.read_folds(paths.folds), competition.test_table(settings.folder)
+    if unseen := prepare.unseen_mirrors(competition, settings):
+        print(f"warning: tta={','.join(unseen)} mirrors what the competition's flips={competition.flips!r} say must not be mirrored", file=sys.stderr)
     numbers = [only] if only is not None else sorted(k for k in table["fold"].unique() if k >= 0)
     lost = [k for k in numbers if not paths.fold(k).done.exists()]
     if lost:

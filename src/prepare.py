@@ -78,7 +78,14 @@ def training_views(competition: Competition, settings: Settings, *, has_trunk: b
 
 
 def test_views(settings: Settings) -> dict[str, Transform | None]:
+    """The plain image, and the views that `tta` names."""
     return {"plain": None} | {name: pick(VIEWS, name, "tta view") for name in settings.config.tta}
+
+
+def unseen_mirrors(competition: Competition, settings: Settings) -> list[str]:
+    """The views of `tta` that mirror as no training image was: a mirrored digit is another sign."""
+    flips = flips_of(competition, settings)
+    return [view for view in settings.config.tta if view.endswith("flip") and not set(view.removesuffix("flip")) <= set(flips)]
 
 
 def pays_to_cache(model: Classifier, settings: Settings, num_images: int, num_views: int, passes: int) -> bool:

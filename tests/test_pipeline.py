@@ -294,3 +294,10 @@ def test_the_checkpoint_predicts_what_valid_says(bench, settings):
     with torch.inference_mode():
         logits = model(torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2), torch.zeros(len(pixels), 0)).numpy()
     assert np.allclose(softmax(logits), predictions.read(paths.fold(1).valid).loc[held_out["id"]], atol=1e-4)
+
+
+def test_a_view_that_training_never_saw_is_warned_of(bench, capsys):
+    bench.run(fast("epochs=1 flips=none tta=hflip"))
+    assert "tta=hflip mirrors" in capsys.readouterr().err
+    bench.run(fast("epochs=1 tta=hflip"), "allowed")
+    assert "mirrors" not in capsys.readouterr().err
