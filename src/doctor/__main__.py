@@ -1,0 +1,70 @@
+"""Check a run's model and recipe before they cost hours: a line per check, and on failure what to change.  runs/<name>/ -> doctor/*.png
+
+Run: python -m src.doctor runs/<name> [--quick] [--json]        exit code 1 when a check fails
+"""
+import argparse
+import contextlib
+import io
+import traceback
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from src import config, runs
+from src.config import Settings
+from src.doctor.budget import BUDGET
+from src.doctor.case import Case, Check
+from src.doctor.data import BEFORE, LABELS
+from src.doctor.learning import LEARNING, LOSS
+from src.doctor.network import MODEL, shapes
+from src.doctor.pictures import PICTURES
+from src.doctor.rate import RATE
+from src.doctor.scoring import SCORING
+from src.findings import Finding, fail, report
+from src.fit.loop import NotFinite
+from src.runs import RunPaths
+
+NEEDED: dict[str, Check] = BEFORE | {"shapes": shapes}                # where one of these fails, the others have nothing to look at
+QUICK: dict[str, Check] = LABELS | SCORING | MODEL | LOSS | BUDGET    # seconds: before every training
+FULL: dict[str, Check] = QUICK | PICTURES | LEARNING | RATE           # a minute: make doctor. Add yours: a function (Case) -> Finding, a word here
+
+
+def examine(settings: Settings, paths: RunPaths, checks: Mapping[str, Check]) -> Iterator[Finding]:
+    """Each check's finding, as soon as it is made; a mistake that breaks several checks is told once."""
+    case, told = Case(settings, paths), set()
+    for name, check in (NEEDED | dict(checks)).items():
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):      # the core's own remarks come in training
+            finding = attempt(check, case)._replace(check=name)
+        if finding.level == "pass" or finding.seen not in told:
+            yield finding
+        told.add(finding.seen)
+        if finding.level == "FAIL" and name in NEEDED:
+            return
+
+
+def attempt(check: Check, case: Case) -> Finding:
+    """The finding; what the core or one's own code raises is one too, with its message and place."""
+    try:
+        return check(case)
+    except NotFinite as error:
+        return fail(f"{error}; images {[case.job.table['id'][i] for i in error.rows]}", "lower lr, set clip_grad=1; see the check loss")
+    except Exception as error:
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).resolve().is_relative_to(runs.SRC)]
+        own = [f for f in frames if "doctor" not in Path(f.filename).parts] or frames
+        where = f"{Path(own[-1].filename).resolve().relative_to(runs.SRC.parent)}:{own[-1].lineno}" if own else "the code it calls"
+        if isinstance(error, ValueError) and own:
+            return fail(str(error), f"as the message says ({where})")
+        return fail(f"{type(error).__name__}: {error}", f"look at {where}, and at what calls it")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m src.doctor", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--quick", action="store_true", help="what takes seconds")
+    parser.add_argument("--json", action="store_true", help="one list of objects with level, seen, change, check")
+    given = parser.parse_args()
+    paths = RunPaths(given.run)
+    report(examine(config.load(paths.config), paths, QUICK if given.quick else FULL), "doctor", as_json=given.json)
+
+
+if __name__ == "__main__":
+    runs.main(main)

@@ -1,0 +1,55 @@
+"""A check's finding: pass, warn or FAIL, what was seen, what to change. Shared by the extras that check something; no core file imports it."""
+import json
+import sys
+import time
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from src import runs
+
+
+class Finding(NamedTuple):
+    level: str          # pass, warn or FAIL
+    seen: str
+    change: str = ""    # the setting or the place in the code, and what to write there
+    check: str = ""     # its name; whoever calls the check fills it in where it is missing
+
+
+def good(seen: str, change: str = "", check: str = "") -> Finding:
+    return Finding("pass", seen, change, check)
+
+
+def warn(seen: str, change: str, check: str = "") -> Finding:
+    return Finding("warn", seen, change, check)
+
+
+def fail(seen: str, change: str, check: str = "") -> Finding:
+    return Finding("FAIL", seen, change, check)
+
+
+def some(names: Iterable[object], number: int = 3) -> str:
+    """The first of many names, and how many more there are."""
+    told = [str(name) for name in names]
+    return ", ".join(told[:number]) + (f" and {len(told) - number} more" if len(told) > number else "")
+
+
+def line(finding: Finding) -> str:
+    change = f"\n{'':21}{'change' if finding.level != 'pass' else 'advice'}: {finding.change}" if finding.change else ""
+    return f"{finding.level:4}  {finding.check:14} {finding.seen}{change}"
+
+
+def report(findings: Iterable[Finding], what: str, *, as_json: bool) -> None:
+    """Print each finding as soon as it is made, or all as one json list. Raises CheckFailed when one fails."""
+    began, made = time.perf_counter(), []
+    for finding in findings:
+        made.append(finding)
+        if not as_json:
+            print(line(finding), flush=True)
+    if as_json:
+        print(json.dumps([finding._asdict() for finding in made], indent=2, ensure_ascii=False))
+    failed = [finding.check for finding in made if finding.level == "FAIL"]
+    warned = sum(finding.level == "warn" for finding in made)
+    told = f"{what}: {len(made)} findings, {len(failed)} failed, {warned} warnings, {time.perf_counter() - began:.0f} s"
+    if failed:
+        raise runs.CheckFailed(f"{told}: {', '.join(failed)}. CHECKS=0 trains all the same")
+    print(told, file=sys.stderr if as_json else sys.stdout)
