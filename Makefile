@@ -5,7 +5,7 @@
 #:   make submit COMP=clothing SET="epochs=9 lr=3e-4"     settings of src/config.py; lists: trainable=blocks.5,blocks.6
 #: MACHINE="workers=4"  what can't change a score     RUN=name  your own name for the run     FOLD=0  one fold alone, for a quick look
 #: INPUTS=folder  where COMP is, up to three levels deep     CACHE=folder  what can be computed again     PY=python  your own environment
-#: FORCE=1  call every stage, whatever the file times say     CHECKS=1  quick checks before training     GPUS=2  folds side by side, one per GPU
+#: FORCE=1  call every stage, whatever the file times say     CHECKS=1  quick checks first     GPUS=2  folds side by side, one per GPU
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .SUFFIXES:

@@ -283,9 +283,9 @@ def test_extras_are_targets_and_quick_checks_where_they_exist(kit):
     kit.calls("split")
     assert "No rule to make target" in kit.make("doctor").stdout
     kit.write("src/doctor/__init__.py", "")
-    assert kit.calls("doctor") == ["src.doctor runs/demo-demo"]
-    assert "src.doctor runs/demo-demo --quick" in kit.calls("train")
-    assert kit.calls("train", "FORCE=1", "CHECKS=0") == [stages("demo-demo")[i] for i in (0, 1, 2, 3)]
+    assert kit.calls("doctor")[-1] == "src.doctor runs/demo-demo"
+    assert "src.doctor runs/demo-demo --quick" in kit.calls("train", "CHECKS=1")
+    assert kit.calls("train", "FORCE=1") == [stages("demo-demo")[i] for i in (0, 1, 2, 3)]
 
 
 def test_help_is_the_default_and_one_screen(kit):
