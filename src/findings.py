@@ -34,8 +34,8 @@ def some(names: Iterable[object], number: int = 3) -> str:
 
 
 def line(finding: Finding) -> str:
-    change = f"\n{'':21}{'change' if finding.level != 'pass' else 'advice'}: {finding.change}" if finding.change else ""
-    return f"{finding.level:4}  {finding.check:14} {finding.seen}{change}"
+    change = f"\n{'':25}{'change' if finding.level != 'pass' else 'advice'}: {finding.change}" if finding.change else ""
+    return f"{finding.level:4}  {finding.check:18} {finding.seen}{change}"
 
 
 def report(findings: Iterable[Finding], what: str, *, as_json: bool) -> None:

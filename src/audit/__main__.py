@@ -1,0 +1,56 @@
+"""Check a competition's data: files, classes, copies and leaks, labels, and the test beside train.  runs/<name>/ -> audit/*, groups.csv
+
+Run: python -m src.audit runs/<name> [--quick] [--json]        exit code 1 when a check fails
+"""
+import argparse
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from src import config, runs
+from src.audit.case import Case
+from src.audit.copies import COPIES, NEAR
+from src.audit.counts import COUNTS
+from src.audit.files import FILES
+from src.audit.noise import NOISE
+from src.audit.probe import PROBES
+from src.audit.shortcuts import SHORTCUTS, SIZES
+from src.findings import Finding, report, warn
+from src.runs import RunPaths
+
+Check = Callable[[Case], Iterator[Finding]]
+# Seconds, before every training: of the images, what is remembered. Then minutes once. Add yours: a function (Case) -> findings, a word here.
+QUICK: dict[str, Check] = {**COUNTS, **COPIES, **SHORTCUTS, **FILES}
+FULL: dict[str, Check] = {**QUICK, **SIZES, **PROBES, **NEAR, **NOISE}
+
+
+def examine(case: Case, checks: Mapping[str, Check]) -> Iterator[Finding]:
+    """Each check's findings, as soon as they are made. What is missing (weights, say) is told once, by the first check that needs it."""
+    told = set()
+    for name, check in checks.items():
+        try:
+            for finding in check(case):
+                yield finding._replace(check=finding.check or name)
+        except ValueError as error:
+            if str(error) not in told:
+                yield warn(f"not checked: {error}", "as the message says")._replace(check=name)
+            told.add(str(error))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m src.audit", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--quick", action="store_true", help="what takes seconds")
+    parser.add_argument("--json", action="store_true", help="one list of objects with level, seen, change, check")
+    given = parser.parse_args()
+    paths = RunPaths(given.run)
+    case = Case(config.load(paths.config), paths, quick=given.quick)
+    report(examine(case, QUICK if given.quick else FULL), "audit", as_json=given.json)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    warnings.filterwarnings("ignore", category=UserWarning, module="PIL")       # of odd EXIF data: no picture is lost by it
+    warnings.filterwarnings("ignore", message="lbfgs failed to converge")        # a probe need not be the best one
+    runs.main(main)
