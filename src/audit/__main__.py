@@ -20,7 +20,7 @@ from src.findings import Finding, report, warn
 from src.runs import RunPaths
 
 Check = Callable[[Case], Iterator[Finding]]
-# Seconds, before every training: of the images, what is remembered. Then minutes once. Add yours: a function (Case) -> findings, a word here.
+# Seconds, before training with CHECKS=1: of the images, what is remembered. Then minutes once. Add yours: a function (Case) -> findings, a word here.
 QUICK: dict[str, Check] = {**COUNTS, **COPIES, **SHORTCUTS, **FILES}
 FULL: dict[str, Check] = {**QUICK, **SIZES, **PROBES, **NEAR, **NOISE}
 

@@ -6,7 +6,7 @@ import pandas as pd
 
 from src import predictions
 from src.audit.case import Case
-from src.findings import Finding, good, some, warn
+from src.findings import Finding, good, warn
 
 SHARES = (0.1, 0.25, 0.5, 1.0)
 MANY = 2_000_000        # images times outputs: a probe of more takes minutes, so images are drawn
@@ -145,7 +145,7 @@ def adversary(case: Case) -> Iterator[Finding]:
     case.folder.mkdir(parents=True, exist_ok=True)
     path, looks = case.folder / "test_like.csv", pd.Series(found["looks"], name="looks_like_test").sort_values(ascending=False)
     looks.rename_axis("id").to_csv(path)
-    yield warn(f"{seen}; training images most like the test: {some(looks.index)}: {path}",
+    yield warn(f"{seen}; training images most like the test: {', '.join(looks.index[:3])} ...: {path}",
                "the OOF is not the test's score: compare recipes on the upper part of test_like.csv, and augment towards the test")
 
 
