@@ -1,8 +1,10 @@
 """A check's finding: pass, warn or FAIL, what was seen, what to change. Shared by the extras that check something; no core file imports it."""
+import argparse
 import json
 import sys
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import NamedTuple
 
 from src import runs
@@ -36,6 +38,15 @@ def some(names: Iterable[object], number: int = 3) -> str:
 def line(finding: Finding) -> str:
     change = f"\n{'':25}{'change' if finding.level != 'pass' else 'advice'}: {finding.change}" if finding.change else ""
     return f"{finding.level:4}  {finding.check:18} {finding.seen}{change}"
+
+
+def arguments(module: str, doc: str) -> argparse.Namespace:
+    """run (a folder), quick and json, as every command that checks something takes them."""
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--quick", action="store_true", help="what takes seconds")
+    parser.add_argument("--json", action="store_true", help="one list of objects with level, seen, change, check")
+    return parser.parse_args()
 
 
 def report(findings: Iterable[Finding], what: str, *, as_json: bool) -> None:

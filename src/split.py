@@ -94,7 +94,7 @@ def assign(settings: Settings, competition: Competition, table: pd.DataFrame, co
 
 
 def some(table: pd.DataFrame, settings: Settings, competition: Competition) -> pd.DataFrame:
-    """`limit` images for a first look, the same share of each class and at least one per fold where the class has them."""
+    """`limit` images for a first look: of each class one per fold, as long as that lasts, then the same share of each class."""
     limit = settings.config.limit
     if not limit or limit >= len(table):
         return table
@@ -103,7 +103,7 @@ def some(table: pd.DataFrame, settings: Settings, competition: Competition) -> p
     shuffled = table.iloc[order]
     rank = shuffled.groupby(labels.iloc[order]).cumcount()         # the how-manieth of its class
     share = rank / labels.iloc[order].map(labels.value_counts())
-    chosen = share.where(rank >= settings.config.folds, -1.0).sort_values(kind="stable")
+    chosen = share.where(rank >= settings.config.folds, labels.rank(method="dense") / len(table) - 2).sort_values(kind="stable")
     return table.loc[chosen.index[:limit]].sort_values("id", kind="stable").reset_index(drop=True)
 
 

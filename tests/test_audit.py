@@ -129,15 +129,10 @@ def test_a_network_that_can_not_be_cut_is_looked_through_as_a_whole(bench, monke
     (layouts.plant_pathology_2021, "plants"), (layouts.rsna, "rsna-breast-cancer-detection"), (layouts.plant_pathology_2020, "leaves"),
     (layouts.melanoma, "siim-isic-melanoma-classification"), (layouts.pawpularity, "paws"),
     (layouts.folder_per_class, "folders"), (layouts.dog_breed, "dogs")])
-def test_a_competition_of_another_form_fails_no_check(bench, monkeypatch, layout, comp):
+def test_a_competition_of_another_form_fails_no_check(bench, layout, comp):
     """Several labels, several images per row, a column per class, a number, groups, labels in the images' names."""
     layout(bench.folder / "inputs" / comp)
-    settings = {"COMP": comp, "EXP": "baseline", "SET": fast("folds=2"), "MACHINE": "wandb=off workers=0 device=cpu", "INPUTS": "inputs", "CACHE": "cache"}
-    for name, value in settings.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr("sys.argv", ["config", "runs/other"])
-    config.main()
-    paths = runs.RunPaths(Path("runs/other"))
+    paths = bench.configure(fast("folds=2"), "other", comp=comp)
     bench.stage("split", paths)
     found = audit(paths)
     assert {finding.check for finding in found.values() if finding.level == "FAIL"} == set()

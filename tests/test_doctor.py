@@ -85,15 +85,10 @@ def test_code_of_ones_own_that_breaks_is_named_with_its_line(bench, monkeypatch)
 @pytest.mark.parametrize("layout, comp, task", [
     (layouts.plant_pathology_2021, "plants", "multilabel"), (layouts.rsna, "rsna-breast-cancer-detection", "binary"),
     (layouts.plant_pathology_2020, "leaves", "multiclass"), (layouts.melanoma, "siim-isic-melanoma-classification", "binary")])
-def test_a_competition_of_another_form_fails_no_check(bench, monkeypatch, layout, comp, task):
+def test_a_competition_of_another_form_fails_no_check(bench, layout, comp, task):
     """Several labels, several images per row, a column per class, a probability and groups."""
     layout(bench.folder / "inputs" / comp)
-    settings = {"COMP": comp, "EXP": "baseline", "SET": fast("folds=2 trainable=all"), "MACHINE": "wandb=off workers=0 device=cpu", "INPUTS": "inputs", "CACHE": "cache"}
-    for name, value in settings.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr("sys.argv", ["config", "runs/other"])
-    config.main()
-    paths = runs.RunPaths(Path("runs/other"))
+    paths = bench.configure(fast("folds=2 trainable=all"), "other", comp=comp)
     bench.stage("split", paths)
     findings = list(doctor.examine(config.load(paths.config), paths, doctor.QUICK))
     assert [finding for finding in findings if finding.level != "pass"] == []

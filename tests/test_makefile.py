@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -93,10 +92,9 @@ def stages(run: str) -> list[str]:
 
 def test_submit_starts_from_nothing_and_then_has_nothing_to_do(kit):
     assert kit.calls("submit") == ["src.fetch demo inputs/demo", *stages("demo-demo")]
-    before, began = kit.files(), time.perf_counter()
+    before = kit.files()
     done = kit.make("submit")
     assert done.stdout == "nothing to do: submissions/demo-demo.csv is up to date\n"
-    assert time.perf_counter() - began < 2
     assert kit.files() == before
 
 

@@ -224,6 +224,15 @@ def test_smaller_looks_keep_every_class(bench):
     assert len(folds) == 12 and folds["colour"].value_counts().tolist() == [4, 4, 4]
 
 
+def test_a_smaller_look_at_many_classes_keeps_some_of_them_whole(bench):
+    table = pd.read_csv("inputs/tiny/train.csv")
+    table["colour"] = [f"class {i % 12:02}" for i in range(len(table))]             # 12 classes of 3, and room for 8 images
+    table.to_csv("inputs/tiny/train.csv", index=False)
+    paths = bench.configure(fast("limit=8 folds=2"))
+    bench.stage("split", paths)
+    assert tables.read_folds(paths.folds)["colour"].value_counts().tolist() == [2, 2, 2, 2]
+
+
 def test_rates_and_all_settings_are_written_out(bench):
     paths = bench.configure()
     saved = config.load(paths.config).config

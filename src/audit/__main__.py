@@ -2,11 +2,9 @@
 
 Run: python -m src.audit runs/<name> [--quick] [--json]        exit code 1 when a check fails
 """
-import argparse
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 
 from src import config, runs
 from src.audit.case import Case
@@ -16,7 +14,7 @@ from src.audit.files import FILES
 from src.audit.noise import NOISE
 from src.audit.probe import PROBES
 from src.audit.shortcuts import SHORTCUTS, SIZES
-from src.findings import Finding, report, warn
+from src.findings import Finding, arguments, report, warn
 from src.runs import RunPaths
 
 Check = Callable[[Case], Iterator[Finding]]
@@ -39,11 +37,7 @@ def examine(case: Case, checks: Mapping[str, Check]) -> Iterator[Finding]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m src.audit", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--quick", action="store_true", help="what takes seconds")
-    parser.add_argument("--json", action="store_true", help="one list of objects with level, seen, change, check")
-    given = parser.parse_args()
+    given = arguments("src.audit", __doc__)
     paths = RunPaths(given.run)
     case = Case(config.load(paths.config), paths, quick=given.quick)
     report(examine(case, QUICK if given.quick else FULL), "audit", as_json=given.json)

@@ -2,7 +2,6 @@
 
 Run: python -m src.doctor runs/<name> [--quick] [--json]        exit code 1 when a check fails
 """
-import argparse
 import contextlib
 import io
 import traceback
@@ -19,7 +18,7 @@ from src.doctor.network import MODEL, shapes
 from src.doctor.pictures import PICTURES
 from src.doctor.rate import RATE
 from src.doctor.scoring import SCORING
-from src.findings import Finding, fail, report
+from src.findings import Finding, arguments, fail, report
 from src.fit.loop import NotFinite
 from src.runs import RunPaths
 
@@ -57,11 +56,7 @@ def attempt(check: Check, case: Case) -> Finding:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m src.doctor", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--quick", action="store_true", help="what takes seconds")
-    parser.add_argument("--json", action="store_true", help="one list of objects with level, seen, change, check")
-    given = parser.parse_args()
+    given = arguments("src.doctor", __doc__)
     paths = RunPaths(given.run)
     report(examine(config.load(paths.config), paths, QUICK if given.quick else FULL), "doctor", as_json=given.json)
 

@@ -1,6 +1,7 @@
 """Checks of what the model is shown: a contact sheet of the augmentation, mirrors, two workers' draws, and whether pictures tell labels at all."""
 from functools import partial
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import torch
@@ -141,11 +142,11 @@ def workers(case: Case) -> Finding:
     transform = transform_of(case)
     if transform is None:
         return good("nothing is drawn in the loader")
-    copies: object = SimpleNamespace(values=case.sample().image[:1].permute(0, 2, 3, 1).cpu().numpy().repeat(32, axis=0))
+    copies: Any = SimpleNamespace(values=case.sample().image[:1].permute(0, 2, 3, 1).cpu().numpy().repeat(32, axis=0))
     rows = Rows(np.zeros((32, 1), np.float32), np.ones(32, np.float32), np.zeros((32, 0), np.float32))
 
     def images(number: int, epoch: int = 0) -> Tensor:
-        batches = Batches([copies], rows, device=torch.device("cpu"), transforms={"": transform}, workers=number)      # type: ignore[list-item]
+        batches = Batches([copies], rows, device=torch.device("cpu"), transforms={"": transform}, workers=number)
         return torch.stack([batch.image for batch in batches(np.arange(32), 4, epoch)])
 
     alone, two = images(0), images(2)

@@ -1,5 +1,6 @@
 """Checks of what is validated and how it is scored: the loader, the metric, the score to beat, mixed labels, early stopping."""
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ def validation_loader(case: Case) -> Finding:
     """By the core's loader and prediction: every held-out id once, and none of them among what the fold learns from."""
     job, config, where = case.job, case.config, "Batches in src/data/batches.py"
     size = len(job.table)
-    pixels: object = SimpleNamespace(values=np.broadcast_to(np.zeros((), np.uint8), (size, 1, 1, 3)))
+    pixels: Any = SimpleNamespace(values=np.broadcast_to(np.zeros((), np.uint8), (size, 1, 1, 3)))
     rows = Rows(job.target, np.ones(size, np.float32), np.zeros((size, 0), np.float32))
     sampled = job.table.assign(label=case.labels)
 
@@ -29,7 +30,7 @@ def validation_loader(case: Case) -> Finding:
     numbers = sorted(k for k in job.table["fold"].unique() if k >= 0)
     for k in numbers:
         training, held_out = np.flatnonzero(job.table["fold"] != k), np.flatnonzero(job.table["fold"] == k)
-        batches = Batches([pixels], rows, device=job.accelerator.device, seed=config.seed, fold=k)      # type: ignore[list-item]
+        batches = Batches([pixels], rows, device=job.accelerator.device, seed=config.seed, fold=k)
         try:
             predict_epoch(job, nn.Identity(), blank, batches, held_out, None)
         except ValueError as error:
@@ -135,10 +136,10 @@ def stopping(case: Case) -> Finding:
     if not case.config.patience:
         return good("patience=0: every fold runs its full schedule")
     sign = -1 if case.job.competition.lower_is_better else 1
-    weights: object = SimpleNamespace(learned=lambda: {"weight": torch.zeros(1)})
+    weights: Any = SimpleNamespace(learned=lambda: {"weight": torch.zeros(1)})
     first, second = (Best(case.config.patience, case.job.competition.lower_is_better) for _ in range(2))
-    ends = [first.should_stop(sign * score, weights) for score in (0.9, *[0.1] * case.config.patience)]       # type: ignore[arg-type]
-    if not ends[-1] or any(ends[:-1]) or second.should_stop(sign * 0.5, weights):                             # type: ignore[arg-type]
+    ends = [first.should_stop(sign * score, weights) for score in (0.9, *[0.1] * case.config.patience)]
+    if not ends[-1] or any(ends[:-1]) or second.should_stop(sign * 0.5, weights):
         return fail(f"patience={case.config.patience}: after a fold that stopped, the next one stops at its first epoch" if ends[-1] else
                     f"patience={case.config.patience} never stops", "keep the best score and its epoch inside the fold: Best in src/fold.py")
     return good(f"patience={case.config.patience} counts anew in each fold; the score is then optimistic")

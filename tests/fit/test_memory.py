@@ -2,7 +2,6 @@
 import copy
 import gc
 import sys
-import time
 import weakref
 
 import pytest
@@ -109,13 +108,16 @@ def test_what_the_accelerator_prepared_is_freed():
     accelerator = Accelerator(cpu=True)
     seen, _ = train_fold(accelerator=accelerator)
     finish(seen, accelerator)
+    assert not accelerator._optimizers and not seen.alive()
 
 
 def test_a_reference_cycle_is_no_leak():
     def keep(fold):
         fold["model"].optimizer = fold["optimizer"]
         fold["optimizer"].model = fold["model"]
-    finish(train_fold(keep)[0])
+    seen, _ = train_fold(keep)
+    finish(seen)
+    assert not seen.alive()
 
 
 def test_plain_numbers_and_copies_may_be_kept():
@@ -125,16 +127,6 @@ def test_plain_numbers_and_copies_may_be_kept():
     seen, kept = train_fold(keep)
     finish(seen)
     assert kept
-
-
-def test_it_takes_a_fraction_of_a_second():
-    clutter = [{"id": i, "values": [i]} for i in range(200_000)]      # what was there before the folds is not looked at
-    memory.baseline("cpu")
-    seen, _ = train_fold()
-    began = time.perf_counter()
-    finish(seen, Accelerator(cpu=True))
-    assert time.perf_counter() - began < 0.3
-    assert clutter
 
 
 def test_a_cycle_through_something_older_than_the_folds_is_no_leak():
@@ -147,6 +139,7 @@ def test_a_cycle_through_something_older_than_the_folds_is_no_leak():
     seen, _ = train_fold(lambda fold: setattr(cycle[0], "model", fold["model"]))
     cycle.clear()
     finish(seen)
+    assert not seen.alive()
 
 
 # -- planted leaks: found, and the holder named

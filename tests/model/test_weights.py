@@ -2,7 +2,6 @@
 import os
 import socket
 import threading
-import time
 
 import pytest
 import timm
@@ -36,11 +35,9 @@ def test_a_given_file_comes_first_then_the_weights_folder(model, tmp_path):
         resolve_weights("test_efficientnet", str(tmp_path / "none.pth"), root=tmp_path / "weights")
 
 
-def test_without_weights_and_network_the_three_ways_out_are_named_in_under_five_seconds(no_hub, tmp_path):
-    start = time.perf_counter()
+def test_without_weights_and_network_the_three_ways_out_are_named(no_hub, tmp_path):
     with pytest.raises(ValueError) as caught:
         resolve_weights("test_vit", root=tmp_path)
-    assert time.perf_counter() - start < 5
     for words in ("test_vit", "can't be reached", "make weights", "weights=FILE", "model.safetensors", "pretrained=false"):
         assert words in str(caught.value)
     assert not any(tmp_path.iterdir())
@@ -61,16 +58,16 @@ def test_a_hub_that_listens_is_reached_and_one_that_does_not_is_not(no_hub, monk
 
 
 def test_a_dead_name_server_is_given_up(no_hub, monkeypatch):
-    ended = threading.Event()
+    ended, answered = threading.Event(), []
 
     def connect(*args, **kwargs):
         ended.wait(30)     # whatever the timeout, as getaddrinfo does
+        answered.append(True)
         raise OSError
 
     monkeypatch.setattr(socket, "create_connection", connect)
-    start = time.perf_counter()
     assert not hub_reachable(timeout=0.1)
-    assert time.perf_counter() - start < 5
+    assert not answered, "it did not wait for the name server"
     ended.set()
 
 
