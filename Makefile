@@ -5,7 +5,7 @@
 #:   make submit COMP=clothing SET="epochs=9 lr=3e-4"     settings of src/config.py; lists: trainable=blocks.5,blocks.6
 #: MACHINE="workers=4"  what can't change a score     RUN=name  your own name for the run     FOLD=0  one fold alone, for a quick look
 #: INPUTS=folder  where COMP is, up to three levels deep     CACHE=folder  what can be computed again     PY=python  your own environment
-#: FORCE=1  call every stage, whatever the file times say     CHECKS=1  quick checks first     GPUS=2  folds side by side, one per GPU
+#: FORCE=1  call every stage, whatever the file times say     CHECKS=0  no quick checks     GPUS=2  folds side by side, one per GPU
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .SUFFIXES:
@@ -67,7 +67,7 @@ setting = $$(sed -n 's/^ *"$1": "*\([^",]*\).*/\1/p' $(R)/train.json)
 weights = $(PY) -m src.fetch weights "$(call setting,backbone)"
 lite_weights = case "$(call setting,pretrained) $(call setting,backbone)" in "true tf_efficientnet_lite"[012]) $(weights);; esac
 EXTRAS := $(foreach x,doctor audit report,$(if $(wildcard src/$x src/$x.py),$x))
-checks = $(if $(filter 1,$(CHECKS)),$(foreach x,$(filter doctor audit,$(EXTRAS)),$(PY) -m src.$x $(R) --quick &&))
+checks = $(if $(filter 0,$(CHECKS)),,$(foreach x,$(filter doctor audit,$(EXTRAS)),$(PY) -m src.$x $(R) --quick --quiet &&))
 clean_env = unset $(VARIABLES) MAKEFLAGS MAKELEVEL MFLAGS; OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1}
 ALWAYS := $(if $(FORCE),always)
 RETIRE := $(if $(filter retrain,$(MAKECMDGOALS)),retire)

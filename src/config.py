@@ -105,6 +105,7 @@ class Machine:
     engine: Word = "torch"
     max_hours: Amount = 0.0                         # stop and save before this; 0: no limit
     save_minutes: Amount = 10.0
+    sanity: bool = True                             # stop a fold that is worse after two epochs than an answer that looks at no image
     wandb: Literal["auto", "online", "offline", "off"] = "auto"    # auto: online where a key exists
 
 

@@ -3,6 +3,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -20,9 +21,10 @@ from src.fit import memory
 from src.fit.loop import Average, predict, train_steps, unused
 from src.fit.losses import LOSSES
 from src.fit.optim import make_optimizer
+from src.fit.sanity import STOP_AFTER, below_constant, constant_answer, spread_by_chance
 from src.fit.track import Tracker
 from src.model.classifier import Classifier, build
-from src.runs import FoldPaths, RunPaths, Stopped
+from src.runs import CheckFailed, FoldPaths, RunPaths, Stopped
 from src.tasks import TASKS
 
 
@@ -118,6 +120,7 @@ def train_fold(job: Job, fold: int, batch_size: int) -> tuple[dict, memory.Watch
                 with runs.naming(paths.log):
                     tracker.log({"epoch": step.epoch + 1, "loss": loss, metric: score, "lr": now.optimizer.param_groups[-1]["lr"]})
                 say_epoch(bar, f"fold {fold}  epoch {step.epoch + 1}/{experiment.epochs}  loss {loss:.4f}  {metric} {score:.4f}")
+                judge(job, fold, step.epoch + 1, frame, score, training)
                 now.end_epoch(frame, score)
             if step.has_updated:
                 now.place = Place(step.epoch + 1, 0) if step.ends_epoch else Place(step.epoch, step.step + 1)
@@ -258,6 +261,21 @@ def predict_epoch(job: Job, model: Classifier, forward, batches: Batches, held_o
     frame = predictions.make(job.table["id"].iloc[positions], task.activation(logits), job.competition.outputs)
     predictions.check(frame, "valid", kind=task.kind, single_label=task.loss == "cross_entropy")
     return predictions.check_ids(frame, job.table["id"].iloc[held_out], "valid")
+
+
+def judge(job: Job, fold: int, epoch: int, frame: pd.DataFrame, score: float, training: np.ndarray) -> None:
+    """Warn of a fold that is worse than an answer which looks at no image. Raises CheckFailed when it still is after STOP_AFTER epochs."""
+    competition, held_out = job.competition, job.table[job.table["id"].isin(frame.index)]
+    if epoch > STOP_AFTER or not job.settings.machine.sanity:
+        return
+    constant = np.tile(constant_answer(job.target[training]), (len(frame), 1))
+    bar = competition.score(held_out, predictions.make(frame.index, constant, competition.outputs))
+    tell = partial(below_constant, score, bar, len(frame), epoch, lower_is_better=competition.lower_is_better)
+    if not tell() or not (told := tell(spread=spread_by_chance(partial(competition.score, held_out), frame))):
+        return
+    if epoch == STOP_AFTER:
+        raise CheckFailed(f'fold {fold}: {competition.metric_name} {told}. MACHINE="sanity=false" trains on all the same')
+    print(f"warning: fold {fold}: {competition.metric_name} {told}", file=sys.stderr)
 
 
 def write_fold(paths: FoldPaths, model: Classifier, frame: pd.DataFrame, per_epoch: pd.DataFrame) -> None:

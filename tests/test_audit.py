@@ -52,7 +52,7 @@ def test_json_is_all_that_goes_to_stdout(bench, monkeypatch, capsys):
 def test_a_failed_check_is_told_with_what_to_change(bench, monkeypatch, capsys):
     ready(bench)
     (bench.inputs / "train" / "tr004.png").write_bytes(b"")
-    with pytest.raises(runs.CheckFailed, match="CHECKS=1"):           # runs.main makes it exit code 1
+    with pytest.raises(runs.CheckFailed, match="CHECKS=0"):           # runs.main makes it exit code 1
         call(monkeypatch)
     assert "FAIL  zero-size" in (told := capsys.readouterr().out) and "bad_images=drop" in told
 

@@ -36,6 +36,14 @@ def test_quick_prints_a_line_per_check_and_writes_nothing_into_the_run(bench, mo
     assert sorted(paths.root.rglob("*")) == before
 
 
+def test_before_a_training_only_what_is_not_in_order_is_told(bench, monkeypatch, capsys):
+    ready(bench, "lr=9")
+    capsys.readouterr()
+    call(monkeypatch, "--quick", "--quiet")
+    said = capsys.readouterr().out.splitlines()
+    assert said[-1].startswith("doctor: ") and "0 failed" in said[-1] and not [line for line in said if line.startswith("pass")]
+
+
 def test_json_is_all_that_goes_to_stdout(bench, monkeypatch, capsys):
     ready(bench)
     capsys.readouterr()

@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import FAST, fast
+from conftest import FAST, fast, make_competition
 
 from src import collect, config, predictions, runs, train
 from src.data import tables
@@ -310,3 +310,17 @@ def test_a_view_that_training_never_saw_is_warned_of(bench, capsys):
     assert "tta=hflip mirrors" in capsys.readouterr().err
     bench.run(fast("epochs=1 tta=hflip"), "allowed")
     assert "mirrors" not in capsys.readouterr().err
+
+
+def test_a_fold_that_learns_the_wrong_thing_is_stopped_with_the_usual_causes(bench, monkeypatch, capsys):
+    """A loss with the wrong sign: accuracy 0, as in the diary."""
+    make_competition(bench.inputs, num_train=300)
+    monkeypatch.setitem(train.LOSSES, "wrong", lambda logits, targets: (targets * logits.softmax(dim=1)).sum(dim=1))
+    paths = bench.configure(fast("loss=wrong epochs=3 lr=0.03"))
+    bench.stage("split", paths)
+    with pytest.raises(runs.CheckFailed, match="after epoch 2 is worse than an answer that looks at no image.*usual causes.*sanity=false"):
+        bench.stage("train", paths)
+    assert "warning: fold 0" in capsys.readouterr().err and not paths.fold(0).done.exists()
+    paths = bench.configure(fast("loss=wrong epochs=3 lr=0.03"), machine="wandb=off workers=0 device=cpu sanity=false")
+    bench.stage("train", paths)
+    assert runs.read_json(paths.score)["oof"] < 0.2

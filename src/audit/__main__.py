@@ -1,6 +1,6 @@
 """Check a competition's data: files, classes, copies and leaks, labels, and the test beside train.  runs/<name>/ -> audit/*, groups.csv
 
-Run: python -m src.audit runs/<name> [--quick] [--json]        exit code 1 when a check fails
+Run: python -m src.audit runs/<name> [--quick] [--quiet] [--json]        exit code 1 when a check fails
 """
 import os
 import warnings
@@ -18,7 +18,7 @@ from src.findings import Finding, arguments, report, warn
 from src.runs import RunPaths
 
 Check = Callable[[Case], Iterator[Finding]]
-# Seconds, before training with CHECKS=1: of the images, what is remembered. Then minutes once. Add yours: a function (Case) -> findings, a word here.
+# Seconds, before every training: of the images, what is remembered. Then minutes once. Add yours: a function (Case) -> findings, a word here.
 QUICK: dict[str, Check] = {**COUNTS, **COPIES, **SHORTCUTS, **FILES}
 FULL: dict[str, Check] = {**QUICK, **SIZES, **PROBES, **NEAR, **NOISE}
 
@@ -40,7 +40,7 @@ def main() -> None:
     given = arguments("src.audit", __doc__)
     paths = RunPaths(given.run)
     case = Case(config.load(paths.config), paths, quick=given.quick)
-    report(examine(case, QUICK if given.quick else FULL), "audit", as_json=given.json)
+    report(examine(case, QUICK if given.quick else FULL), "audit", given)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Check a run's model and recipe before they cost hours: a line per check, and on failure what to change.  runs/<name>/ -> doctor/*.png
 
-Run: python -m src.doctor runs/<name> [--quick] [--json]        exit code 1 when a check fails
+Run: python -m src.doctor runs/<name> [--quick] [--quiet] [--json]        exit code 1 when a check fails
 """
 import contextlib
 import io
@@ -58,7 +58,7 @@ def attempt(check: Check, case: Case) -> Finding:
 def main() -> None:
     given = arguments("src.doctor", __doc__)
     paths = RunPaths(given.run)
-    report(examine(config.load(paths.config), paths, QUICK if given.quick else FULL), "doctor", as_json=given.json)
+    report(examine(config.load(paths.config), paths, QUICK if given.quick else FULL), "doctor", given)
 
 
 if __name__ == "__main__":

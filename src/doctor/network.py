@@ -70,7 +70,7 @@ def what_moves(case: Case) -> Finding:
                     "must put what is frozen back to eval()")
     values = dict(stepped.model.named_parameters())
     still = {name for name in learning - stepped.moved                 # a smaller step would be lost in rounding
-             if stepped.gradients[name] * float(case.config.lr) > 1e-5 * float(values[name].abs().max())}
+             if stepped.gradients[name] * float(case.config.lr) > 1e-5 * float(values[name].detach().abs().max())}
     if still:
         return fail(f"has a gradient, but did not move: {some(sorted(still))}",
                     "a rate of 0, or not in the optimizer: body_lr, layer_decay, src/fit/optim.py")

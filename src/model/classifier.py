@@ -114,7 +114,9 @@ def build(config: Config, num_outputs: int, num_extra: int = 0, *, is_proven: bo
     classifier = Classifier(normalise, trunk, tail, head, cut_at=cut_at, why=why, depths=depths)
     asked = {name for name, p in backbone.named_parameters() if p.requires_grad}
     found = {name for name, _, depth in classifier.learning() if depth >= 0}
-    assert asked == found, f"asked to learn but lost by the cut: {sorted(asked ^ found)[:5]}"
+    if lost := sorted(asked - found):                             # torch.fx leaves out what the output does not depend on
+        raise ValueError(f"trainable={config.trainable} asks {', '.join(lost[:3])} to learn, but the output of {config.backbone} does not depend on it: "
+                         "a branch that forward does not use: use it, or remove it")
     return classifier.eval()
 
 

@@ -144,6 +144,20 @@ def test_an_own_backbone_with_wrong_shapes_names_the_layer(monkeypatch):
         build(resolve(Config(backbone="mine", pretrained=False, image_size=32)), 5)
 
 
+def test_what_is_asked_to_learn_must_be_used_by_forward(monkeypatch):
+    class Branches(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.used, self.aux = nn.Conv2d(3, 8, 3), nn.Conv2d(3, 8, 3)
+
+        def forward(self, x):
+            return self.used(x).mean(dim=(2, 3))
+
+    monkeypatch.setitem(backbones.BACKBONES, "mine", lambda config: Branches())
+    with pytest.raises(ValueError, match="asks aux.* to learn.*a branch that forward does not use: use it, or remove it"):
+        build(replace(TINY, backbone="mine", trainable=("aux",)), 4)
+
+
 def test_mean_and_deviation_are_the_backbones_own():                   # FIELD B24
     model = build(resolve(Config(backbone="tf_efficientnet_lite0", pretrained=False, image_size=32)), 5)
     white = model.normalise(torch.full((1, 3, 2, 2), 255, dtype=torch.uint8))
