@@ -115,7 +115,7 @@ def build(config: Config, num_outputs: int, num_extra: int = 0, *, is_proven: bo
     asked = {name for name, p in backbone.named_parameters() if p.requires_grad}
     found = {name for name, _, depth in classifier.learning() if depth >= 0}
     if lost := sorted(asked - found):                             # torch.fx leaves out what the output does not depend on
-        raise ValueError(f"trainable={config.trainable} asks {', '.join(lost[:3])} to learn, but the output of {config.backbone} does not depend on it: "
+        raise ValueError(f"trainable={config.trainable} asks {', '.join(lost[:3])} to learn, but the output of {config.backbone} does not: "
                          "a branch that forward does not use: use it, or remove it")
     return classifier.eval()
 

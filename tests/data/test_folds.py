@@ -8,6 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from src.data.folds import SCHEMES, assign, check, fold_hash
+from src.data.tables import read_csv
 
 SPREADING = [name for name in SCHEMES if name != "file"]
 
@@ -252,3 +253,11 @@ def test_the_same_table_has_these_folds_on_every_machine():
     """Folds that differ between a laptop and a notebook cannot be blended. The numbers are what the code gave when it was written."""
     table = make_table([str(i % 3) for i in range(15)], group=[f"person {i // 2}" for i in range(15)])
     assert assign_labels(table, num_folds=3).tolist() == [2, 2, 0, 0, 1, 1, 0, 0, 2, 2, 0, 0, 1, 1, 1]
+
+
+@pytest.mark.slow
+def test_a_million_rows_are_read_shared_out_and_checked(tmp_path):
+    (tmp_path / "train.csv").write_text("id,label\n" + "\n".join(f"{i:07},{i % 10}" for i in range(1_000_000)))
+    table = read_csv(tmp_path / "train.csv")
+    fold = assign_labels(table.assign(row=table["id"], group=table["id"]))
+    assert table["id"].iloc[7] == "0000007" and fold.value_counts().tolist() == [200_000] * 5

@@ -44,6 +44,11 @@ def test_latin_1_and_unicode_are_read(tmp_path):
     assert frame_of(tmp_path / "a.csv", "id,大きさ\nä,1\n".encode())["id"].tolist() == ["ä"]
 
 
+def test_a_line_end_within_quotes_is_part_of_the_cell(tmp_path):
+    frame = frame_of(tmp_path / "a.csv", b'id,note,label\r\n1,"two\nlines, ""quoted""",cat\r\n2,,dog\r\n')
+    assert frame.to_numpy().tolist() == [["1", 'two\nlines, "quoted"', "cat"], ["2", "", "dog"]]
+
+
 def test_a_table_of_one_column_may_hold_anything(tmp_path):
     assert frame_of(tmp_path / "a.csv", b"image_id\na.jpg\nb.jpg\n")["image_id"].tolist() == ["a.jpg", "b.jpg"]
 
