@@ -72,7 +72,9 @@ clean_env = unset $(VARIABLES) MAKEFLAGS MAKELEVEL MFLAGS; OMP_NUM_THREADS=$${OM
 ALWAYS := $(if $(FORCE),always)
 RETIRE := $(if $(filter retrain,$(MAKECMDGOALS)),retire)
 DATA := $(if $(filter demo,$(COMP)),$(INPUTS)/demo/train.csv,$(if $(wildcard $(INPUTS)/$(COMP)),,$(if $(wildcard $(INPUTS)/$(COMP).zip),$(INPUTS)/$(COMP))))
-.PHONY: help setup data weights config split train submit smoke layers retrain retire ensemble compare restore verify test test-all soak lint clean always $(EXTRAS)
+PACKED := $(foreach zip,$(wildcard $(INPUTS)/$(COMP)/*.zip),$(if $(wildcard $(zip:.zip=)),,$(zip)))
+DATA += $(if $(PACKED),unpack)
+.PHONY: unpack help setup data weights config split train submit smoke layers retrain retire ensemble compare restore verify test test-all soak lint clean always $(EXTRAS)
 
 help: ## this screen
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -103,6 +105,8 @@ ifneq ($(COMP),)
 $(INPUTS)/$(COMP): | $(STAMP)
 	$(begin)$(PY) -m src.fetch archive $(call quoted,$(INPUTS)/$(COMP).zip) $(call quoted,$(INPUTS)/$(COMP))
 endif
+unpack: | $(STAMP)
+	$(begin)$(PY) -m src.fetch archives $(call quoted,$(INPUTS)/$(COMP))
 weights: config ## the pretrained weights of the run's backbone into weights/
 	@$(weights)
 

@@ -2,6 +2,7 @@
 
 Where they do not, write a function that states the one fact and name it in COMPETITIONS; what is not stated is still inferred."""
 import inspect
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
@@ -14,7 +15,7 @@ from src import predictions
 from src.data import infer as inference
 from src.data import tables
 from src.fit.metrics import LOWER_IS_BETTER, METRICS, PROBABILITY_METRICS, split_words
-from src.tasks import ANSWERS, TASKS
+from src.tasks import ANSWERS, TASKS, WORDS
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,9 @@ class Competition:
     scored: tuple[str, ...] = ()            # the outputs that the submission wants, where others learn along
     features: tuple[str, ...] = ()          # extra columns, of train and test csv, given to the head; not inferred
     group: str = ""                         # the column whose images stay in one fold together, such as a patient; not inferred
-    task: str = ""                          # a name in TASKS
-    classes: tuple[str, ...] = ()           # in the order of the outputs
+    task: str = ""                          # a name in TASKS; ordinal and bounded are not inferred
+    bounds: tuple[float, ...] = ()          # of task="bounded": the smallest and largest value that there can be; inferred: that there is
+    classes: tuple[str, ...] = ()           # in the order of the outputs; for task="ordinal" from the lowest to the highest
     header: tuple[str, ...] = ()            # the submission's columns, the row's first
     pool: str | Callable = "mean"           # joins the images of a row: mean, max, or a function, frame (n, T) -> series (T,)
     answer: str | Callable = ""             # a name in ANSWERS, or a function (predictions by row, sample) -> frame like the sample
@@ -52,14 +54,14 @@ class Competition:
     @property
     def targets(self) -> tuple[str, ...]:
         """The table's target columns: the one with the label, or one per class or number."""
-        if self.task in ("multilabel", "regression"):
-            return self.outputs
-        return self.labels if len(self.labels) == 1 else ("label",)
+        if self.task == "multilabel":
+            return self.classes
+        return self.labels if self.task in tables.NUMBERS or len(self.labels) == 1 else ("label",)
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """The columns of the predictions."""
-        return self.labels if self.task == "regression" else self.classes
+        return self.targets if self.task in (*tables.NUMBERS, "ordinal") else self.classes
 
     @property
     def positive(self) -> str:
@@ -68,16 +70,23 @@ class Competition:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The header's names without the spaces that may surround them there."""
-        return tuple(name.strip() for name in self.header)
+        """The header's names without the spaces that may surround them there, and as classes where they are these with something before or after."""
+        names = [name.strip() for name in self.header]
+        before, after = os.path.commonprefix(names[1:]), os.path.commonprefix([name[::-1] for name in names[1:]])[::-1]
+        for start, end in [(k, 0) for k in range(1, len(before) + 1)] + [(0, k) for k in range(1, len(after) + 1)]:
+            bare = [name[start:len(name) - end] for name in names[1:]]
+            if len(names) > 2 and {*bare} == {*self.classes}:
+                return (names[0], *bare)
+        return tuple(names)
 
     @property
     def metric_name(self) -> str:
         return self.metric if isinstance(self.metric, str) else self.metric.__name__
 
-    def table(self, root: Path) -> pd.DataFrame:
-        """id, row, path, targets, group, features of the training images. Raises ValueError with all that is wrong."""
-        return tables.make_train(root, self)
+    def table(self, root: Path, *, tolerant: bool = False) -> pd.DataFrame:
+        """id, row, path, targets, group, features of the training images, tolerant: without those that lack a file or a label. Raises ValueError with
+        all that is wrong."""
+        return tables.make_train(root, self, tolerant=tolerant)
 
     def test_table(self, root: Path) -> pd.DataFrame:
         """id, row, path, features of the test images."""
@@ -87,7 +96,7 @@ class Competition:
         """The host's sample submission, or one made of the test rows where there is none."""
         if self.sample_csv:
             return tables.read_csv(root / self.sample_csv)
-        filler = self.classes[0] if self.answer in ("label", "words") else "0"
+        filler = self.classes[0] if self.answer in ("label", *WORDS) else "0"
         return self.blank(sorted(set(self.test_table(root)["row"]))).replace("", filler)
 
     def blank(self, rows: list[str]) -> pd.DataFrame:
@@ -116,8 +125,8 @@ class Competition:
         """What stands in a column of the written submission and can't be an answer."""
         if callable(self.answer):
             return []
-        if self.answer in ("label", "words"):
-            said = column.str.split().explode().fillna("") if self.answer == "words" else column
+        if self.answer in ("label", *WORDS):
+            said = column.str.split().explode().fillna("") if self.answer in WORDS else column
             return sorted(set(said) - {*self.classes})
         values = pd.to_numeric(column, errors="coerce")
         return sorted(set(column[~(values.notna() if self.answer == "value" else values.between(0, 1))]))
@@ -134,9 +143,13 @@ class Competition:
     def score(self, table: pd.DataFrame, oof: pd.DataFrame) -> float:
         """The host's metric of predictions for images of the table, by the way that the submission takes: pool, answer, metric."""
         table, by_row = self.pooled(table, oof)
-        blank = self.blank(by_row.index)
+        return self.scorer(table, by_row.index)(by_row)
+
+    def scorer(self, table: pd.DataFrame, rows: pd.Index) -> Callable[[pd.DataFrame], float]:
+        """The host's metric as a function of predictions for these rows; their truth is made only once."""
+        blank = self.blank(rows)
         solution = self.make_solution(table, self) if self.make_solution else self.answer_rows(self.truth(table), blank)
-        return self.metric_value(solution, self.answer_rows(by_row, blank))
+        return lambda by_row: self.metric_value(solution, self.answer_rows(by_row, blank))
 
     def pooled(self, table: pd.DataFrame, oof: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         """The part of the table that is predicted, and the predictions by row."""
@@ -166,7 +179,8 @@ class Competition:
     def facts(self) -> dict:
         """What can change a model: goes into hashes. Neither paths nor the metric are among it."""
         read_image = self.read_image.__name__ if self.read_image else ""
-        return {"task": self.task, "outputs": self.outputs, "features": self.features, "flips": self.flips, "read_image": read_image}
+        facts = {"task": self.task, "outputs": self.outputs, "features": self.features, "flips": self.flips, "read_image": read_image}
+        return facts | {"bounded": {"bounds": self.bounds}, "ordinal": {"classes": self.classes}}.get(self.task, {})
 
     def paste(self) -> str:
         """The definition as Python, for COMPETITIONS."""
@@ -237,10 +251,17 @@ def load(comp: str, inputs: Path) -> Competition:
 def infer(stated: Competition, root: Path) -> Competition:
     """What is stated, and the rest from the files: all but the metric, which they do not tell."""
     c = inference.facts(stated, root, reads_probabilities=stated.metric in PROBABILITY_METRICS)
-    c = replace(c, metric=c.metric or ("rmse" if c.task == "regression" else "macro_f1"))
+    c = replace(c, metric=c.metric or usual_metric(c, root))
     c = replace(c, lower_is_better=c.lower_is_better or c.metric in LOWER_IS_BETTER)
     check(c)
     return c
+
+
+def usual_metric(c: Competition, root: Path) -> str:
+    if c.answer == "ranked":
+        return f"map{len(c.sample(root).iloc[0, 1].split()) if c.sample_csv else 5}"
+    has_grades = c.task == "ordinal" and inference.are_numbers(pd.Series(c.classes))
+    return "quadratic_weighted_kappa" if has_grades else "rmse" if c.task in tables.NUMBERS else "macro_f1"
 
 
 def check(c: Competition) -> None:
@@ -255,7 +276,11 @@ def check(c: Competition) -> None:
     if not (one or several or callable(c.answer)):
         problems.append(f"{c.sample_csv or 'header'}: {c.answer} of {tables.listed(list(outputs))} can't fill the columns "
                         f"{tables.listed(lost or list(asked)) or '(none)'}; state sample_csv, labels, scored, answer or header")
-    if c.metric in PROBABILITY_METRICS and c.answer in ("label", "words", "value"):
+    if c.metric in PROBABILITY_METRICS and c.answer in ("label", *WORDS, "value") and (c.metric, c.answer) != ("spearman", "value"):
         problems.append(f"metric={c.metric!r} reads probabilities, the submission holds a {c.answer}; state metric, answer or header")
+    if not callable(c.metric) and not callable(c.answer) and c.metric.startswith("map") != (c.answer == "ranked"):
+        problems.append(f"metric={c.metric!r} and answer={c.answer!r} don't go together: map3 and its like read answer='ranked', the others don't")
+    if c.task == "bounded" and not (len(c.bounds) == 2 and c.bounds[0] < c.bounds[1]):
+        problems.append(f"bounds={c.bounds!r}: state the smallest and the largest value, such as bounds=(0, 100)")
     if problems:
         raise ValueError("src/competitions.py, or what was inferred: " + "\n".join(problems))

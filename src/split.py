@@ -26,7 +26,7 @@ def split(settings: Settings, paths: RunPaths) -> None:
         return
     began = time.perf_counter()
     competition = competitions.load(settings.comp, settings.inputs)
-    table = competition.table(settings.folder)
+    table = competition.table(settings.folder, tolerant=settings.config.bad_images == "drop")
     test, sample = competition.test_table(settings.folder), competition.sample(settings.folder)
     competition.check_sample(test, sample)
     print(competition.paste(), f"\n# {len(table)} training images, {len(test)} test images, {len(sample)} rows to submit", sep="")
@@ -98,7 +98,7 @@ def some(table: pd.DataFrame, settings: Settings, competition: Competition) -> p
     limit = settings.config.limit
     if not limit or limit >= len(table):
         return table
-    labels = table[list(competition.targets)].agg(" ".join, axis=1) if competition.task != "regression" else pd.Series("", index=table.index)
+    labels = table[list(competition.targets)].agg(" ".join, axis=1) if competition.task not in tables.NUMBERS else pd.Series("", index=table.index)
     order = np.random.default_rng(0).permutation(len(table))
     shuffled = table.iloc[order]
     rank = shuffled.groupby(labels.iloc[order]).cumcount()         # the how-manieth of its class

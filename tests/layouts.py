@@ -212,6 +212,10 @@ MESSY = {      # each tells cats, dogs and owls (or what `classes` says) of 12 i
     "images in numbered folders": lambda root: plain(root, {
         "train.csv": ("id,label", "{id}.jpg,{label}"), "sample_submission.csv": ("id,label", "{id}.jpg,{label}")},
         "images_{abc}/images/{id}.jpg", "images_{abc}/images/{id}.jpg"),
+    "zeros lost in a spreadsheet": lambda root: plain(root, {
+        "train.csv": ("id,label", "{n},{label}"), "sample_submission.csv": ("id,label", "{n},{label}")}, "train/{n:04}.jpg", "test/{n:04}.jpg"),
+    "a line twice, and spaces beside labels": lambda root: (plain(root, TRAIN | SAMPLE), (root / "train.csv").write_text(
+        (root / "train.csv").read_text().replace("a4,dog", "a4, dog ").replace("a3,cat\n", "a3,cat\na3,cat\n"))),
     "other files beside": lambda root: (
         plain(root, TRAIN | SAMPLE), (root / "metadata.json").write_text("{}"), write(root / "classes.csv", "class,name", ["0,cat"]),
         pictures(root / "masks", [f"a{n}.png" for n in range(12)]), (root / "train/Thumbs.db").write_text("")),
@@ -229,9 +233,9 @@ UNCLEAR = {      # the files do not tell: what the message must say
     "two levels of folders": (lambda root: plain(root, SAMPLE, "train/{abc}/{label}/{n}.jpg", classes="cat dog owl bat"), r"which folder names the class.*state train_images"),
     "masks beside the images": (lambda root: (plain(root, TRAIN | SAMPLE, "train/images/{id}.jpg"), pictures(root / "train/masks", [f"a{n}.png" for n in range(12)])),
                                 r"train/images/\{id\}..*, train/masks/\{id\}.*state train_images"),
-    "zeros lost in a spreadsheet": (lambda root: plain(root, {
-        "train.csv": ("id,label", "{n},{label}"), "sample_submission.csv": ("id,label", "{id},{label}")}, "train/000{n}.jpg"),
-        r"none of 12 train ids \(0, 1, 2 ...\).*\(train/0000.jpg ...\).*state train_images"),
+    "ids that name no image": (lambda root: plain(root, {
+        "train.csv": ("id,label", "{n},{label}"), "sample_submission.csv": ("id,label", "{id},{label}")}, "train/x{n}.jpg"),
+        r"none of 12 train ids \(0, 1, 2 ...\).*\(train/x0.jpg ...\).*state train_images"),
     "a test.csv of other rows and no sample": (lambda root: plain(root, TRAIN | {"test.csv": ("image,url", "{id},x")}),
                                                "the test table has no column id, only image, url: state another, or a make_table or make_test"),
 }

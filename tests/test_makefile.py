@@ -272,6 +272,14 @@ def test_edited_code_is_named_and_only_retrain_acts_on_it(kit):
     assert (kit.root / "runs/demo-demo/old/abc/fold0/done.json").exists()
 
 
+def test_archives_beside_the_files_are_unpacked_first_and_once(kit):
+    kit.write("inputs/mine/train.csv", "id,label")
+    kit.write("inputs/mine/train.zip", "")
+    assert kit.calls("split", "COMP=mine") == ["src.fetch archives inputs/mine", "src.split runs/mine-baseline"]
+    kit.write("inputs/mine/train/1.jpg", "")
+    assert kit.calls("split", "COMP=mine") == []
+
+
 def test_force_calls_each_stage_again(kit):
     kit.calls("submit")
     assert kit.calls("submit", "FORCE=1") == stages("demo-demo")

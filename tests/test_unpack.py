@@ -5,7 +5,7 @@ import zipfile
 
 import pytest
 
-from src.fetch import unpack
+from src.fetch import unpack, unpack_all
 
 
 def make_zip(path, members, links=()):
@@ -27,6 +27,17 @@ def test_a_zip_and_a_tar_are_unpacked(tmp_path):
         tar.addfile(info, io.BytesIO(b"x"))
     unpack(tmp_path / "b.tar.gz", tmp_path / "inputs" / "b")
     assert sorted(p.relative_to(tmp_path / "inputs").as_posix() for p in (tmp_path / "inputs").rglob("*.*")) == ["a/train.csv", "a/train/1.png", "b/train/1.png"]
+
+
+def test_archives_in_an_archive_or_in_the_folder_are_unpacked_beside_it_once(tmp_path):
+    inner = make_zip(tmp_path / "train.zip", {"train/1.png": "x"}).read_bytes(), make_zip(tmp_path / "test.zip", {"2.png": "y"}).read_bytes()
+    table = make_zip(tmp_path / "table.zip", {"train.csv": "id"}).read_bytes()
+    unpack(make_zip(tmp_path / "a.zip", {"train.zip": inner[0], "test.zip": inner[1], "train.csv.zip": table}), tmp_path / "inputs" / "a")
+    folder = tmp_path / "inputs" / "a"
+    assert (folder / "train/1.png").read_text() == "x" and (folder / "test/2.png").read_text() == "y" and (folder / "train.csv").read_text() == "id"
+    (folder / "train.csv").write_text("mine")
+    unpack_all(folder)
+    assert (folder / "train.csv").read_text() == "mine" and len(list(folder.iterdir())) == 6
 
 
 @pytest.mark.parametrize("name", ["../evil.txt", "a/../../evil.txt", "/tmp/podium-evil.txt", "..\\evil.txt", "C:/evil.txt"])

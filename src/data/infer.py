@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from src.data import tables
-from src.data.tables import IMAGE_SUFFIXES, NUMBER, listed, state
+from src.data.tables import IMAGE_SUFFIXES, NUMBER, NUMBERS, listed, state
 
 if TYPE_CHECKING:
     from src.competitions import Competition
@@ -62,9 +62,10 @@ def facts(stated: "Competition", root: Path, reads_probabilities: bool) -> "Comp
 
     # which problem
     wants_float = len(asked) == 1 and are_numbers(sample[asked[0]]) and bool(sample[asked[0]].str.contains(r"[.eE]").any())
-    fill("task", lambda: find_task(train, c.labels, asked, wants_float))
+    fill("task", lambda: find_task(train, c.labels, asked, wants_float, has_folders=not (c.train_csv or c.make_table)))
     fill("classes", lambda: find_classes(train, c.labels, c.task))
-    fill("answer", lambda: find_answer(c, wants_float or reads_probabilities))
+    fill("bounds", lambda: find_bounds(train[list(c.labels)]) if c.task == "bounded" else ())
+    fill("answer", lambda: find_answer(c, wants_float or reads_probabilities, sample[asked[0]] if len(asked) == 1 else pd.Series(dtype=str)))
     fill("scored", lambda: wanted if len(wanted := tuple(name for name in c.outputs if name in c.names)) < len(c.outputs) else ())
     fill("flips", lambda: "" if set(c.classes) == set("0123456789") else "h")
 
@@ -161,19 +162,19 @@ def find_warnings(c: "Competition", unused: list[str], sample: pd.DataFrame) -> 
         said.append(f"the submission's number is taken for the probability of {c.positive!r}: else {state('classes, that one last,')}")
     if c.answer == "probabilities" and (unseen := [name for name in c.names[1:] if name not in c.outputs]):
         said.append(f"no training image is of the class {listed(unseen)}: 0 is submitted")
-    cells = set(sample.iloc[:, 1]) - {""} if c.answer in ("label", "words") and len(sample.columns) > 1 else set()
+    cells = set(sample.iloc[:, 1]) - {""} if c.answer in ("label", "words", "ranked") and len(sample.columns) > 1 else set()
     if cells and not {word for cell in cells for word in (cell, *cell.split(), cell.removesuffix(".0"))} & {*c.classes}:
         said.append(f"{c.sample_csv} holds {listed(sorted(cells))}, none of the labels {listed(list(c.classes))}: if the host wants other "
                     f"names or codes, {state('make_table or answer')}")
-    plain = Counter(name.strip().lower() for name in c.classes)
-    if alike := [name for name in c.classes if plain[name.strip().lower()] > 1]:
-        said.append(f"classes that differ in case or spaces alone: {listed(alike)}")
+    plain = Counter(name.lower() for name in c.classes)
+    if alike := [name for name in c.classes if plain[name.lower()] > 1]:
+        said.append(f"classes that differ in case alone: {listed(alike)}")
     return said
 
 
 # -- the problem
 
-def find_task(train: pd.DataFrame, labels: tuple[str, ...], asked: list[str], wants_float: bool) -> str:
+def find_task(train: pd.DataFrame, labels: tuple[str, ...], asked: list[str], wants_float: bool, *, has_folders: bool = False) -> str:
     values = train.loc[(train[list(labels)] != "").all(axis=1), list(labels)]      # make_train reports the missing ones
     if len(labels) > 1:
         if not all(are_numbers(values[column]) for column in labels):
@@ -184,7 +185,7 @@ def find_task(train: pd.DataFrame, labels: tuple[str, ...], asked: list[str], wa
         return ("binary" if len(labels) == 2 else "multiclass") if (cells.sum(axis=1) == 1).all() else "multilabel"
     label, num = values[labels[0]], values[labels[0]].nunique()
     if len(asked) <= 1 and num > 2:
-        if are_numbers(label) and (wants_float or (label.astype(float) % 1 > 0).any()):
+        if are_numbers(label) and (wants_float or 2 * num > len(label) and not has_folders or (label.astype(float) % 1 > 0).any()):
             return "regression"
         if are_words(label):
             return "multilabel"
@@ -197,17 +198,29 @@ def find_task(train: pd.DataFrame, labels: tuple[str, ...], asked: list[str], wa
 
 def find_classes(train: pd.DataFrame, labels: tuple[str, ...], task: str) -> tuple[str, ...]:
     """Sorted as numbers when all are, else as text."""
-    if task == "regression" or len(labels) > 1:
-        return () if task == "regression" else labels
+    if task in NUMBERS or len(labels) > 1:
+        return () if task in NUMBERS else labels
     found = pd.Series(train[labels[0]].unique())
     found = found.str.split().explode().dropna().drop_duplicates() if task == "multilabel" else found[found != ""]
     return tuple(sorted(found, key=(lambda name: (float(name), name)) if are_numbers(found) else None))
 
 
-def find_answer(c: "Competition", wants_probability: bool) -> str:
-    """The form that the sample's columns and numbers ask for."""
-    if c.task == "regression" or len(c.names) > 2:
-        return "value" if c.task == "regression" else "probabilities"
+def find_bounds(labels: pd.DataFrame) -> tuple[float, ...]:
+    """The smallest and the largest number that there is; () when there is none, or only one."""
+    numbers = labels.apply(pd.to_numeric, errors="coerce")
+    low, high = float(numbers.min(axis=None)), float(numbers.max(axis=None))
+    return (low, high) if low < high else ()
+
+
+def find_answer(c: "Competition", wants_probability: bool, cells: pd.Series) -> str:
+    """The form that the sample's columns and numbers ask for; cells: its only column, where there is only one."""
+    if c.task in NUMBERS or len(c.names) > 2:
+        return "value" if c.task in NUMBERS else "probabilities"
+    if c.task == "ordinal":
+        return "label"
+    several = [cell.split() for cell in cells.unique() if cell not in c.classes and " " in cell.strip()]
+    if str(c.metric).startswith("map") or c.task == "multiclass" and several and all({*words} <= {*c.classes} for words in several):
+        return "ranked"                                              # several labels wanted, where an image has one
     if c.task == "binary" and wants_probability:
         return "probability"
     return "words" if c.task == "multilabel" else "label"
@@ -283,10 +296,14 @@ def find_images(frame: pd.DataFrame, files: list[str], part: str) -> str:
         if fitting:
             return fitting.pop()
         partial.update(pattern for rows in found.values() for row in rows for pattern in row)
+    widths = {len(stem) for file in own or files if (stem := posixpath.splitext(posixpath.basename(file))[0]).isdecimal()}
+    if not partial and frame["id"].str.isdecimal().all() and len(widths) == 1 and frame["id"].str.len().min() < (width := widths.pop()):
+        padded = frame.assign(id=frame["id"].str.zfill(width))       # a spreadsheet has taken 0012 for the number 12
+        return find_images(padded, files, part).replace("{id}", f"{{id:{width}}}")
     if not partial:
         raise ValueError(f"none of {len(frame)} {part} ids ({listed(list(frame['id'][:3]))} ...) names an image; of {len(files)} images "
                          f"({', '.join((own or files)[:1]) or 'none'} ...) {len(own)} lie in a folder named {part}. "
-                         f"Is it empty, or still packed? Else {state(f'{part}_images')}")
+                         f"Is it empty, or still packed (then `make data COMP=...` unpacks it)? Else {state(f'{part}_images')}")
     return partial.most_common(1)[0][0]
 
 

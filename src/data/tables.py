@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
+NUMBERS = ("regression", "bounded")          # tasks whose labels are numbers and no classes
 RESERVED = {"id", "row", "path", "group", "fold", "content"}        # columns of the table and of folds.csv
 
 
@@ -97,13 +98,13 @@ def only_images(files: list[str], any_file: bool = False) -> list[str]:
 
 
 def fill(pattern: str, frame: pd.DataFrame) -> list[str]:
-    """The pattern with each {column} replaced by the row's value."""
-    parts = re.split(r"\{([^{}]+)\}", pattern)                      # text, column, text, column, ..., text
-    if unknown := [column for column in parts[1::2] if column not in frame]:
+    """The pattern with each {column} replaced by the row's value; {column:5} has zeros before it to that width."""
+    parts = re.split(r"\{([^{}]+?)(?::(\d+))?\}", pattern)           # text, column, width, text, column, width, ..., text
+    if unknown := [column for column in parts[1::3] if column not in frame]:
         raise ValueError(f"pattern {pattern!r}: no column {listed(unknown)}; choose from {', '.join(frame.columns)}")
     filled = pd.Series(parts[0], index=frame.index, dtype=object)
-    for column, text in zip(parts[1::2], parts[2::2]):
-        filled = filled + frame[column] + text
+    for column, width, text in zip(parts[1::3], parts[2::3], parts[3::3]):
+        filled = filled + frame[column].str.zfill(int(width or 0)) + text
     return filled.tolist()
 
 
@@ -171,8 +172,10 @@ def read_part(root: Path, c: "Competition", part: str) -> pd.DataFrame:
         frame = read_csv(root / file) if file else from_names(root, pattern, bool(c.read_image))
     frame = frame.rename(columns=lambda name: str(name).strip())
     for name in {*c.labels} & {*frame}:
+        frame[name] = frame[name].str.strip()
         whole = frame[name].str.fullmatch(r"(-?\d+\.0+)?").all() and not {*c.classes} & {*frame[name]}
         frame[name] = frame[name].str.partition(".")[0] if whole else frame[name]      # "1.0" is 1: a gap once made pandas write so
+    frame = frame.drop_duplicates(ignore_index=True)                # a line twice says nothing new
     column = c.id if part == "train" or c.id in frame else c.names[0] if make or file else "id"
     check_columns(frame, [column] if column else [], f"the {part} table")
     return frame.assign(id=frame[column]) if column else frame
@@ -189,23 +192,33 @@ def check_columns(frame: pd.DataFrame, columns: list[str], what: str) -> None:
                          + state("another, or a make_table or make_test that adds it,"))
 
 
-def make_train(root: Path, c: "Competition") -> pd.DataFrame:
-    """id, row, path, targets, group, features of every training image, sorted by id; all mistakes in one message."""
+def make_train(root: Path, c: "Competition", *, tolerant: bool = False) -> pd.DataFrame:
+    """id, row, path, targets, group, features of every training image, sorted by id; all mistakes in one message.
+
+    tolerant: images without a file or a label are named on stderr and left out."""
     frame = train_frame(root, c)
     check_columns(frame, [*c.labels, *filter(None, [c.group]), *c.features], "the train table")
-    table, problems = locate(frame, root, c, "train")
+    table, problems, lost = locate(frame, root, c, "train")
     table["row"] = fill(c.row if "{" in c.row else f"{{{c.row or 'id'}}}", frame)
     labels, ids, names = frame[list(c.labels)], frame["id"], " or ".join(c.labels)
     missing = (labels == "").any(axis=1)
-    problems += complain(ids[missing], f"of {len(frame)} training images have no label, {names} is empty")
-    if c.task == "regression" or len(c.labels) > 1:
+    lost += complain(ids[missing], f"of {len(frame)} training images have no label, {names} is empty")
+    gone = missing | (table["path"] == "")
+    if c.task in NUMBERS or len(c.labels) > 1:
         fits, what = labels.apply(lambda column: column.str.fullmatch(NUMBER)).all(axis=1), "no numbers"
     else:
         words = labels.iloc[:, 0].str.split() if c.task == "multilabel" else labels.iloc[:, 0].map(lambda label: [label])
         fits, what = words.map(set(c.classes).issuperset), f"none of the classes {listed(list(c.classes))}"
-    problems += complain(ids[~missing & ~fits], f"labels of column {names} are {what}")
+    if c.task == "bounded":
+        fits, what = fits & labels.apply(lambda column: pd.to_numeric(column, errors="coerce").between(*c.bounds)).all(axis=1), f"not within {c.bounds}"
+    problems += complain(ids[~gone & ~fits], f"labels of column {names} are {what}")
     if clash := sorted(RESERVED & {*c.targets, *c.features}):
         problems.append(f"column {listed(clash)} has a name of the kit's own: rename it in a make_table")
+    if tolerant:
+        print("".join(f"warning: left out, {problem}\n" for problem in lost), end="", file=sys.stderr)
+        frame, table, labels = frame[~gone], table[~gone], labels[~gone]
+    elif lost:
+        problems += [*lost, 'SET="bad_images=drop" leaves them out']
     if problems:
         raise ValueError("\n".join(problems))
     group = frame[c.group] if c.group else table["row"]
@@ -216,7 +229,7 @@ def make_train(root: Path, c: "Competition") -> pd.DataFrame:
 
 def make_targets(labels: pd.DataFrame, c: "Competition") -> pd.DataFrame:
     """The target columns in the table's form: a label, "0" and "1" per class, or numbers."""
-    if c.task == "regression":
+    if c.task in NUMBERS:
         return labels
     if c.task != "multilabel":
         label = labels.iloc[:, 0] if len(c.labels) == 1 else labels.astype(float).idxmax(axis=1)
@@ -231,23 +244,25 @@ def make_test(root: Path, c: "Competition") -> pd.DataFrame:
     """id, row, path, features of every test image, sorted by id."""
     frame = test_frame(root, c)
     check_columns(frame, list(c.features), "the test table")
-    table, problems = locate(frame, root, c, "test")
-    if problems:
-        raise ValueError("\n".join(problems))
+    table, *problems = locate(frame, root, c, "test")
+    if any(problems):
+        raise ValueError("\n".join(sum(problems, [])))
     row = c.names[0] if c.row and c.names[0] in frame else c.row or "id"      # the test csv may hold what train's has to be made of
     table["row"] = fill(row if "{" in row else f"{{{row}}}", frame)
     return pd.concat([table, frame[list(c.features)]], axis=1).sort_values("id", ignore_index=True)
 
 
-def locate(frame: pd.DataFrame, root: Path, c: "Competition", part: str) -> tuple[pd.DataFrame, list[str]]:
-    """id and path of each row, and what is wrong with them."""
+def locate(frame: pd.DataFrame, root: Path, c: "Competition", part: str) -> tuple[pd.DataFrame, list[str], list[str]]:
+    """id and path of each row, "" where there is no such file; what is wrong with them; and what is missing."""
     make, file, pattern = sources(c, part)
     pattern = pattern if make or file else "{path}"
     below = re.split(r"[{*]", pattern)[0].rpartition("/")[0]
     matches = pd.Series(match(pattern, frame, only_images(list_files(root, below), bool(c.read_image))), index=frame.index)
     ids, sizes = frame["id"], matches.map(len)
-    problems = complain(ids[ids.duplicated()], f"{part} ids stand twice")
+    twice = complain(ids[ids.duplicated()], f"{part} ids stand twice")
+    problems = [f"{said}; their lines differ: remove one of each, or, if an image has several labels, {state('a make_table that joins them by spaces')}"
+                for said in twice]
     problems += complain(ids.index[ids == ""].astype(str), f"{part} rows have no id, counted from 0")
-    problems += complain(ids[sizes == 0], f"of {len(ids)} {part} images are missing, looked for as {pattern!r}")
     problems += complain(ids[sizes > 1], f"{part} ids name several images each as {pattern!r}, which src/competitions.py can state")
-    return pd.DataFrame({"id": ids, "row": "", "path": matches.map(lambda files: files[0] if files else "")}), problems
+    missing = complain(ids[sizes == 0], f"of {len(ids)} {part} images are missing, looked for as {pattern!r}")
+    return pd.DataFrame({"id": ids, "row": "", "path": matches.map(lambda files: files[0] if files else "")}), problems, missing

@@ -13,7 +13,7 @@ def check_folds(case: Case) -> Finding:
     """folds.csv keeps its promise, is of the files that lie there now, and would be the same if these were listed in another order."""
     settings = case.settings
     competition = competitions.load(settings.comp, settings.inputs)
-    now, then = competition.table(settings.folder), tables.read_folds(case.paths.folds)
+    now, then = competition.table(settings.folder, tolerant=settings.config.bad_images == "drop"), tables.read_folds(case.paths.folds)
     again = "make split FORCE=1, then train anew; what was trained on the old folds is kept in old/"
     try:
         folds.check(then, settings.config, competition.targets, task=competition.task)
