@@ -72,8 +72,8 @@ clean_env = unset $(VARIABLES) MAKEFLAGS MAKELEVEL MFLAGS; OMP_NUM_THREADS=$${OM
 ALWAYS := $(if $(FORCE),always)
 RETIRE := $(if $(filter retrain,$(MAKECMDGOALS)),retire)
 DATA := $(if $(filter demo,$(COMP)),$(INPUTS)/demo/train.csv,$(if $(wildcard $(INPUTS)/$(COMP)),,$(if $(wildcard $(INPUTS)/$(COMP).zip),$(INPUTS)/$(COMP))))
-PACKED := $(foreach zip,$(wildcard $(INPUTS)/$(COMP)/*.zip),$(if $(wildcard $(zip:.zip=)),,$(zip)))
-DATA += $(if $(PACKED),unpack)
+PACKED := $(strip $(foreach zip,$(wildcard $(INPUTS)/$(COMP)/*.zip),$(if $(wildcard $(zip:.zip=)),,$(zip))))
+DATA := $(strip $(DATA) $(if $(PACKED),unpack))
 .PHONY: unpack help setup data weights config split train submit smoke layers retrain retire ensemble compare restore verify test test-all soak lint clean always $(EXTRAS)
 
 help: ## this screen

@@ -193,6 +193,8 @@ def unpack_all(folder: Path) -> None:
     for archive in sorted(folder.glob("[!.]*.zip")):
         if (target := archive.with_suffix("")).exists():
             continue
+        if not os.access(folder, os.W_OK):                           # as /kaggle/input
+            raise ValueError(f"{archive} is packed and {folder} can't be written: unpack it in a copy of that folder, and give INPUTS=where the copy is")
         part = target.with_name(target.name + ".unpacked")
         shutil.rmtree(part, ignore_errors=True)
         unpack(archive, part)

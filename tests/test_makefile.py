@@ -275,8 +275,10 @@ def test_edited_code_is_named_and_only_retrain_acts_on_it(kit):
 def test_archives_beside_the_files_are_unpacked_first_and_once(kit):
     kit.write("inputs/mine/train.csv", "id,label")
     kit.write("inputs/mine/train.zip", "")
+    kit.write("inputs/mine/test.zip", "")
     assert kit.calls("split", "COMP=mine") == ["src.fetch archives inputs/mine", "src.split runs/mine-baseline"]
     kit.write("inputs/mine/train/1.jpg", "")
+    kit.write("inputs/mine/test/2.jpg", "")
     assert kit.calls("split", "COMP=mine") == []
 
 
