@@ -11,7 +11,7 @@
 .SUFFIXES:
 
 # ---- what is asked for ----
-VARIABLES := COMP EXP SET MACHINE RUN FOLD GPUS RUNS NAME A B CHECKS FORCE FROM INPUTS CACHE
+VARIABLES := COMP EXP SET MACHINE RUN FOLD GPUS RUNS NAME ONLY A B BACKBONES CUT CHECKS FORCE FROM INPUTS CACHE
 given = $(filter-out undefined,$(origin $1))
 RUN_GIVEN := $(call given,RUN)
 # Taken as they are written: a $(shell ...) in a value would run when make expands or exports it. strip also makes line ends spaces.
@@ -27,8 +27,9 @@ without = $(if $2,$(call without,$(subst $(firstword $2),,$1),$(wordlist 2,99,$2
 unsafe = $(call without,$1,$(SAFE))$(findstring ..,$1)
 name_rule := can't be a name: use letters, digits and . _ = - $(comma) (a letter or digit first, no ..)
 check_name = $(if $(call unsafe,$2)$(filter .% _% =% -% $(comma)%,$2)$(if $2,,none),$(error $1=$2 $(name_rule)))
-$(foreach v,COMP EXP RUN NAME A B,$(if $(call given,$v),$(call check_name,$v,$($v))))$(foreach run,$(RUNS),$(call check_name,RUNS,$(run)))
+$(foreach v,COMP EXP RUN NAME ONLY A B,$(if $(call given,$v),$(call check_name,$v,$($v))))$(foreach list,RUNS BACKBONES,$(foreach one,$($(list)),$(call check_name,$(list),$(one))))
 $(foreach v,FOLD GPUS,$(if $(call without,$($v),$(DIGITS)),$(error $v=$($v) must be a whole number)))
+$(if $(call without,$(CUT),$(DIGITS) .),$(error CUT=$(CUT) must be a number such as 0.95))
 
 INPUTS ?= inputs
 SMOKE := $(filter smoke,$(MAKECMDGOALS))
@@ -74,7 +75,7 @@ RETIRE := $(if $(filter retrain,$(MAKECMDGOALS)),retire)
 DATA := $(if $(filter demo,$(COMP)),$(INPUTS)/demo/train.csv,$(if $(wildcard $(INPUTS)/$(COMP)),,$(if $(wildcard $(INPUTS)/$(COMP).zip),$(INPUTS)/$(COMP))))
 PACKED := $(strip $(foreach zip,$(wildcard $(INPUTS)/$(COMP)/*.zip),$(if $(wildcard $(zip:.zip=)),,$(zip))))
 DATA := $(strip $(DATA) $(if $(PACKED),unpack))
-.PHONY: unpack help setup data weights config split train submit smoke layers retrain retire ensemble compare restore verify test test-all soak lint clean always $(EXTRAS)
+.PHONY: unpack help setup data weights config split train submit smoke layers retrain retire pseudo advise ensemble compare restore verify bench test test-all soak lint clean always $(EXTRAS)
 
 help: ## this screen
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -149,6 +150,16 @@ layers: config ## the layer groups by number: what trainable=N means
 retrain: train ## train the folds again whose code has changed; the old ones are kept in runs/RUN/old
 retire: config
 	@$(PY) -m src.runs retire $(R)
+ifneq ($(wildcard src/advise.py),)
+advise: $(R)/folds.csv ## what should learn, and on which backbone? cross-validated on a small budget: BACKBONES="a b"
+	@$(lite_weights)
+	@$(foreach lite,$(filter tf_efficientnet_lite0 tf_efficientnet_lite1 tf_efficientnet_lite2,$(BACKBONES)),$(PY) -m src.fetch weights $(lite) &&) :
+	$(PY) -m src.advise $(R) $(BACKBONES)
+endif
+ifneq ($(wildcard src/pseudo.py),)
+pseudo: $(R)/test.parquet ## the run's sure test predictions as labels for a run with SET="pseudo=RUN": CUT=0.95
+	$(PY) -m src.pseudo $(R)$(if $(CUT), --cut $(CUT))
+endif
 ifneq ($(wildcard src/ensemble.py),)
 ensemble: | $(STAMP) ## blend finished runs into one more, to its csv: RUNS="a b" NAME=ab
 	$(if $(NAME),,$(error ensemble needs RUNS="a b" NAME=ab))$(PY) -m src.ensemble runs/$(NAME) $(RUNS)
@@ -165,6 +176,11 @@ endif
 ifneq ($(wildcard src/verify.py),)
 verify: | $(STAMP) ## are a run's files as they were written, and do they give its score and csv?
 	@$(PY) -m src.verify $(R)
+endif
+ifneq ($(wildcard src/bench),)
+bench: $(DATA) | $(STAMP) ## the kit against a plain loop, as ratios, 25 minutes: ONLY=head,adamp
+	@$(PY) -m src.fetch weights tf_efficientnet_lite0
+	@$(if $(filter file,$(origin COMP)),unset COMP;) $(PY) -m src.bench
 endif
 ifneq ($(EXTRAS),)
 $(EXTRAS): $(R)/folds.csv

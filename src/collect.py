@@ -23,12 +23,9 @@ def collect(competition: Competition, settings: Settings, paths: RunPaths, table
     held_out = table[table["fold"] >= 0]
     oof = predictions.join(predictions.read(paths.fold(k).valid) for k in numbers)
     predictions.check_ids(oof, held_out["id"], "oof")                # each image once, or nothing is scored (FIELD B1)
-    per_fold = {k: competition.score(held_out[held_out["fold"] == k], oof.loc[held_out.loc[held_out["fold"] == k, "id"]]) for k in numbers}
-    scores = np.array(list(per_fold.values()))
     score = {
-        "metric": competition.metric_name, "lower_is_better": competition.lower_is_better, "oof": competition.score(held_out, oof),
-        "folds": {str(k): s for k, s in per_fold.items()}, "mean": scores.mean(), "spread": scores.std(ddof=min(len(scores) - 1, 1)),
-        "also": competition.also(held_out, oof), "epochs": curve(competition, paths, held_out, numbers),
+        "metric": competition.metric_name, "lower_is_better": competition.lower_is_better, **summary(competition, held_out, oof),
+        "epochs": curve(competition, paths, held_out, numbers),
         "optimistic": settings.config.patience > 0, "recipe": recipes.pop(), "fold_hash": done[numbers[0]]["fold_hash"],
         "weights_hash": done[numbers[0]]["weights_hash"], "commit": runs.commit(),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}}, "machine": done[numbers[0]]["machine"],
@@ -39,6 +36,14 @@ def collect(competition: Competition, settings: Settings, paths: RunPaths, table
     runs.write_text(runs.diff(), paths.diff)
     runs.write_json(plain(score), paths.score)
     return score
+
+
+def summary(competition: Competition, held_out: pd.DataFrame, oof: pd.DataFrame) -> dict:
+    """The score of out-of-fold predictions: of all, and by fold."""
+    per_fold = {str(k): competition.score(part, oof.loc[part["id"]]) for k, part in held_out.groupby("fold")}
+    scores = np.array(list(per_fold.values()))
+    return {"oof": competition.score(held_out, oof), "folds": per_fold, "mean": scores.mean(), "spread": scores.std(ddof=min(len(scores) - 1, 1)),
+            "also": competition.also(held_out, oof)}
 
 
 def curve(competition: Competition, paths: RunPaths, table: pd.DataFrame, numbers: list[int]) -> dict:

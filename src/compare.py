@@ -87,7 +87,7 @@ def corrected_p(differences: list[float]) -> float:
 
 def recalls(competition: Competition, table: pd.DataFrame, frame: pd.DataFrame) -> pd.Series:
     """The share of each class's images that get their class."""
-    if not competition.classes or len(competition.targets) > 1:
+    if competition.outputs != competition.classes or len(competition.targets) > 1:
         return pd.Series(dtype=float)
     truth = table[competition.targets[0]]
     return (frame.loc[table["id"]].idxmax(axis=1).to_numpy() == truth).groupby(truth).mean()
@@ -117,7 +117,7 @@ def main() -> None:
     same_folds = runs.read_json(a.score)["fold_hash"] == runs.read_json(b.score)["fold_hash"]
     if not same_folds:
         print("the runs have differing folds: images are paired, folds are not", file=sys.stderr)
-    found = compare(competition, tables.read_folds(a.folds), predictions.read(a.oof), predictions.read(b.oof), same_folds=same_folds)
+    found = compare(competition, tables.read_folds(a.folds), *(predictions.read(paths.scored()[0]) for paths in (a, b)), same_folds=same_folds)
     print(say(found, (a.name, b.name), competition.metric_name))
 
 

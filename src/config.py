@@ -38,6 +38,7 @@ class Config:
     dedupe: Literal["content", "group", "none"] = "content"        # what keeps copies of an image in one fold: equal bytes, the group
     limit: Count = 0                                # images used in all; 0: every one
     bad_images: Literal["error", "drop"] = "error"  # a training image that can't be read: refuse them all by name, or leave them out
+    external: Literal["auto", "none"] = "auto"      # auto: the images of inputs/COMP/external.csv, where it is, train in every fold
     # model
     backbone: Word = "tf_efficientnet_lite0"        # any timm name, or BACKBONES in model/backbone.py
     pretrained: bool = True
@@ -75,10 +76,12 @@ class Config:
     patience: Count = 0                             # epochs without gain before a fold stops; 0: off. The score is then optimistic
     seed: Count = 0
     init_from: str = ""                             # a run whose folds are the starting weights
+    pseudo: str = ""                                # a run whose pseudo.csv (`make pseudo` writes it) gives test images soft labels, per fold its own
     # predict
-    tta: tuple[Word, ...] = ()                      # VIEWS in data/augment.py, beside the plain picture
+    tta: tuple[Word, ...] = ()                      # VIEWS and VIEW_SETS in data/augment.py, beside the plain picture
+    refit: Count = 0                                # models trained on all images, with seed, seed+1, ..., that predict in the folds' place
     # submit
-    decode: Word = "auto"
+    decode: Word = "auto"                           # DECODERS in decode.py, fitted on the out-of-fold predictions; auto: plain
 
     @field_validator("trainable", "tta", mode="before")
     @classmethod
@@ -102,7 +105,8 @@ class Machine:
     cache_gb: Amount = 8.0                          # a larger trunk cache is not made
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["auto", "no", "fp16", "bf16"] = "auto"
-    engine: Word = "torch"
+    # what runs the frozen trunk; auto: openvino where it is installed and the device is a CPU. Proven within 5e-5 of torch, as torch's versions are
+    engine: Literal["auto", "torch", "openvino"] = "auto"
     max_hours: Amount = 0.0                         # stop and save before this; 0: no limit
     save_minutes: Amount = 10.0
     sanity: bool = True                             # stop a fold that is worse after two epochs than an answer that looks at no image
@@ -316,21 +320,27 @@ def write_changed(content: dict[str, Any], path: Path) -> bool:
     return changed
 
 
-def main() -> None:
-    if len(sys.argv) != 2:
-        raise ValueError("usage: python -m src.config runs/<name>")
-    paths = RunPaths(Path(sys.argv[1]))
-    settings = settings_for(paths, os.environ)
+def write(settings: Settings, paths: RunPaths) -> None:
+    """config.json and the stages' files, each only where its content changes."""
     stages = {name: stage(settings.config, name) for name in STAGES}
     code = runs.file_sha(runs.SRC / "competitions.py")
     stages["split"] |= {"comp": settings.comp, "files": file_facts(settings.folder.glob("*.csv")), "competitions.py": code}
     tables = [*settings.folder.glob("sample_submission*"), *settings.folder.glob("test*.csv")]
+    if settings.config.pseudo:
+        stages["train"]["pseudo.csv"] = file_facts((paths.root.parent / settings.config.pseudo).glob("pseudo.csv"))
     stages["predict"] |= {"files": file_facts(tables), "folders": test_folders(settings.folder)}
     write_changed(as_dict(settings) | {"inputs": str(settings.inputs), "cache": str(settings.cache)}, paths.config)
     stale = [name for name, content in stages.items() if write_changed(content, paths.settings(name))]
     changed = sorted({name for k in paths.finished() for name in runs.changed_code(runs.read_json(paths.fold(k).done))})
     if changed and not {"split", "train"} & set(stale):
         print(f"code changed since this run was trained: {', '.join(changed)}; nothing is re-run: make retrain acts on it")
+
+
+def main() -> None:
+    if len(sys.argv) != 2:
+        raise ValueError("usage: python -m src.config runs/<name>")
+    paths = RunPaths(Path(sys.argv[1]))
+    write(settings_for(paths, os.environ), paths)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 
 from src import competitions, config, predictions, runs
-from src.collect import plain
+from src.collect import plain, summary
 from src.competitions import Competition
 from src.data import tables
+from src.data.batches import ExtraColumns
 from src.runs import RunPaths
 
 ROUNDS = 40         # of the greedy selection: weights in steps of a fortieth
@@ -52,7 +53,22 @@ def stack(table: pd.DataFrame, members: list[pd.DataFrame], score: Score) -> Joi
     return join
 
 
-BLENDS = {"mean": mean, "rank": rank, "greedy": greedy, "stack": stack}     # add yours: a function above, a word here
+def boost(table: pd.DataFrame, members: list[pd.DataFrame], score: Score) -> Join:
+    """Gradient boosted trees on the members' predictions and, the last member, the extra columns. Friedman 2001, doi:10.1214/aos/1013203451."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    labels, outputs = table.set_index("id")["__label__"], list(members[0].columns)
+    model = HistGradientBoostingClassifier(max_iter=60, learning_rate=0.08, max_leaf_nodes=8, random_state=0)
+    model.fit(np.concatenate(members, axis=1), labels.loc[members[0].index])
+
+    def join(others: list[pd.DataFrame]) -> pd.DataFrame:
+        found = pd.DataFrame(model.predict_proba(np.concatenate(others, axis=1)), index=others[0].index, columns=model.classes_)
+        return found.reindex(columns=outputs, fill_value=0).astype(np.float32)
+
+    return join
+
+
+BLENDS = {"mean": mean, "rank": rank, "greedy": greedy, "stack": stack, "boost": boost}     # add yours: a function above, a word here
 
 
 def log_odds(members: list[pd.DataFrame]) -> np.ndarray:
@@ -98,28 +114,34 @@ def ensemble(paths: RunPaths, names: list[str], how: str = "auto") -> dict:
     def score(part: pd.DataFrame, frame: pd.DataFrame) -> float:
         return sign * competition.score(part.drop(columns="__label__"), frame)
 
-    oofs, tests = predictions.aligned(predictions.read(m.oof) for m in members), [predictions.read(m.test) for m in members]
+    oofs, tests = predictions.aligned(predictions.read(m.scored()[0]) for m in members), [predictions.read(m.test) for m in members]
     say_members(competition, names, members, oofs)
     same_folds = len({runs.read_json(m.score)["fold_hash"] for m in members}) == 1
-    ways = ways_for(how, competition, same_folds)
-    found = {way: nested(table, oofs, BLENDS[way], score) for way in ways}
+    ways, extra = ways_for(how, competition, same_folds), ExtraColumns.fit(table, competition.features, np.ones(len(table), bool))
+
+    def given(way: str, frames: list[pd.DataFrame], rows: pd.DataFrame) -> list[pd.DataFrame]:
+        return [*frames, predictions.make(rows["id"], extra.encode(rows), map(str, range(extra.size)))] if way == "boost" else frames
+
+    found = {way: nested(table, given(way, oofs, table), BLENDS[way], score) for way in ways}
     scores = {way: score(table, frame) for way, frame in found.items()}
     for way, value in scores.items():
         print(f"  {way:8} {sign * value:.4f}" + ("" if way in ("mean", "rank") else "  (each fold by weights fitted on the others)"))
     chosen = max(scores, key=lambda way: (scores[way], way == "mean"))       # the plain mean is kept unless something beats it out of sample
-    join = BLENDS[chosen](table, oofs, score)
+    join = BLENDS[chosen](table, given(chosen, oofs, table), score)
+    test = join(given(chosen, predictions.aligned(tests), competition.test_table(settings.folder)))
     weights = join.keywords["weights"].tolist() if isinstance(join, partial) else None
     print(f"chosen: {chosen}" + (f", weights {dict(zip(names, weights))}" if weights else ""))
     write_run(paths, settings, members, names, chosen, weights)
     tried = {way: sign * value for way, value in scores.items()}
-    result = write_scores(paths, competition, table.drop(columns="__label__"), found[chosen], join(predictions.aligned(tests)), members, tried)
+    result = write_scores(paths, competition, table.drop(columns="__label__"), found[chosen], test, members, tried)
     print(f"OOF {result['metric']} {result['oof']:.4f}, spread of folds {result['spread']:.4f}")
     return result
 
 
 def ways_for(how: str, competition: Competition, same_folds: bool) -> list[str]:
     """What is tried. Fitting needs the same folds for all members, or it would see what it predicts."""
-    fitted = ["greedy"] + (["stack"] if competition.task in ("multiclass", "binary") else [])
+    has_labels = competition.task in ("multiclass", "binary")
+    fitted = ["greedy"] + ["stack"] * has_labels + ["boost"] * (has_labels and bool(competition.features or how == "boost"))
     if how == "auto":
         if not same_folds:
             print("warning: the members have differing folds: only the plain mean is safe, and its score flatters a little", file=sys.stderr)
@@ -152,7 +174,7 @@ def say_members(competition: Competition, names: list[str], members: list[RunPat
     width = max(map(len, names))
     print(f"{'member':{width}}  {competition.metric_name:>9}  correlation of out-of-fold predictions")
     for name, member, row in zip(names, members, alike):
-        print(f"{name:{width}}  {runs.read_json(member.score)['oof']:9.4f}  {' '.join(f'{value:.3f}' for value in row)}")
+        print(f"{name:{width}}  {member.scored()[1]['oof']:9.4f}  {' '.join(f'{value:.3f}' for value in row)}")
 
 
 def write_run(paths: RunPaths, settings: config.Settings, members: list[RunPaths], names: list[str], how: str, weights: list[float] | None) -> None:
@@ -169,11 +191,10 @@ def write_scores(paths: RunPaths, competition: Competition, table: pd.DataFrame,
         predictions.write(predictions.check_ids(oof, table["id"], "oof"), part)
     with runs.atomic(paths.test) as part:
         predictions.write(test, part)
-    per_fold = {str(k): competition.score(group, oof.loc[group["id"]]) for k, group in table.groupby("fold")}
-    scores, given = np.array(list(per_fold.values())), [runs.read_json(m.score) for m in members]
+    given = [m.scored()[1] for m in members]
     result = plain({
-        "metric": competition.metric_name, "lower_is_better": competition.lower_is_better, "oof": competition.score(table, oof), "folds": per_fold,
-        "mean": scores.mean(), "spread": scores.std(ddof=1), "also": competition.also(table, oof), "tried": tried, "optimistic": False,
+        "metric": competition.metric_name, "lower_is_better": competition.lower_is_better, **summary(competition, table, oof), "tried": tried,
+        "optimistic": False,
         "recipe": runs.sha256([s["recipe"] for s in given]), "fold_hash": given[0]["fold_hash"], "commit": runs.commit(),
         "members": {m.name: s["oof"] for m, s in zip(members, given)},
     })

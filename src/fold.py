@@ -24,7 +24,7 @@ from src.fit.optim import make_optimizer
 from src.fit.sanity import STOP_AFTER, below_constant, constant_answer, spread_by_chance
 from src.fit.track import Tracker
 from src.model.classifier import Classifier, build
-from src.runs import CheckFailed, FoldPaths, RunPaths, Stopped
+from src.runs import CheckFailed, FoldPaths, RunPaths, Stopped, fold_name
 from src.tasks import TASKS
 
 
@@ -45,25 +45,52 @@ class Job(NamedTuple):
     accelerator: Accelerator
     clock: state.Clock
     images_hash: str = ""       # of their contents
+    pseudo: dict[int, np.ndarray] = {}      # fold -> labels (M, T) of the last M rows, test images, as that fold may see them; NaN for none
 
 
 def loss_name(job: Job) -> str:
     return TASKS[job.competition.task].loss if job.settings.config.loss == "auto" else job.settings.config.loss
 
 
+def of_fold(job: Job, fold: int) -> tuple[Job, np.ndarray]:
+    """The job with the fold's own pseudo-labels as targets, and the rows that it learns from (bool, N)."""
+    training = (job.table["fold"] != fold).to_numpy(copy=True)
+    if not job.pseudo:
+        return job, training
+    labels, table, target = job.pseudo.get(fold, job.pseudo[-1]), job.table.copy(), job.target.copy()      # -1: of all folds, for none is held out
+    is_given = ~np.isnan(labels).any(axis=1)
+    training[-len(labels):], target[-len(labels):] = is_given, np.where(is_given[:, None], labels, 0)
+    if job.competition.task == "multilabel":
+        said = np.where(target >= 0.5, "1", "0")
+    else:
+        said = np.array(job.competition.classes, dtype=object)[target.argmax(axis=1)][:, None]
+    table.iloc[-len(labels):, table.columns.get_indexer(list(job.competition.targets))] = said[-len(labels):]
+    return job._replace(table=table, target=target), training
+
+
+def make_unit(job: Job, training: np.ndarray) -> np.ndarray:
+    """Shift and scale (2, T) of the targets, fitted on the training part (bool, N)."""
+    return TASKS[job.competition.task].unit(job.target[training], job.competition)
+
+
 def make_rows(job: Job, training: np.ndarray) -> Rows:
-    """Targets, loss weights and extra columns of all images; what is fitted is fitted on the training part (bool, N)."""
+    """Targets in that unit, loss weights and extra columns of all images; what is fitted is fitted on the training part (bool, N)."""
     weight, how = np.ones(len(job.table), np.float32), job.settings.config.class_weights
+    shift, scale = make_unit(job, training)
+    if how != "none" and TASKS[job.competition.task].kind == "value":
+        raise ValueError(f"class_weights={how} weighs classes, and task={job.competition.task!r} learns numbers: set class_weights=none")
     if how != "none":
         share = job.target[training].mean(axis=0).clip(min=1e-9)                        # (T,)
         weight = job.target @ share ** (-1.0 if how == "balanced" else -0.5)
         weight = (weight / weight[training].mean()).astype(np.float32)
-    return Rows(job.target, weight, ExtraColumns.fit(job.table, job.competition.features, training).encode(job.table))
+    num = len(job.table) - len(job.pseudo.get(-1, ()))             # predict fits the same, and knows no pseudo-labels
+    extra = ExtraColumns.fit(job.table[:num], job.competition.features, training[:num]).encode(job.table)
+    return Rows((job.target - shift) / scale, weight, extra)
 
 
 def train_fold(job: Job, fold: int, batch_size: int) -> tuple[dict, memory.Watch]:
     """Train a fold, from its state if there is one, and write its files, all but done.json; returns what done.json will say, and a watch on what
-    must be gone afterwards.
+    must be gone afterwards. A refit holds nothing out: it has no predictions and no score.
 
     batch_size is what fits in memory; gradients are accumulated to the size that was asked for. Raises NotFinite, or Stopped with the state saved.
     """
@@ -72,12 +99,14 @@ def train_fold(job: Job, fold: int, batch_size: int) -> tuple[dict, memory.Watch
     if saved and saved["batch_size"] > batch_size:                # such batches did not fit in memory in the end
         saved = None
     batch_size = saved["batch_size"] if saved else batch_size
-    training = np.flatnonzero(job.table["fold"] != fold)
-    held_out = np.flatnonzero(job.table["fold"] == fold)
-    rows = make_rows(job, (job.table["fold"] != fold).to_numpy())
+    job, is_learned = of_fold(job, fold)
+    training, held_out = np.flatnonzero(is_learned), np.flatnonzero(job.table["fold"] == fold)
+    rows = make_rows(job, is_learned)
     model = build(experiment, job.target.shape[1], rows.extra.shape[1], is_proven=True).to(accelerator.device, memory_format=torch.channels_last)
     if experiment.init_from:
-        warm_start(model, job.paths.root.parent / experiment.init_from / f"fold{fold}" / "model.safetensors")
+        start = fold % experiment.folds                            # a fold's is its own, a refit's any one
+        warm_start(model, job.paths.root.parent / experiment.init_from / f"fold{start}" / "model.safetensors")
+    model.unit = make_unit(job, is_learned)
     watch = memory.watch(model)
     optimizer = make_optimizer(model.learning(), experiment)
     missing, strangers = unused(model, optimizer)
@@ -108,20 +137,25 @@ def train_fold(job: Job, fold: int, batch_size: int) -> tuple[dict, memory.Watch
         smooth=experiment.label_smoothing if TASKS[job.competition.task].loss == "cross_entropy" else 0.0,
         first_epoch=experiment.epochs if now.best.is_over() else first.epoch, first_step=first.step,
     )
-    metric = job.competition.metric_name
-    with Tracker(paths.log, **tracking(job, f"fold{fold}", "fold")) as tracker, progress(experiment.epochs * num_batches, fold) as bar:
+
+    def scored(frame: pd.DataFrame) -> dict[str, float]:
+        return {job.competition.metric_name: job.competition.score(job.table.iloc[held_out], frame)} if len(frame) else {}
+
+    with Tracker(paths.log, **tracking(job, paths.root.name, "fold")) as tracker, progress(experiment.epochs * num_batches, fold) as bar:
         bar.update(first.epoch * num_batches + first.step)
         for step in steps:
             now.losses.append(step.loss)
             bar.update()
             if step.ends_epoch:
                 frame = predict_epoch(job, model, forward, batches, held_out, now.average)
-                score, loss = job.competition.score(job.table.iloc[held_out], frame), float(np.mean(now.losses))
+                scores, loss = scored(frame), float(np.mean(now.losses))
                 with runs.naming(paths.log):
-                    tracker.log({"epoch": step.epoch + 1, "loss": loss, metric: score, "lr": now.optimizer.param_groups[-1]["lr"]})
-                say_epoch(bar, f"fold {fold}  epoch {step.epoch + 1}/{experiment.epochs}  loss {loss:.4f}  {metric} {score:.4f}")
-                judge(job, fold, step.epoch + 1, frame, score, training)
-                now.end_epoch(frame, score)
+                    tracker.log({"epoch": step.epoch + 1, "loss": loss, **scores, "lr": now.optimizer.param_groups[-1]["lr"]})
+                say_epoch(bar, f"{fold_name(fold)}  epoch {step.epoch + 1}/{experiment.epochs}  loss {loss:.4f}"
+                          + "".join(f"  {metric} {score:.4f}" for metric, score in scores.items()))
+                for score in scores.values():
+                    judge(job, fold, step.epoch + 1, frame, score, training)
+                now.end_epoch(frame, *scores.values())
             if step.has_updated:
                 now.place = Place(step.epoch + 1, 0) if step.ends_epoch else Place(step.epoch, step.step + 1)
                 save_or_stop(job, fold, now, ends_epoch=step.ends_epoch)
@@ -130,9 +164,10 @@ def train_fold(job: Job, fold: int, batch_size: int) -> tuple[dict, memory.Watch
         frame = now.per_epoch[now.best.restore(model) if experiment.patience else -1]
         if now.average and not experiment.patience:
             now.average.swap()
-        score = job.competition.score(job.table.iloc[held_out], frame)
-        tracker.finish({metric: score})
+        scores = scored(frame)
+        tracker.finish(scores)
     write_fold(paths, model, frame, pd.concat(one.assign(epoch=number) for number, one in enumerate(now.per_epoch)))
+    score = scores.get(job.competition.metric_name)               # null of a refit
     return now.made | {"score": score, "epochs": len(now.per_epoch), "seconds": now.seconds()}, watch
 
 
@@ -172,7 +207,7 @@ class Progress:
         runs.write_text(saved["log"] if saved else "", paths.log)
         return self.place
 
-    def end_epoch(self, frame: pd.DataFrame, score: float) -> None:
+    def end_epoch(self, frame: pd.DataFrame, score: float = np.nan) -> None:
         self.per_epoch.append(frame)
         self.losses.clear()
         if self.average:
@@ -218,7 +253,8 @@ def save_or_stop(job: Job, fold: int, now: Progress, *, ends_epoch: bool) -> Non
         state.save(paths.state, now.content() | {"log": paths.log.read_text(encoding="utf-8")})
         job.clock.note_saved()
     if why:
-        raise Stopped(f"{why}: fold {fold} is saved after {now.place.epoch} epochs and {now.place.step} steps; the same command goes on from there")
+        where = f"{now.place.epoch} epochs and {now.place.step} steps"
+        raise Stopped(f"{why}: {fold_name(fold)} is saved after {where}; the same command goes on from there")
 
 
 def leave_group(worker: int) -> None:
@@ -250,7 +286,9 @@ class Best:
 
 
 def predict_epoch(job: Job, model: Classifier, forward, batches: Batches, held_out: np.ndarray, average: Average | None) -> pd.DataFrame:
-    """Predictions of the held-out part, each id once, with the averaged weights where there are some."""
+    """Predictions of the held-out part, each id once, with the averaged weights where there are some. A refit has none: an empty frame."""
+    if not len(held_out):
+        return predictions.make([], np.empty((0, job.target.shape[1])), job.competition.outputs)
     model.eval()
     if average:
         average.swap()
@@ -258,7 +296,7 @@ def predict_epoch(job: Job, model: Classifier, forward, batches: Batches, held_o
     if average:
         average.swap()
     task = TASKS[job.competition.task]
-    frame = predictions.make(job.table["id"].iloc[positions], task.activation(logits), job.competition.outputs)
+    frame = predictions.make(job.table["id"].iloc[positions], task.activation(logits, model.unit), job.competition.outputs)
     predictions.check(frame, "valid", kind=task.kind, single_label=task.loss == "cross_entropy")
     return predictions.check_ids(frame, job.table["id"].iloc[held_out], "valid")
 
@@ -281,6 +319,8 @@ def judge(job: Job, fold: int, epoch: int, frame: pd.DataFrame, score: float, tr
 def write_fold(paths: FoldPaths, model: Classifier, frame: pd.DataFrame, per_epoch: pd.DataFrame) -> None:
     with runs.atomic(paths.model) as part:
         model.save(part)
+    if not len(frame):
+        return
     with runs.atomic(paths.valid) as part:
         predictions.write(frame, part)
     with runs.atomic(paths.valid_epochs) as part:
@@ -302,7 +342,7 @@ def tracking(job: Job, name: str, job_type: str) -> dict:
 
 def progress(total: int, fold: int) -> tqdm:
     is_plain = not sys.stderr.isatty() or bool(os.environ.get("TQDM_DISABLE"))      # train --gpus sets it: one bar per terminal
-    return tqdm(total=total, desc=f"fold {fold}", unit="step", disable=is_plain, leave=False, dynamic_ncols=True)
+    return tqdm(total=total, desc=fold_name(fold), unit="step", disable=is_plain, leave=False, dynamic_ncols=True)
 
 
 def say_epoch(bar: tqdm, text: str) -> None:

@@ -1,20 +1,24 @@
-"""Predict the test images with every fold's model behind one pass of the trunk.  fold*/model.safetensors -> fold*/test.parquet, test.parquet
+"""Predict with each fold's model behind one pass of the trunk per view: the test images and, for what tta is worth, the held-out part.
+
+folds.csv, fold*/{model.safetensors, valid.parquet} -> fold*/{test, valid_views}.parquet, oof_tta.parquet, tta.json, test.parquet
+With refit=n, n models are trained on all images first; they predict the test images in the folds' place: refit*/test.parquet
 
 Run: python -m src.predict runs/<name> [--fold 0]
 """
 import argparse
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from src import competitions, config, predictions, prepare, runs
+from src import collect, competitions, config, predictions, prepare, runs, train
 from src.competitions import Competition
 from src.config import Settings
 from src.data import tables
+from src.data.augment import Transform
 from src.data.batches import Batches, ExtraColumns, Rows
 from src.fit.loop import predict as predict_batches
 from src.model.classifier import build
@@ -23,23 +27,40 @@ from src.tasks import TASKS
 
 
 def predict(settings: Settings, paths: RunPaths, only: int | None = None) -> None:
-    """Write each fold's test predictions, the mean over its views, and their mean over the folds. Raises ValueError when a fold isn't trained."""
-    began = time.perf_counter()
-    competition = competitions.load(settings.comp, settings.inputs)
-    table, test = tables.read_folds(paths.folds), competition.test_table(settings.folder)
-    if unseen := prepare.unseen_mirrors(competition, settings):
-        print(f"warning: tta={','.join(unseen)} mirrors what the competition's flips={competition.flips!r} say must not be mirrored", file=sys.stderr)
+    """Write what each model predicts, and their means; test.parquet is the last. Raises ValueError when a fold isn't trained."""
+    competition, table = competitions.load(settings.comp, settings.inputs), tables.read_folds(paths.folds)
+    for line in prepare.unseen(competition, settings):
+        print(f"warning: {line}", file=sys.stderr)
     numbers = [only] if only is not None else sorted(k for k in table["fold"].unique() if k >= 0)
     lost = [k for k in numbers if not paths.fold(k).done.exists()]
     if lost:
         raise ValueError(f"fold {lost[0]} of {paths.root} is not trained: make train first")
+    if settings.config.tta:
+        predict_held_out(settings, paths, competition, table, numbers)
+        found, mean = score_views(settings, paths, competition, table, numbers)
+        print(say(found))
+        if only is None:
+            with runs.atomic(paths.oof_tta) as part:
+                predictions.write(mean, part)
+            runs.write_json(found, paths.tta)
+    if only is None and settings.config.refit:
+        train.refit(settings, paths)
+        print(f"the OOF score is of the {len(numbers)} fold models, which saw {1 - 1 / len(numbers):.0%} of the images; "
+              f"the test images are predicted by {settings.config.refit} models of all images")
+        numbers = paths.predicting(settings.config.refit)
+    predict_test(settings, paths, competition, table, numbers)
+
+
+def predict_test(settings: Settings, paths: RunPaths, competition: Competition, table: pd.DataFrame, numbers: list[int]) -> None:
+    """Write each model's predictions of the test images, the mean over its views, and the mean over the models."""
+    began, test = time.perf_counter(), competition.test_table(settings.folder)
     asked = [settings.config.tta, test["id"].tolist(), prepare.content(settings, test)]
     keys = {k: runs.sha256([runs.read_json(paths.fold(k).done)["recipe"], *asked]) for k in numbers}
-    todo = [k for k in numbers if not paths.fold(k).test.exists() or not paths.fold(k).test_json.exists()
-            or runs.read_json(paths.fold(k).test_json)["key"] != keys[k]]
-    for k, frame, unreadable in predict_folds(settings, paths, competition, table, test, todo):
+    todo = {k: np.arange(len(test)) for k in numbers if not is_made(paths.fold(k).test, paths.fold(k).test_json, keys[k])}
+    views, prior = prepare.test_views(settings), TASKS[competition.task].encode(table, competition).mean(axis=0)
+    for k, frames, unreadable in predict_images(settings, paths, competition, table, test, todo, views, tolerant=True):
         with runs.atomic(paths.fold(k).test) as part:
-            predictions.write(frame, part)
+            predictions.write(stand_in(predictions.mean(frames.values()), test, unreadable, prior), part)
         spent = round(time.perf_counter() - began, 2)
         note = {"key": keys[k], "tta": settings.config.tta, "images": len(test), "seconds": spent, "unreadable": unreadable,
                 "sha256": runs.file_sha(paths.fold(k).test)}
@@ -47,38 +68,55 @@ def predict(settings: Settings, paths: RunPaths, only: int | None = None) -> Non
     mean = predictions.mean(predictions.read(paths.fold(k).test) for k in numbers)
     with runs.atomic(paths.test) as part:
         predictions.write(mean, part)
-    views = ", ".join(prepare.test_views(settings))
-    print(f"predicted {len(test)} test images with {len(numbers)} models, views {views}, in {time.perf_counter() - began:.1f} s")
+    print(f"predicted {len(test)} test images with {len(numbers)} models, views {', '.join(views)}, in {time.perf_counter() - began:.1f} s")
 
 
-def predict_folds(
-    settings: Settings, paths: RunPaths, competition: Competition, table: pd.DataFrame, test: pd.DataFrame, folds: list[int],
-) -> Iterator[tuple[int, pd.DataFrame, dict[str, str]]]:
-    """Yield (fold, predictions of the test images, those that can't be read). Each image is decoded once and passes the trunk once per view."""
-    if not folds:
+def predict_held_out(settings: Settings, paths: RunPaths, competition: Competition, table: pd.DataFrame, numbers: list[int]) -> None:
+    """Write what each fold's model says of its held-out images in each view; of the plain one, training has written it."""
+    keys = {k: runs.sha256([runs.read_json(paths.fold(k).done)["recipe"], settings.config.tta]) for k in numbers}
+    todo = {k: np.flatnonzero(table["fold"] == k) for k in numbers if not is_made(paths.fold(k).valid_views, paths.fold(k).views_json, keys[k])}
+    views = prepare.test_views(settings)
+    del views["plain"]
+    for k, frames, _ in predict_images(settings, paths, competition, table, table, todo, views):
+        with runs.atomic(paths.fold(k).valid_views) as part:
+            pd.concat(frame.assign(view=view) for view, frame in frames.items()).to_parquet(part, compression="zstd")
+        runs.write_json({"key": keys[k], "tta": settings.config.tta, "sha256": runs.file_sha(paths.fold(k).valid_views)}, paths.fold(k).views_json)
+
+
+def is_made(product: Path, note: Path, key: str) -> bool:
+    return product.exists() and note.exists() and runs.read_json(note)["key"] == key
+
+
+def predict_images(
+    settings: Settings, paths: RunPaths, competition: Competition, table: pd.DataFrame, images: pd.DataFrame, todo: Mapping[int, np.ndarray],
+    views: Mapping[str, Transform | None], *, tolerant: bool = False,
+) -> Iterator[tuple[int, dict[str, pd.DataFrame], dict[str, str]]]:
+    """Yield (fold, predictions by view, images that can't be read) of the images at todo[fold]. Each is decoded once and passes the trunk once per
+    view; one model is alive at a time."""
+    if not todo:
         return
-    accelerator, task, views = prepare.make_accelerator(settings), TASKS[competition.task], prepare.test_views(settings)
+    accelerator, task = prepare.make_accelerator(settings), TASKS[competition.task]
     size = ExtraColumns.fit(table, competition.features, np.ones(len(table), bool)).size
     model = build(settings.config, len(competition.outputs), size, is_proven=True).to(accelerator.device)
-    pictures = prepare.decode(competition, settings, test, tolerant=True)
-    passes = len(views) * settings.config.folds                    # not of the folds that are left: a killed run must go on the same way
-    is_cached = prepare.pays_to_cache(model, settings, len(test), len(views), passes)
+    pictures = prepare.decode(competition, settings, images, tolerant=tolerant)
+    # not of the folds that are left: a killed run must go on the same way. A held-out image is asked for once, but other runs find it in the cache
+    passes = len(views) * settings.config.folds
+    is_cached = prepare.pays_to_cache(model, settings, len(images), len(views), passes)
     arrays = prepare.trunk_outputs(model, pictures, views, settings, accelerator) if is_cached else [pictures.decoded] * len(views)
-    positions, prior = np.arange(len(test)), task.encode(table, competition).mean(axis=0)
-    for fold in folds:
+    for fold, positions in todo.items():
         model.load(paths.fold(fold).model)
-        extra = ExtraColumns.fit(table, competition.features, (table["fold"] != fold).to_numpy()).encode(test)
-        rows = Rows(np.zeros((len(test), 1), np.float32), np.ones(len(test), np.float32), extra)
-        members = []
-        for array, view in zip(arrays, views.values()):
+        extra = ExtraColumns.fit(table, competition.features, (table["fold"] != fold).to_numpy()).encode(images)
+        rows = Rows(np.zeros((len(images), 1), np.float32), np.ones(len(images), np.float32), extra)
+        frames = {}
+        for array, (name, view) in zip(arrays, views.items()):
             def forward(image, extra, view=view):
                 return model.logits(image, extra) if is_cached else model(image if view is None else view(image), extra)
 
             batches = Batches([array], rows, device=accelerator.device)(positions, 2 * settings.config.batch_size, plain=True)
             found, logits = predict_batches(forward, batches, accelerator=accelerator)
-            frame = predictions.make(test["id"].iloc[found], task.activation(logits), competition.outputs)
-            members.append(predictions.check_ids(frame, test["id"], "test"))
-        yield fold, stand_in(predictions.mean(members), test, pictures.unreadable, prior), pictures.unreadable
+            frame = predictions.make(images["id"].iloc[found], task.activation(logits, model.unit), competition.outputs)
+            frames[name] = predictions.check_ids(frame, images["id"].iloc[positions], "predictions")
+        yield fold, frames, pictures.unreadable
 
 
 def stand_in(frame: pd.DataFrame, test: pd.DataFrame, unreadable: dict[str, str], prior: np.ndarray) -> pd.DataFrame:
@@ -89,6 +127,31 @@ def stand_in(frame: pd.DataFrame, test: pd.DataFrame, unreadable: dict[str, str]
     for image in unreadable:
         frame.loc[image] = means.loc[rows[image]] if rows[image] in means.index else prior
     return frame
+
+
+def score_views(settings: Settings, paths: RunPaths, competition: Competition, table: pd.DataFrame, numbers: list[int]) -> tuple[dict, pd.DataFrame]:
+    """The out-of-fold score of each view and of their mean, which is what the test images get; and that mean."""
+    held_out = table[table["fold"].isin(numbers)]
+    made = predictions.join(pd.read_parquet(paths.fold(k).valid_views) for k in numbers)
+    frames = {"plain": predictions.join(predictions.read(paths.fold(k).valid) for k in numbers)}
+    frames |= {str(view): frame.drop(columns="view") for view, frame in made.groupby("view", sort=False)}
+    mean = predictions.check_ids(predictions.mean(frames.values()), held_out["id"], "oof_tta")
+    by_view = {view: collect.summary(competition, held_out, frame) for view, frame in frames.items()}
+    whole, sign = collect.summary(competition, held_out, mean), -1 if competition.lower_is_better else 1
+    gains = {k: sign * (score - by_view["plain"]["folds"][k]) for k, score in whole["folds"].items()}
+    return collect.plain({
+        "tta": settings.config.tta, "recipe": runs.read_json(paths.fold(numbers[0]).done)["recipe"], "metric": competition.metric_name, **whole,
+        "gain": sign * (whole["oof"] - by_view["plain"]["oof"]), "fold_gains": gains,
+        "views": {view: {key: one[key] for key in ("oof", "folds")} for view, one in by_view.items()},
+    }), mean
+
+
+def say(found: dict) -> str:
+    """A line per view, and what their mean gains: positive is better, also where a low score is."""
+    rows = {view: f"{one['oof']:.4f}" for view, one in found["views"].items()}
+    gains = " ".join(f"{gain:+.4f}" for gain in found["fold_gains"].values())
+    rows["mean"] = f"{found['oof']:.4f}  ({found['gain']:+.4f}; by fold {gains})"
+    return "\n".join([f"views at test time, OOF {found['metric']}", *(f"  {view:14} {told}" for view, told in rows.items())])
 
 
 def main() -> None:

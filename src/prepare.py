@@ -1,8 +1,10 @@
 """What the loop reads: the images of a table decoded once, and where the backbone has a trunk, the trunk's output for each view, computed once."""
+import importlib
 import inspect
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
@@ -11,6 +13,7 @@ import pandas as pd
 import timm
 import torch
 from accelerate import Accelerator
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from src import runs
@@ -18,8 +21,9 @@ from src.competitions import Competition
 from src.config import Settings
 from src.data import augment, images
 from src.data.arrays import Array, gigabytes, make_array
-from src.data.augment import AUGMENTS, VIEWS, Transform, seeded
+from src.data.augment import AUGMENTS, VIEW_SETS, VIEWS, Transform, seeded, unseen_views
 from src.data.batches import draw
+from src.fit import memory
 from src.model import backbone
 from src.model.classifier import Classifier, pick
 
@@ -35,6 +39,8 @@ def code_of(thing: Callable | ModuleType) -> str:
 
 
 READ_GB = 1.0                              # a second, of an array that does not lie in memory: a common SSD
+Run = Callable[[Tensor], Tensor]           # uint8 (B, 3, H, W) -> what the trunk hands to the tail, float32 on the CPU
+TOLERANCE = 5e-5                           # what another engine than torch may differ by, as a share of the largest output
 FLOPS = {"cpu": 1e11, "cuda": 2e13}        # a second, what convolutions reach on two cores and on a common GPU: only the order of size matters
 
 
@@ -78,14 +84,16 @@ def training_views(competition: Competition, settings: Settings, *, has_trunk: b
 
 
 def test_views(settings: Settings) -> dict[str, Transform | None]:
-    """The plain image, and the views that `tta` names."""
-    return {"plain": None} | {name: pick(VIEWS, name, "tta view") for name in settings.config.tta}
+    """The plain image, and the views that `tta` names, by themselves or by a word for several."""
+    known: dict = {name: [name] for name in VIEWS} | VIEW_SETS
+    names = [view for name in settings.config.tta for view in pick(known, name, "tta view")]
+    return {"plain": None} | {name: VIEWS[name] for name in names}
 
 
-def unseen_mirrors(competition: Competition, settings: Settings) -> list[str]:
-    """The views of `tta` that mirror as no training image was: a mirrored digit is another sign."""
-    flips = flips_of(competition, settings)
-    return [view for view in settings.config.tta if view.endswith("flip") and not set(view.removesuffix("flip")) <= set(flips)]
+def unseen(competition: Competition, settings: Settings) -> list[str]:
+    """A line per reason why views of `tta` are not like what training saw."""
+    found = unseen_views(test_views(settings), flips_of(competition, settings), settings.config.augment)
+    return [f"tta={','.join(view for view in found if found[view] == why)} {why}" for why in dict.fromkeys(found.values())]
 
 
 def pays_to_cache(model: Classifier, settings: Settings, num_images: int, num_views: int, passes: int) -> bool:
@@ -136,32 +144,87 @@ def trunk_outputs(
            accelerator.device.type, accelerator.mixed_precision, torch.__version__, timm.__version__]
     one = model.features(torch.zeros(1, 3, size, size, dtype=torch.uint8, device=device_of(model)))
     shape = (num_images, *stored_shape(one)[1:])
+
+    def place(engine: str) -> dict[str, Path]:
+        """The file of each view. The engine is a part of the key: it changes the last digits, so a training goes on with what it began with."""
+        keys = {view: runs.sha256([*how, engine, view, "" if t is None else code_of(augment)]) for view, t in views.items()}
+        return {view: settings.cache / settings.comp / f"trunk-{engine.split()[0]}-{view}-{key}.npy" for view, key in keys.items()}
+
+    engine, run = find_engine(settings, accelerator), on_torch(model, accelerator)
+    paths = place(engine.NAME if engine else "torch")
+    if engine and not all(path.exists() for path in paths.values()):
+        example = torch.from_numpy(pictures.decoded.values[:2].copy()).permute(0, 3, 1, 2)
+        try:
+            run = faster(engine, model, example)
+        except CannotRun as why:
+            print(f"the trunk runs on torch, {engine.NAME} {why}")
+            paths = place("torch")
     found = []
-    for view, transform in views.items():
-        key = runs.sha256([*how, view, "" if transform is None else code_of(augment)])
-        path = settings.cache / settings.comp / f"trunk-{view}-{key}.npy"
+    for view, path in paths.items():
         if not path.exists():
             print(f"trunk: view {view}, {gigabytes(shape, 'float32'):.2f} GB in {settings.cache}", flush=True)
-        found.append(make_array(path, shape, "float32", partial(run_trunk, model, pictures.decoded, transform, view, accelerator)))
+        found.append(make_array(path, shape, "float32", partial(run_trunk, run, pictures.decoded, views[view], view)))
     return found
 
 
-def run_trunk(
-    model: Classifier, decoded: Array, transform: Transform | None, view: str, accelerator: Accelerator, values: np.ndarray, batch_size: int = 64,
-) -> None:
+class CannotRun(Exception):
+    """Why an engine can't take the place of torch for this trunk."""
+
+
+def find_engine(settings: Settings, accelerator: Accelerator) -> ModuleType | None:
+    """The engine (an extra, src/engine_<name>.py) that shall run the trunk; None is torch. Raises ValueError where the one asked for is missing."""
+    asked = settings.machine.engine
+    if asked == "torch" or (accelerator.device.type, accelerator.mixed_precision) != ("cpu", "no"):
+        return None
+    try:
+        return importlib.import_module(f"src.engine_{asked.replace('auto', 'openvino')}")
+    except ImportError as error:
+        if asked == "auto":
+            return None
+        raise ValueError(f"engine={asked}: {error}: pip install -r requirements-cpu.txt, or MACHINE=\"engine=torch\"") from error
+
+
+def on_torch(model: Classifier, accelerator: Accelerator) -> Run:
+    def run(image: Tensor) -> Tensor:
+        with accelerator.autocast():
+            return model.features(image.to(accelerator.device)).float().cpu()
+
+    return run
+
+
+def faster(engine: ModuleType, model: Classifier, example: Tensor) -> Run:
+    """The engine's trunk, if on the example images (2, 3, H, W) it is within TOLERANCE of torch's largest output. Raises CannotRun."""
+    expected = model.features(example)
+    try:
+        run = engine.compile(nn.Sequential(model.normalise, model.trunk).eval(), example)
+        found = run(example)
+    except Exception as error:                                    # whatever its converter meets in a model; the reason is told, not hidden
+        raise CannotRun(f"cannot: {type(error).__name__}: {str(error).strip().splitlines()[0][:120] if str(error) else ''}") from error
+    off = (found - expected).abs().max() / expected.abs().max() if found.shape == expected.shape else float("inf")
+    if not off <= TOLERANCE:
+        raise CannotRun(f"differs by {off:.1e} of the largest output")
+    return run
+
+
+def run_trunk(run: Run, decoded: Array, transform: Transform | None, view: str, values: np.ndarray, batch_size: int = 64) -> None:
     """Fill `values` with the trunk's output, one pass over the images."""
     with torch.inference_mode():
         for start in range(0, len(values), batch_size):
             image = torch.from_numpy(np.array(decoded.values[start:start + batch_size])).permute(0, 3, 1, 2)
             if transform is not None:
                 image = torch.stack([seeded(transform, one, draw("view", view, start + i)) for i, one in enumerate(image)])
-            with accelerator.autocast():
-                output = model.features(image.to(accelerator.device)).float().cpu()
+            output = run(image)
             values[start:start + len(output)] = (output.permute(0, 2, 3, 1) if output.ndim == 4 else output).numpy()
+
+
+def engine_of(arrays: list[Array]) -> str:
+    """What has run the trunk, by the name of its cache; torch where there is none."""
+    return arrays[0].path.name.split("-")[1] if arrays[0].path.name.startswith("trunk-") else "torch"
 
 
 def make_accelerator(settings: Settings) -> Accelerator:
     """Device and precision: bf16 from compute capability 8.0 on, fp16 below, full precision on MPS and CPU."""
+    memory.keep_freed()
     machine = settings.machine
     precision = machine.precision
     has_cuda = torch.cuda.is_available() and machine.device in ("auto", "cuda")

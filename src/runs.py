@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import IO, Any
 
 SRC = Path(__file__).resolve().parent
-NOT_TRAINING = ("config.py", "runs.py", "experiments.py", "collect.py")     # their effect shows in the settings, or comes after training
+REFIT = -2          # the number of the first model that learns from all images, -3 of the next: no image has such a fold, so none is held out
+NOT_TRAINING = ("config.py", "runs.py", "experiments.py", "collect.py", "decode.py", "predict.py")     # their effect is in the settings, or later
 
 
 class CheckFailed(Exception):
@@ -35,14 +36,20 @@ def file(name: str) -> property:
     return property(lambda self: self.root / name)
 
 
+def fold_name(k: int) -> str:
+    return f"fold {k}" if k > REFIT else f"refit {REFIT - k}"
+
+
 @dataclass(frozen=True)
 class FoldPaths:
-    """The files of runs/<name>/fold<k>/. done.json is written last: with it the fold is finished."""
+    """The files of runs/<name>/fold<k>/, and of refit<n>/, which holds nothing out. done.json is written last: with it the fold is finished."""
 
     root: Path
     model = file("model.safetensors")
     valid = file("valid.parquet")
     valid_epochs = file("valid_epochs.parquet")
+    valid_views = file("valid_views.parquet")
+    views_json = file("valid_views.json")
     log = file("log.jsonl")
     state = file("state")               # a folder, there while training runs
     done = file("done.json")
@@ -60,6 +67,8 @@ class RunPaths:
     competition = file("competition.json")
     folds = file("folds.csv")
     oof = file("oof.parquet")
+    oof_tta = file("oof_tta.parquet")
+    tta = file("tta.json")
     test = file("test.parquet")
     score = file("score.json")
     diff = file("code.diff")
@@ -70,15 +79,25 @@ class RunPaths:
         return self.root / f"{stage}.json"
 
     def fold(self, k: int) -> FoldPaths:
-        return FoldPaths(self.root / f"fold{k}")
+        return FoldPaths(self.root / fold_name(k).replace(" ", ""))
 
     def lock(self, k: int) -> Path:
         """Beside the fold's folder, which may be moved."""
-        return self.root / f"fold{k}.lock"
+        return self.root / f"{self.fold(k).root.name}.lock"
 
     def finished(self) -> list[int]:
         """The folds that have a done.json."""
         return sorted(int(done.parent.name[4:]) for done in self.root.glob("fold*/done.json"))
+
+    def predicting(self, refit: int) -> list[int]:
+        """The models whose mean the test predictions are: `refit` ones that learned from all images, or those of the folds."""
+        return [REFIT - number for number in range(refit)] or self.finished()
+
+    def scored(self) -> tuple[Path, dict]:
+        """The out-of-fold predictions that belong to the test predictions, and their score: the mean over the views of tta, where the run has it."""
+        score, made = read_json(self.score), read_json(self.tta) if self.tta.exists() else {}
+        is_current = made and (made["recipe"], made["tta"]) == (score["recipe"], read_json(self.config)["config"]["tta"])
+        return (self.oof_tta, score | made) if is_current else (self.oof, score)
 
 
 def check_name(value: str, what: str) -> str:
@@ -192,7 +211,8 @@ def file_sha(path: Path) -> str:
 
 def code_hashes() -> dict[str, str]:
     """{"src/fit/losses.py": hash} of the files of src that this process has loaded: in the train stage, the code that made the fold."""
-    loaded = {Path(file).resolve() for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None))}
+    ours = [module for name, module in list(sys.modules.items()) if name.partition(".")[0] in ("src", "__main__")]
+    loaded = {Path(file).resolve() for module in ours if (file := getattr(module, "__file__", None))}
     files = sorted(file for file in loaded if SRC in file.parents and file.name not in NOT_TRAINING)
     return {file.relative_to(SRC.parent).as_posix(): file_sha(file) for file in files}
 
@@ -249,14 +269,15 @@ def adopt_fold(paths: RunPaths, k: int, recipe_hash: str, comp: str) -> str:
     ours = paths.fold(k)
     for other in siblings(paths):
         theirs = other.fold(k)
-        done = read_json(theirs.done) if all(file.exists() for file in (theirs.done, theirs.model, theirs.valid)) else {}
+        done = read_json(theirs.done) if theirs.done.exists() else {}
         if done.get("recipe") != recipe_hash or read_json(other.config)["comp"] != comp or changed_code(done):
             continue
-        for file in (theirs.model, theirs.valid, theirs.valid_epochs, theirs.log, theirs.test, theirs.test_json):
-            if file.exists():
-                link_or_copy(file, ours.root / file.name)
-        write_json({**done, "from": other.name}, ours.done)
-        return other.name
+        if all((theirs.root / name).exists() for name in done["files"]):
+            predicted = [file.name for file in (theirs.test, theirs.test_json, theirs.valid_views, theirs.views_json) if file.exists()]
+            for name in [*done["files"], *predicted]:
+                link_or_copy(theirs.root / name, ours.root / name)
+            write_json({**done, "from": other.name}, ours.done)
+            return other.name
     return ""
 
 
@@ -307,15 +328,16 @@ def retire_changed() -> None:
     if len(sys.argv) != 3 or sys.argv[1] != "retire":
         raise ValueError("usage: python -m src.runs retire runs/<name>")
     paths = RunPaths(Path(sys.argv[2]))
-    for k in sorted(int(folder.name[4:]) for folder in paths.root.glob("fold*") if folder.is_dir()):
+    numbers = [int(folder.name[4:]) for folder in sorted(paths.root.glob("fold*")) if folder.is_dir()]
+    for k in [*sorted(numbers), *(REFIT - int(folder.name[5:]) for folder in sorted(paths.root.glob("refit*")) if folder.is_dir())]:
         with lock(paths.lock(k)) as holder:
             made = origin(paths.fold(k))
             if holder:
-                print(f"retrain: fold {k} is being trained by {holder} and stays")
+                print(f"retrain: {fold_name(k)} is being trained by {holder} and stays")
             elif changed := changed_code(made):
-                print(f"retrain: {', '.join(changed)} changed; fold {k} is kept in {retire(paths.fold(k), made['recipe'])}")
+                print(f"retrain: {', '.join(changed)} changed; {fold_name(k)} is kept in {retire(paths.fold(k), made['recipe'])}")
             else:
-                print(f"retrain: fold {k} was trained by this very code and stays")
+                print(f"retrain: {fold_name(k)} was trained by this very code and stays")
 
 
 if __name__ == "__main__":

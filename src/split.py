@@ -33,13 +33,16 @@ def split(settings: Settings, paths: RunPaths) -> None:
     for warning in competition.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     table = some(readable(table, settings, competition), settings, competition)
-    content = None
+    content, external = None, external_images(settings, competition)
     if by_groups:
-        table = with_groups(table, settings, paths)
+        both = with_groups(pd.concat([table, external], ignore_index=True), settings, paths)
+        table, external = both[:len(table)], both[len(table):]
     if settings.config.dedupe == "content":
         content = content_hashes([settings.folder / path for path in table["path"]], settings.memory)
     assigned = assign(settings, competition, table, content)
-    say_disk(settings, competition, len(table), len(test))
+    if len(external):
+        assigned = with_external(assigned, external, test, settings)
+    say_disk(settings, competition, len(assigned), len(test))
     summary = {"facts": competition.facts(), "definition": competition.paste(), "images": {"train": len(table), "test": len(test)},
                "fold_hash": folds.fold_hash(assigned, competition.targets), "seconds": round(time.perf_counter() - began, 2)}
     runs.write_json(summary, paths.competition)
@@ -91,6 +94,29 @@ def assign(settings: Settings, competition: Competition, table: pd.DataFrame, co
     counts = assigned["fold"].value_counts().sort_index()
     print("folds: " + ", ".join(f"{k}: {n}" for k, n in counts.items()) + " images")
     return assigned
+
+
+def external_images(settings: Settings, competition: Competition) -> pd.DataFrame:
+    """The table of external.csv, without rows where there is none. Raises ValueError for what doesn't fit."""
+    if settings.config.external == "none" or not (settings.folder / tables.EXTERNAL).exists():
+        return pd.DataFrame()
+    found = tables.make_external(settings.folder, competition, tolerant=settings.config.bad_images == "drop")
+    return some(readable(found, settings, competition), settings, competition)
+
+
+def with_external(table: pd.DataFrame, external: pd.DataFrame, test: pd.DataFrame, settings: Settings) -> pd.DataFrame:
+    """The table, and below it the external images in fold -1, marked in a column `external`. One that equals a training image, or is of its group,
+    would be learned by the model that is tested on it, so it is left out. Raises ValueError for an id that stands twice."""
+    own, known, tested = (content_hashes([settings.folder / path for path in part["path"]], settings.memory) for part in (external, table, test))
+    ids, content = external["id"], pd.Series(own, index=external.index, dtype=str)
+    is_known, is_tested = content.isin(known) | external["group"].isin(table["group"]), content.isin(tested)
+    for said in (*tables.complain(ids[is_known], "images are left out: equal to training images, or of their groups"),
+                 *tables.complain(ids[is_tested], "images are equal to test images: do the rules allow that?")):
+        print(f"warning: {tables.EXTERNAL}: {said}", file=sys.stderr)
+    if clash := tables.complain(ids[~is_known & ids.isin([*table["id"], *test["id"]])], "paths are ids of the host's images: rename these files"):
+        raise ValueError(f"{tables.EXTERNAL}: {clash[0]}")
+    print(f"{tables.EXTERNAL}: {(~is_known).sum()} images train in every fold and are never scored")
+    return pd.concat([table.assign(external=""), external[~is_known].assign(fold=-1, external="yes")], ignore_index=True)
 
 
 def some(table: pd.DataFrame, settings: Settings, competition: Competition) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Write the host's form from the mean test predictions, and check it.  test.parquet, sample -> submissions/<name>.csv, <name>.json, ledger.csv
+"""Decode the mean test predictions, write the host's form, check it.  test.parquet, oof.parquet, sample -> submissions/<name>.{csv,json}, ledger.csv
 
 Run: python -m src.submit runs/<name> [--fold 0]
 """
@@ -9,9 +9,10 @@ import shutil
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from src import competitions, config, predictions, runs
+from src import competitions, config, decode, predictions, runs
 from src.competitions import Competition
 from src.config import Settings
 from src.data import tables
@@ -28,13 +29,14 @@ def submit(settings: Settings, paths: RunPaths, fold: int | None = None, folder:
     test, sample = competition.test_table(settings.folder), competition.sample(settings.folder)
     images = predictions.check_ids(predictions.read(paths.test), test["id"], "test predictions")
     by_row = predictions.pool(images, test.set_index("id")["row"], competition.pool)
-    answer = competition.answer_rows(by_row, sample)
+    decoded = fit_decoder(settings, paths, competition) if fold is None else {}
+    answer = competition.answer_rows(decode.apply(decoded, by_row), sample)
     folder.mkdir(exist_ok=True)
     path = folder / f"{paths.name}.csv"
     with runs.atomic(path) as part:
         answer.to_csv(part, index=False)
         check(tables.read_csv(Path(part)), sample, competition)      # what lies on the disk, as the host will read it
-    note = describe(settings, paths, path, fold)
+    note = describe(settings, paths, path, fold) | decoded
     runs.write_json(note, path.with_suffix(".json"))
     add_to_ledger(folder / "ledger.csv", note)
     if KAGGLE.is_dir():
@@ -42,6 +44,19 @@ def submit(settings: Settings, paths: RunPaths, fold: int | None = None, folder:
             shutil.copyfile(path, part)
     say(competition, settings, paths, sample, answer, note)
     return path
+
+
+def fit_decoder(settings: Settings, paths: RunPaths, competition: Competition) -> dict:
+    """For the note beside the csv: the decoder, its parameters and scores, and where it helps the nested ones as the OOF; {} for none."""
+    name, table = settings.config.decode, tables.read_folds(paths.folds)
+    decoder = decode.choose(name, competition)
+    if not decoder:
+        return {}
+    found = decode.fit(decoder, competition, table[table["fold"] >= 0], predictions.read(paths.scored()[0]))
+    note = {"decode": {"name": name, "parameters": found.parameters, "plain": found.plain, "in_sample": found.in_sample, "nested": found.nested}}
+    scores = np.array(list(found.folds.values()))
+    better = {"oof": found.nested, "folds": found.folds, "mean": scores.mean(), "spread": scores.std(ddof=min(len(scores) - 1, 1))}
+    return note | (better if found.parameters else {})
 
 
 def check(answer: pd.DataFrame, sample: pd.DataFrame, competition: Competition) -> None:
@@ -72,12 +87,16 @@ def describe(settings: Settings, paths: RunPaths, path: Path, fold: int | None) 
     """What the csv was made of, for the json beside it."""
     note = {"submission": path.name, "run": paths.name, "comp": settings.comp, "exp": settings.exp, "set": settings.set, "commit": runs.commit(),
             "sha256": runs.file_sha(path), "tta": settings.config.tta, "when": datetime.now().isoformat(timespec="seconds")}
-    tested = sorted(paths.root.glob("fold*/test.json"))
+    notes = [paths.fold(k).test_json for k in paths.predicting(settings.config.refit if fold is None else 0)]
+    tested = [file for file in notes if file.exists()]             # an ensemble has none
     note["unreadable"] = runs.read_json(tested[0]).get("unreadable", {}) if tested else {}
     if fold is not None:
         done = runs.read_json(paths.fold(fold).done)
         return note | {"partial": f"fold {fold} only", "recipe": done["recipe"], "fold_hash": done["fold_hash"], "fold_score": done["score"]}
-    score = runs.read_json(paths.score)
+    score = paths.scored()[1]
+    if settings.config.refit and tested:
+        share = 1 - 1 / len(score["folds"])
+        note["refit"] = f"{settings.config.refit} models of all images; the OOF score is of the fold models, which saw {share:.0%} of them"
     return note | {key: score[key] for key in ("metric", "oof", "mean", "spread", "folds", "recipe", "fold_hash")}
 
 
@@ -103,7 +122,11 @@ def say(competition: Competition, settings: Settings, paths: RunPaths, sample: p
     if "oof" in note:
         print(f"  OOF         {note['oof']:.4f}  {note['metric']}, spread of folds {note['spread']:.4f}")
     else:
-        print(f"  PARTIAL     {note['partial']}: {note['fold_score']:.4f}")
+        undecoded = f", not decoded: decode={settings.config.decode} takes all folds" * (settings.config.decode not in ("auto", "plain"))
+        print(f"  PARTIAL     {note['partial']}: {note['fold_score']:.4f}{undecoded}")
+    if made := note.get("decode"):
+        print(f"  {made['name']:<11} {made['nested']:.4f}  each fold by the others, in sample {made['in_sample']:.4f}, plain {made['plain']:.4f}: "
+              + (f"used, {made['parameters']}" if made["parameters"] else "no gain, so plain is kept"))
     if note["unreadable"]:
         some = ", ".join(list(note["unreadable"])[:5])
         print(f"  WARNING     {len(note['unreadable'])} test images can't be read and got an average answer: {some}")
@@ -117,8 +140,8 @@ def say(competition: Competition, settings: Settings, paths: RunPaths, sample: p
 
 def seconds(paths: RunPaths) -> dict[str, float]:
     """How long each stage took, from what the stages wrote down."""
-    done = [runs.read_json(path) for path in sorted(paths.root.glob("fold*/done.json"))]
-    tested = [runs.read_json(path)["seconds"] for path in sorted(paths.root.glob("fold*/test.json"))]
+    done = [runs.read_json(path) for path in sorted(paths.root.glob("[fr]*/done.json"))]
+    tested = [runs.read_json(path)["seconds"] for path in sorted(paths.root.glob("[fr]*/test.json"))]
     return {"split": runs.read_json(paths.competition)["seconds"], "train": sum(d["seconds"] for d in done), "predict": max(tested, default=0.0)}
 
 

@@ -7,13 +7,15 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from accelerate.utils import find_executable_batch_size
 
-from src import collect, competitions, config, prepare, runs, state
+from src import collect, competitions, config, decode, prepare, runs, state
 from src.competitions import Competition
 from src.config import Settings
 from src.data import folds, tables
@@ -25,44 +27,89 @@ from src.fit.track import Tracker
 from src.fold import Job, loss_name, tracking, train_fold
 from src.model import weights
 from src.model.classifier import Classifier, build, pick
-from src.runs import RunPaths, Stopped
+from src.runs import REFIT, RunPaths, Stopped, fold_name
 from src.tasks import TASKS
 
 
-def recipe_hash(settings: Settings, competition: Competition, fold_hash: str, weights_hash: str, init_recipe: str) -> str:
-    """Of all that can change a prediction: settings, the competition's facts, folds, pretrained weights; no path, no test set, no Machine."""
+def recipe_hash(settings: Settings, competition: Competition, fold_hash: str, weights_hash: str, init_recipe: str, *more: str) -> str:
+    """Of all that can change a prediction: settings, the competition's facts, folds, pretrained weights; no path, no test set, no Machine.
+    more: the hashes of what few runs have; without them it is what it was before there were any."""
     chooses = competition.metric_name if settings.config.patience else ""       # early stopping: the metric decides which weights are kept
-    return runs.sha256([config.stage(settings.config, "train"), competition.facts(), chooses, fold_hash, weights_hash, init_recipe])
+    chosen = {name: value for name, value in config.stage(settings.config, "train").items() if name != "pseudo"}
+    return runs.sha256([chosen, competition.facts(), chooses, fold_hash, weights_hash, init_recipe, *filter(None, more)])
 
 
 def make_job(settings: Settings, paths: RunPaths) -> Job:
     """Read and check everything that a fold needs; unknown names are refused here, before anything is written."""
     experiment = settings.config
+    if experiment.refit and experiment.patience:
+        raise ValueError(f"refit={experiment.refit}: with nothing held out, patience={experiment.patience} can't say when to stop: set patience=0, "
+                         "and epochs to what a training says is best for all folds together")
     competition = competitions.load(settings.comp, settings.inputs)
     table = tables.read_folds(paths.folds)
     folds.check(table, experiment, competition.targets, task=competition.task)
     fold_hash = folds.fold_hash(table, competition.targets)
     weights_hash = weights.weights_hash(weights.resolve_weights(experiment.backbone, experiment.weights)) if experiment.pretrained else ""
     init_recipe = init_folds(settings, paths, fold_hash)
-    recipe = recipe_hash(settings, competition, fold_hash, weights_hash, init_recipe)
+    recipe = recipe_hash(settings, competition, fold_hash, weights_hash, init_recipe,
+                         folds.external_hash(table, competition.targets), pseudo_hash(settings, paths, fold_hash))
     job = Job(settings, competition, paths, table, TASKS[competition.task].encode(table, competition), [], False, {}, recipe, fold_hash, weights_hash,
               prepare.make_accelerator(settings), state.Clock(settings.machine))
-    pick(LOSSES, loss_name(job), "loss"), pick(SAMPLERS, experiment.sampler, "sampler")
+    pick(LOSSES, loss_name(job), "loss"), pick(SAMPLERS, experiment.sampler, "sampler"), decode.choose(experiment.decode, competition)
     prepare.training_views(competition, settings, has_trunk=False), prepare.test_views(settings)      # unknown names end here
     return job
 
 
 def init_folds(settings: Settings, paths: RunPaths, fold_hash: str) -> str:
     """The recipe of the run that `init_from` names, "" for none. Its folds must be these, or weights would have seen what is held out."""
-    if not settings.config.init_from:
-        return ""
-    done = sorted((paths.root.parent / settings.config.init_from).glob("fold*/done.json"))
-    if not done:
-        raise ValueError(f"init_from={settings.config.init_from}: there is no finished fold in {paths.root.parent / settings.config.init_from}")
+    return source_run(paths, "init_from", settings.config.init_from, fold_hash)["recipe"] if settings.config.init_from else ""
+
+
+def source_run(paths: RunPaths, setting: str, name: str, fold_hash: str) -> dict:
+    """done.json of a fold of another run that this one builds on. Raises ValueError for one without folds, or with others."""
+    done = sorted((paths.root.parent / name).glob("fold*/done.json"))
+    if not done or name == paths.name:
+        raise ValueError(f"{setting}={name}: there is no finished fold in {paths.root.parent / name}" if name != paths.name else
+                         f"{setting}={name} is this run itself: give it another RUN")
     first = runs.read_json(done[0])
     if first["fold_hash"] != fold_hash:
-        raise ValueError(f"init_from={settings.config.init_from} was trained on other folds: its weights have seen what is held out here")
-    return first["recipe"]
+        raise ValueError(f"{setting}={name} was trained on other folds: its models have seen what is held out here")
+    return first
+
+
+def pseudo_hash(settings: Settings, paths: RunPaths, fold_hash: str) -> str:
+    """Of the pseudo-labels of the run that `pseudo` names, "" for none. Raises ValueError where they don't belong to its models as they are now."""
+    name, path = settings.config.pseudo, paths.root.parent / settings.config.pseudo / "pseudo.csv"
+    if not name:
+        return ""
+    source_run(paths, "pseudo", name, fold_hash)
+    if not path.exists():
+        raise ValueError(f"pseudo={name}: there is no {path}: make pseudo RUN={name}")
+    for fold, recipe in tables.read_csv(path)[["fold", "recipe"]].drop_duplicates().to_numpy():
+        done = RunPaths(path.parent).fold(int(fold)).done
+        if not done.exists() or runs.read_json(done)["recipe"] != recipe:
+            raise ValueError(f"pseudo={name}: fold {fold} was trained anew since {path} was written: make pseudo RUN={name}")
+    return runs.file_sha(path)
+
+
+def with_pseudo(job: Job) -> Job:
+    """The job with the test images of pseudo.csv below the others. Fold k gets what the other run's fold k says: its mean over the folds has seen
+    the labels of every image, also those that are held out here, and would flatter the score."""
+    name, outputs = job.settings.config.pseudo, list(job.competition.outputs)
+    if not name:
+        return job
+    given = tables.read_csv(job.paths.root.parent / name / "pseudo.csv").astype({"fold": int}).astype(dict.fromkeys(outputs, np.float32))
+    test, ids = job.competition.test_table(job.settings.folder).set_index("id"), sorted(set(given["id"]))
+    if lost := tables.complain(pd.Series(ids)[~pd.Series(ids).isin(test.index)], "ids are no test images any more"):
+        raise ValueError(f"pseudo={name}: {lost[0]}: make predict and pseudo of that run again")
+    labels = {k: given[given["fold"] == k].set_index("id")[outputs].reindex(ids) for k in sorted({*job.table["fold"]} - {-1})}
+    labels[-1] = pd.concat(labels.values()).groupby(level=0).mean().loc[ids]
+    rows = test.loc[ids].reset_index().reindex(columns=job.table.columns, fill_value="").assign(fold=-1)
+    rows["id"] = "test/" + rows["id"]                              # train may have the same id
+    print(f"pseudo={name}: " + ", ".join(f"fold {k} learns from {len(frame.dropna())}" for k, frame in labels.items() if k >= 0)
+          + f" of {len(test)} test images too")
+    return job._replace(table=pd.concat([job.table, rows], ignore_index=True), pseudo={k: frame.to_numpy() for k, frame in labels.items()},
+                        target=np.concatenate([job.target, np.zeros((len(rows), len(outputs)), np.float32)]))
 
 
 def with_views(job: Job) -> Job:
@@ -77,8 +124,8 @@ def make_views(job: Job) -> Job:
     extra = ExtraColumns.fit(job.table, job.competition.features, np.ones(len(job.table), bool))
     model = build(experiment, len(job.competition.outputs), extra.size)
     say_what_learns(model)
+    job = with_pseudo(job._replace(images_hash=runs.sha256(prepare.content(job.settings, job.table))))
     pictures = prepare.decode(job.competition, job.settings, job.table)
-    job = job._replace(images_hash=runs.sha256(prepare.content(job.settings, job.table)))
     transforms = prepare.training_views(job.competition, job.settings, has_trunk=bool(model.cut_at))
     if experiment.augment != "none" and transforms == {"plain": None}:
         print(f"warning: augment={experiment.augment} has no effect with views=1: set views=4, or views=0 for fresh draws", file=sys.stderr)
@@ -116,10 +163,11 @@ def finish_fold(job: Job, fold: int, baseline: int) -> None:
         result, watch = attempt()
     except NotFinite as error:
         ids = job.table["id"].iloc[error.rows].tolist()
-        raise ValueError(f"fold {fold}: {error}; images {ids}. Lower lr (now {job.settings.config.lr:g}) or set clip_grad") from error
+        raise ValueError(f"{fold_name(fold)}: {error}; images {ids}. Lower lr (now {job.settings.config.lr:g}) or set clip_grad") from error
     held = memory.give_back(watch, job.accelerator, device=job.accelerator.device, baseline=baseline)
-    files = {file.name: runs.file_sha(file) for file in (paths.model, paths.valid, paths.valid_epochs, paths.log)}
-    runs.write_json(result | {"files": files, "memory": held, "machine": config.as_dict(job.settings.machine)}, paths.done)
+    files = {file.name: runs.file_sha(file) for file in (paths.model, paths.valid, paths.valid_epochs, paths.log) if file.exists()}
+    machine = config.as_dict(job.settings.machine) | {"engine": prepare.engine_of(job.arrays)}
+    runs.write_json(result | {"files": files, "memory": held, "machine": machine}, paths.done)
     state.clear(paths.state)
 
 
@@ -129,10 +177,10 @@ def is_finished(job: Job, fold: int) -> bool:
     made = runs.origin(paths)
     if made and made["recipe"] != job.recipe_hash:
         what = "was trained" if paths.done.exists() else "was in training"
-        print(f"fold {fold} {what} with {differences(job, made)}; kept in {runs.retire(paths, made['recipe'])}")
+        print(f"{fold_name(fold)} {what} with {differences(job, made)}; kept in {runs.retire(paths, made['recipe'])}")
     other = "" if paths.done.exists() else runs.adopt_fold(job.paths, fold, job.recipe_hash, job.settings.comp)
     if other:
-        print(f"fold {fold}: the same recipe as in run {other}, taken over")
+        print(f"{fold_name(fold)}: the same recipe as in run {other}, taken over")
     if paths.done.exists():
         state.clear(paths.state)                                     # it may have been killed before it came to that
     return paths.done.exists()
@@ -143,7 +191,7 @@ def differences(job: Job, made: dict) -> str:
     now, then = config.stage(job.settings.config, "train"), made.get("settings", {})
     found = [f"{name}={value}, now {now.get(name)}" for name, value in then.items() if runs.sha256(value) != runs.sha256(now.get(name))]
     found += ["other folds"] * (made["fold_hash"] != job.fold_hash) + ["other pretrained weights"] * (made["weights_hash"] != job.weights_hash)
-    return "; ".join(found) or "other facts of the competition"
+    return "; ".join(found) or "other facts of the competition, external images or pseudo-labels"
 
 
 def finish_folds(job: Job, numbers: list[int]) -> dict[int, str]:
@@ -158,7 +206,7 @@ def finish_folds(job: Job, numbers: list[int]) -> dict[int, str]:
                     continue
                 if not is_finished(job, fold):
                     if job.clock.asked:
-                        raise Stopped(f"{job.clock.asked}: fold {fold} is next; the same command goes on with it")
+                        raise Stopped(f"{job.clock.asked}: {fold_name(fold)} is next; the same command goes on with it")
                     if not job.arrays:
                         job = with_views(job)
                         baseline = memory.baseline(job.accelerator.device)
@@ -203,8 +251,7 @@ def train(settings: Settings, paths: RunPaths, only: int | None = None, *, is_sh
         left = finish_folds(job, numbers if only is None else [only])
     if is_shared:
         return
-    for fold, holder in left.items():
-        raise ValueError(f"fold {fold} of {paths.root} is being trained by {holder}: wait for it or end it; nothing else is left to do")
+    refuse(left, paths)
     if only is not None:
         score = runs.read_json(paths.fold(only).done)["score"]
         print(f"fold {only}, 1 of {len(numbers)}: {job.competition.metric_name} {score:.4f} (one fold only, so no OOF score)")
@@ -216,6 +263,19 @@ def train(settings: Settings, paths: RunPaths, only: int | None = None, *, is_sh
         with Tracker(paths.root / "log.jsonl", **tracking(job, "summary", "summary")) as tracker:
             tracker.finish({"oof": float(score["oof"]), "mean": float(score["mean"]), "spread": float(score["spread"]), **score["also"]})
     print(collect.say(score))
+
+
+def refuse(left: dict[int, str], paths: RunPaths) -> None:
+    for fold, holder in left.items():
+        raise ValueError(f"{fold_name(fold)} of {paths.root} is being trained by {holder}: wait for it or end it; nothing else is left to do")
+
+
+def refit(settings: Settings, paths: RunPaths) -> None:
+    """Train the models that learn from all images, each with the next seed: by the folds' recipe and files, but nothing is held out to score them."""
+    for number in range(settings.config.refit):
+        job = make_job(replace(settings, config=replace(settings.config, seed=settings.config.seed + number)), paths)
+        with job.clock.listening():
+            refuse(finish_folds(job, [REFIT - number]), paths)
 
 
 def main() -> None:

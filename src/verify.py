@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from src import competitions, config, predictions, prepare, runs, submit, train
+from src import competitions, config, decode, predict, predictions, prepare, runs, submit, train
 from src.competitions import Competition
 from src.config import Settings
 from src.data import tables
@@ -59,21 +59,32 @@ def attempt(check: Callable[[Case], list[str]], case: Case) -> list[str]:
 def files(case: Case) -> list[str]:
     """Hash again what done.json and test.json have hashed."""
     found = []
-    for k in case.paths.finished():
+    for k in {*case.paths.finished(), *predicting(case)}:
         fold = case.paths.fold(k)
-        written = runs.read_json(fold.done)["files"] | ({fold.test.name: runs.read_json(fold.test_json)["sha256"]} if fold.test_json.exists() else {})
+        beside = {fold.test: fold.test_json, fold.valid_views: fold.views_json}
+        written = runs.read_json(fold.done)["files"] | {file.name: runs.read_json(note)["sha256"] for file, note in beside.items() if note.exists()}
         for name, sha in written.items():
             real = runs.file_sha(fold.root / name) if (fold.root / name).exists() else "missing"
-            found += [f"fold{k}/{name} was {sha}, is {real}"] * (real != sha)
+            found += [f"{fold.root.name}/{name} was {sha}, is {real}"] * (real != sha)
     return found
 
 
 def oof(case: Case) -> list[str]:
-    return differing(predictions.join(predictions.read(case.paths.fold(k).valid) for k in case.paths.finished()), predictions.read(case.paths.oof))
+    """Of the plain pictures; and where test images are predicted in several views, of their mean."""
+    found = differing(predictions.join(predictions.read(case.paths.fold(k).valid) for k in case.paths.finished()), predictions.read(case.paths.oof))
+    if case.paths.scored()[0] != case.paths.oof:
+        made, mean = predict.score_views(case.settings, case.paths, case.competition, case.table, case.paths.finished())
+        found += [f"oof_tta.parquet: {line}" for line in differing(mean, predictions.read(case.paths.oof_tta))]
+        found += ["tta.json is not what the folds' valid_views.parquet give"] * (made != runs.read_json(case.paths.tta))
+    return found
 
 
 def test(case: Case) -> list[str]:
-    return differing(predictions.mean(predictions.read(case.paths.fold(k).test) for k in case.paths.finished()), predictions.read(case.paths.test))
+    return differing(predictions.mean(predictions.read(case.paths.fold(k).test) for k in predicting(case)), predictions.read(case.paths.test))
+
+
+def predicting(case: Case) -> list[int]:
+    return case.paths.predicting(case.settings.config.refit)
 
 
 def differing(expected: pd.DataFrame, real: pd.DataFrame) -> list[str]:
@@ -97,7 +108,8 @@ def submission(case: Case) -> list[str]:
     path, folder = submit.SUBMISSIONS / f"{case.paths.name}.csv", case.settings.folder
     rows = case.competition.test_table(folder).set_index("id")["row"]
     images = predictions.check_ids(predictions.read(case.paths.test), rows.index, "test.parquet")
-    answer = case.competition.answer_rows(predictions.pool(images, rows, case.competition.pool), case.competition.sample(folder))
+    by_row = decode.apply(runs.read_json(path.with_suffix(".json")), predictions.pool(images, rows, case.competition.pool))
+    answer = case.competition.answer_rows(by_row, case.competition.sample(folder))
     again, real = answer.to_csv(index=False).splitlines(), path.read_text(encoding="utf-8").splitlines()
     lines = [number for number, (one, other) in enumerate(zip(again, real), 1) if one != other]
     found = [f"{path} has other values in {len(lines)} lines, the first is line {lines[0]}"] if lines else []

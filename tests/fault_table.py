@@ -1,4 +1,4 @@
-"""The planted faults as the README's table.  Run: python -m tests.fault_table"""
+"""The planted faults as the README's table.  Run: python -m tests.fault_table [--write], which puts it into README.md"""
 import importlib
 import sys
 from pathlib import Path
@@ -18,5 +18,16 @@ def table() -> str:
     return "\n".join(lines)
 
 
+def readme(text: str) -> str:
+    """The README with the table of today between its two marks."""
+    before, begins, rest = text.partition("<!-- faults -->\n")
+    _, ends, after = rest.partition("\n<!-- /faults -->")
+    return before + begins + table() + ends + after
+
+
 if __name__ == "__main__":
-    print(table())
+    if "--write" in sys.argv:
+        path = HERE.parent / "README.md"
+        path.write_text(readme(path.read_text(encoding="utf-8")), encoding="utf-8")
+    else:
+        print(table())

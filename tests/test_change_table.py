@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fault_table
 from conftest import FAST, make_competition
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -96,3 +97,9 @@ def test_each_change_is_one_edit_in_one_file(tmp_path):
 
 def test_a_setting_is_changed_on_the_command_line_alone(bench):
     assert bench.configure(FAST).config.read_text() != bench.configure(FAST + " ema=0.9", "other").config.read_text()
+
+
+def test_the_readmes_table_of_faults_is_todays():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert fault_table.readme(text) == text, "run python -m tests.fault_table --write"
+    assert f"{len(fault_table.table().splitlines()) - 2} planted" in text

@@ -439,3 +439,55 @@ def test_one_number_wanted_of_many_classes(comp):
 ])
 def test_a_wrongly_stated_fact_says_what_there_is(stated, message, comp):
     assert message in refusal(comp, **stated)
+
+
+# -- what files don't tell: ordered grades, a known range, words best first
+
+def numbers(comp: Path, values: list, cell: str = "0") -> None:
+    layouts.write(comp / "train.csv", "id,label", [f"{n},{values[n % len(values)]}" for n in range(9)])
+    layouts.write(comp / "sample_submission.csv", "id,label", [f"t{n},{cell}" for n in range(4)])
+
+
+def test_ordered_grades_are_one_number_and_answered_by_the_nearest(comp):
+    numbers(comp, ["10", "2", "0"])
+    competition = load(comp, task="ordinal")
+    assert (competition.classes, competition.outputs, competition.metric) == (("0", "2", "10"), ("label",), "quadratic_weighted_kappa")
+    table = competition.table(comp)
+    assert truth_of(competition, table)["label"].tolist()[:3] == [2, 1, 0] and competition.score(table, truth_of(competition, table)) == 1
+    by_row = pd.DataFrame({"label": [-3.0, 0.4, 1.2, 7.0]}, index=[f"t{n}" for n in range(4)])
+    assert competition.answer_rows(by_row, competition.sample(comp))["label"].tolist() == [0, 0, 2, 10]
+    assert competition.facts()["classes"] == ("0", "2", "10") and "classes" not in load(comp).facts()
+
+
+def test_grades_in_words_have_the_stated_order_and_no_kappa(comp):
+    numbers(comp, ["mild", "none", "severe"], "mild")
+    competition = load(comp, task="ordinal", classes=("none", "mild", "severe"))
+    assert truth_of(competition, competition.table(comp))["label"].tolist()[:3] == [1, 0, 2] and competition.metric == "macro_f1"
+
+
+def test_a_range_is_that_of_the_labels_or_the_stated_one(comp):
+    numbers(comp, ["3.5", "7", "20"], "1.5")
+    assert load(comp, task="bounded").bounds == (3.5, 20) and load(comp, task="bounded", bounds=(0, 100)).bounds == (0, 100)
+    assert "bounds" in load(comp, task="bounded").facts() and "bounds" not in load(comp).facts(), "or finished runs would lose their recipe"
+    assert "3 labels of column label are not within bounds=(0, 10): 2, 5, 8" in refusal(comp, task="bounded", bounds=(0, 10))
+    assert "bounds=(5, 5): state the smallest and the largest value" in refusal(comp, task="bounded", bounds=(5, 5))
+
+
+def test_several_words_where_an_image_has_one_label_are_ranked(comp):
+    numbers(comp, list("abc"), "b a c")
+    competition = load(comp)
+    assert (competition.task, competition.answer, competition.metric) == ("multiclass", "ranked", "map3")
+    by_row = pd.DataFrame({"a": 0.2, "b": 0.7, "c": 0.1}, index=[f"t{n}" for n in range(4)])
+    assert competition.answer_rows(by_row, competition.sample(comp))["label"].unique().tolist() == ["b a c"]
+    table = competition.table(comp)
+    assert competition.score(table, truth_of(competition, table)) == 1
+    assert competition.strange_answers(pd.Series(["b a", "b d"])) == ["d"]
+
+
+def test_metrics_and_answers_that_do_not_go_together_are_refused(comp):
+    assert load(comp, metric="map5").answer == "ranked"
+    for stated in ({"metric": "map5", "answer": "label"}, {"metric": "accuracy", "answer": "ranked"}):
+        assert "don't go together" in refusal(comp, **stated)
+    numbers(comp, ["3.5", "7", "20"], "1.5")
+    assert load(comp, metric="spearman").answer == "value"
+    assert "reads probabilities" in refusal(comp, metric="roc_auc")

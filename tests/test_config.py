@@ -27,7 +27,7 @@ def test_every_setting_belongs_to_exactly_one_stage():
     names = [name for stage in config.STAGES.values() for name in stage]
     assert sorted(names) == sorted(field.name for field in dataclasses.fields(Config)) and len(names) == len(set(names))
     assert config.STAGES["split"] == ["folds", "fold_scheme", "fold_seed", "dedupe", "limit", "bad_images"]
-    assert config.STAGES["predict"] == ["tta"] and config.STAGES["submit"] == ["decode"]
+    assert config.STAGES["predict"] == ["tta", "refit"] and config.STAGES["submit"] == ["decode"]
 
 
 def test_no_setting_of_the_machine_is_one_of_the_experiment():
@@ -236,7 +236,7 @@ def test_the_files_hold_a_stages_settings_and_what_it_reads(kit):
         "test.csv",
     }
     assert set(train) == set(config.STAGES["train"]) and train["epochs"] == 4 and train["lr"] != "auto"
-    assert set(predict) == {"tta", "files", "folders"} and set(predict["files"]) == {"sample_submission.csv", "test.csv"}
+    assert set(predict) == {"tta", "refit", "files", "folders"} and set(predict["files"]) == {"sample_submission.csv", "test.csv"}
     assert set(predict["folders"]) == {"test_images", "test_images/deep", "eval", "eval/images"} and submit == {"decode": "auto"}
 
 

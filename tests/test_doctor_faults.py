@@ -209,7 +209,7 @@ FAULTS = [
     Fault("the sample wants codes, train has names", "sample_submission.csv", "labels", "other names or codes", csv(SAMPLE, lambda t: t.assign(colour="3")),
           level="warn"),
     Fault("F1 of the last batch only", "src/fit/metrics.py", "metric", "all rows",
-          choice(metrics.METRICS, lambda s, g, real=metrics.macro_f1: real(s.tail(8), g.tail(8)), "macro_f1")),
+          choice(metrics.METRICS, lambda s, g, real=metrics.METRICS["macro_f1"]: real(s.tail(8), g.tail(8)), "macro_f1")),
     Fault("accuracy under the name of macro F1", "src/fit/metrics.py", "metric", "what its name says",
           choice(metrics.METRICS, metrics.accuracy, "macro_f1")),
     Fault("a pasted metric for which lower is better, not stated", "src/competitions.py", "metric", "lower_is_better=True",

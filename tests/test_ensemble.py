@@ -45,7 +45,14 @@ def test_the_stack_uses_a_member_that_is_always_wrong():
     assert accuracy(table, join([turned, turned])) > accuracy(table, good) - 0.03 > 0.6
 
 
-@pytest.mark.parametrize("way", ["greedy", "stack"])
+def test_boosting_uses_an_extra_column_where_it_decides():
+    table, (weak, _) = make(quality=(0.3, 0.0))
+    column = predictions.make(table["id"], (table["__label__"] == "a").to_numpy(float)[:, None], ["sex"])
+    found = ensemble.nested(table, [weak, column], ensemble.boost, accuracy)
+    assert accuracy(table, found) > accuracy(table, weak) + 0.15 and list(found) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("way", ["greedy", "stack", "boost"])
 def test_the_nested_estimate_is_not_optimistic_on_pure_noise(way):
     gains = []
     for seed in range(6):
@@ -65,6 +72,8 @@ def test_an_ensemble_is_a_run_like_any_other(bench, capsys):
     assert (bench.folder / "submissions/both.csv").exists() and set(result["members"]) == {"one", "two"}
     assert set(result["tried"]) == {"mean", "greedy", "stack"} and runs.read_json(paths.score)["oof"] == result["oof"]
     assert "correlation" in capsys.readouterr().out
+    boosted = ensemble.ensemble(RunPaths(bench.folder / "runs" / "boosted"), ["one", "two"], "boost")
+    assert set(boosted["tried"]) == {"boost"} and len(predictions.read(RunPaths(bench.folder / "runs" / "boosted").test)) == 9
 
 
 def test_differing_folds_are_refused_for_what_is_fitted_and_warned_of_for_the_mean(bench, capsys):

@@ -25,7 +25,7 @@ def make_run(root: Path, name: str, *, comp: str = "demo", recipe: str = "abc", 
     runs.write_json(split or {"folds": 2}, paths.settings("split"))
     for file in (paths.folds, paths.competition, paths.fold(0).model, paths.fold(0).valid, paths.fold(0).log):
         runs.write_text(f"{name} {file.name}", file)
-    runs.write_json({"recipe": recipe, "code": code, "score": 0.5}, paths.fold(0).done)
+    runs.write_json({"recipe": recipe, "code": code, "score": 0.5, "files": dict.fromkeys(["model.safetensors", "valid.parquet", "log.jsonl"])}, paths.fold(0).done)
     return paths
 
 

@@ -5,9 +5,10 @@ import pytest
 from conftest import FAST, fast
 from sklearn.metrics import roc_auc_score
 
-from src import competitions, predictions, runs
+from src import competitions, config, predictions, runs, verify
 from src.competitions import Competition
 from src.data import tables
+from src.fit.metrics import METRICS
 
 
 def relabel(root, make_label, sample_value, columns=("id", "label")):
@@ -51,6 +52,94 @@ def test_regression(bench):
     score = runs.read_json(paths.score)
     assert score["metric"] == "rmse" and score["lower_is_better"] and set(score["also"]) == {"rmse", "mae"}
     assert np.isfinite(pd.read_csv("submissions/tiny-run.csv")["label"]).all()
+
+
+def state(monkeypatch, **facts) -> None:
+    monkeypatch.setitem(competitions.COMPETITIONS, "tiny", lambda: Competition(**facts))
+
+
+def test_targets_far_from_zero_are_learned_as_fast_as_others_and_kept_in_the_hosts_units(bench):
+    relabel(bench.inputs, lambda i: [[995, 1000, 1005][i % 3] + i / 1000], 1000.5)
+    paths = bench.run(fast("trainable=head epochs=20 lr=0.1 tta=hflip"))
+    score, oof, test = runs.read_json(paths.score), predictions.read(paths.oof)["label"], pd.read_csv("submissions/tiny-run.csv")["label"]
+    assert score["oof"] < 3 and 990 < oof.min() < 998 and 1002 < oof.max() < 1010, "answering the mean would cost 4.1"
+    assert np.abs(test - np.array([995, 1000, 1005] * 3)).mean() < 2.5, "what is fitted on a fold's training part comes with its model"
+
+
+def test_bounded_numbers_never_leave_their_range(bench, monkeypatch):
+    relabel(bench.inputs, lambda i: [[1, 60, 100][i % 3]], 50)
+    state(monkeypatch, task="bounded", bounds=(0, 100))
+    paths = bench.run(fast("trainable=head epochs=20 lr=0.1"))
+    score, oof, answer = runs.read_json(paths.score), predictions.read(paths.oof)["label"], pd.read_csv("submissions/tiny-run.csv")["label"]
+    assert score["metric"] == "rmse" and score["oof"] < 30 and oof.between(0, 100).all() and answer.between(0, 100).all() and answer.max() > 50
+    assert runs.read_json(paths.competition)["facts"]["bounds"] == [0, 100]
+
+
+def test_ordered_grades_with_fitted_cut_points(bench, monkeypatch, capsys):
+    relabel(bench.inputs, lambda i: [[0, 1, 2][i % 3]], 0)
+    state(monkeypatch, task="ordinal")
+    paths = bench.run(fast("trainable=head epochs=20 lr=0.1 decode=cut_points"))
+    score, oof, answer = runs.read_json(paths.score), predictions.read(paths.oof), pd.read_csv("submissions/tiny-run.csv")["label"]
+    assert score["metric"] == "quadratic_weighted_kappa" and score["oof"] > 0.5 and list(oof) == ["label"] and oof["label"].nunique() > 3
+    assert set(answer) <= {0, 1, 2} and (answer == [0, 1, 2] * 3).mean() > 0.5
+    note = runs.read_json(bench.folder / "submissions/tiny-run.json")
+    assert set(note["decode"]) == {"name", "parameters", "plain", "in_sample", "nested"} and note["decode"]["plain"] == score["oof"]
+    assert "cut_points" in capsys.readouterr().out
+
+
+def test_thresholds_change_the_words_that_are_said_and_the_ledger_gets_the_nested_estimate(bench, monkeypatch, capsys):
+    words = ["blue", "green", "red", "blue red", "green red", "blue green"]
+    relabel(bench.inputs, lambda i: [words[i % 3]], "blue red")                                # predicted with so little training: none above a half
+    state(monkeypatch, task="multilabel", metric="samples_f2")
+    plain = bench.run(fast("epochs=1"), "plain")
+    paths = bench.run(fast("epochs=1 decode=thresholds"))
+    printed = capsys.readouterr().out
+    assert "taken over" in printed and "each fold by the others" in printed
+    note, score = runs.read_json(bench.folder / "submissions/tiny-run.json"), runs.read_json(plain.score)
+    assert note["decode"]["plain"] == score["oof"] < note["decode"]["nested"] <= note["decode"]["in_sample"]
+    assert note["oof"] == note["decode"]["nested"] and set(note["decode"]["parameters"]) == {"blue", "green", "red"}
+    assert note["mean"] == pytest.approx(np.mean(list(note["folds"].values())))
+    said, before = (pd.read_csv(f"submissions/{name}.csv")["label"] for name in ("tiny-run", "plain"))
+    assert set(said.str.split().explode()) <= {"blue", "green", "red"} and not said.equals(before)
+    assert pd.read_csv("submissions/ledger.csv")["oof"].round(4).tolist() == [round(score["oof"], 4), round(note["oof"], 4)]
+    verify.verify(config.load(paths.config), paths)
+
+
+def test_a_decoder_waits_for_all_folds_and_is_refused_before_training_where_it_does_not_fit(bench, capsys):
+    paths = bench.configure(fast("epochs=1 decode=offsets"))
+    bench.stage("split", paths), bench.stage("train", paths, only=0), bench.stage("predict", paths, only=0), bench.stage("submit", paths, fold=0)
+    assert "decode=offsets takes all folds" in capsys.readouterr().out
+    wrong = bench.configure(fast("decode=thresholds"), "wrong")
+    bench.stage("split", wrong)
+    with pytest.raises(ValueError, match="decode=thresholds is for several labels per row"):
+        bench.stage("train", wrong)
+
+
+@pytest.mark.parametrize("task", ["multilabel", "regression"])
+def test_auxiliary_targets_learn_and_are_not_scored(bench, monkeypatch, task):
+    scale = 1 if task == "multilabel" else 7.5
+    relabel(bench.inputs, lambda i: [int(i % 3 == 0) * scale, int(i % 3 == 1 or i % 5 == 0) * scale], 0.5, columns=("id", "main", "beside"))
+    sample = pd.read_csv(bench.inputs / "sample_submission.csv").drop(columns="beside")
+    sample.to_csv(bench.inputs / "sample_submission.csv", index=False)
+    state(monkeypatch, task=task, labels=("main", "beside"), metric={"multilabel": "roc_auc", "regression": "rmse"}[task])
+    paths = bench.run(fast("epochs=4"))
+    oof, truth = predictions.read(paths.oof), tables.read_folds(paths.folds).set_index("id")[["main", "beside"]].astype(float)
+    assert list(oof) == ["main", "beside"] and list(pd.read_csv("submissions/tiny-run.csv")) == ["id", "main"]
+    assert np.corrcoef(oof["beside"], truth["beside"].loc[oof.index])[0, 1] > 0.5, "it learns"
+    alone = METRICS[runs.read_json(paths.score)["metric"]](truth[["main"]].loc[oof.index], oof[["main"]])
+    assert runs.read_json(paths.score)["oof"] == pytest.approx(alone), "it is not scored"
+
+
+def test_ranked_words_best_first(bench, monkeypatch):
+    sample = pd.read_csv(bench.inputs / "sample_submission.csv").assign(colour="red blue green")
+    sample.to_csv(bench.inputs / "sample_submission.csv", index=False)
+    paths = bench.run(fast("epochs=1"))
+    score, oof = runs.read_json(paths.score), predictions.read(paths.oof)
+    place = oof.rank(axis=1, ascending=False).to_numpy()[oof.columns.get_indexer(tables.read_folds(paths.folds).set_index("id")["colour"].loc[oof.index])[:, None]
+                                                         == np.arange(3)]
+    assert score["metric"] == "map3" and score["oof"] == pytest.approx((1 / place).mean())
+    said, test = pd.read_csv("submissions/tiny-run.csv")["colour"].str.split(), predictions.read(paths.test)
+    assert [words[0] for words in said] == test.idxmax(axis=1).tolist() and all(sorted(words) == ["blue", "green", "red"] for words in said)
 
 
 def test_probabilities_by_class_column_and_auxiliary_targets(bench, monkeypatch):

@@ -3,7 +3,6 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from src import competitions, runs
+from src import competitions, probe, runs
 from src.audit import opened
 from src.competitions import Competition
 from src.config import Settings
@@ -113,33 +112,12 @@ class Case:
     def features(self) -> np.ndarray:
         """(N, F) of `images`: what a head-only run would give its head, from the same caches."""
         with contextlib.redirect_stdout(sys.stderr):
-            return make_features(self)
+            return probe.pooled(self.settings, self.competition, (self.table, self.test))
 
     def kept(self, name: str, key: Any, make: Callable[[], Any]) -> Any:
         """What `make` returns (json takes it), made once for this key, these images and this code."""
-        code = [runs.file_sha(file) for file in sorted(Path(__file__).parent.glob("*.py"))]
+        code = [runs.file_sha(file) for file in (*sorted(Path(__file__).parent.glob("*.py")), Path(probe.__file__))]
         path = self.cache / f"{name}-{runs.sha256([key, code])}.json"
         if not path.exists():
             runs.write_json(make(), path)
         return runs.read_json(path)
-
-
-def make_features(case: Case) -> np.ndarray:
-    """Through the trunk of the run's backbone with nothing but the head learning."""
-    from src import prepare
-    from src.model.classifier import build
-
-    how = replace(case.config, trainable="head", head="linear", augment="none", views=1, drop_path_rate=0.0, init_from="")
-    settings = replace(case.settings, config=how)
-    model = build(how, len(case.competition.outputs))
-    if not model.cut_at:                                              # the whole backbone is frozen: a graph that can't be cut is no matter
-        model.trunk, model.cut_at = model.tail, "whole"
-    accelerator = prepare.make_accelerator(settings)
-    model.to(accelerator.device)
-    found = []
-    with runs.lock(settings.cache / settings.comp / "lock", wait=True):
-        for table in (case.table, case.test):
-            pictures = prepare.decode(case.competition, settings, table, tolerant=True)
-            values = prepare.trunk_outputs(model, pictures, {"plain": None}, settings, accelerator)[0].values
-            found.append(np.array(values).reshape(len(values), -1, values.shape[-1]).mean(axis=1))
-    return np.concatenate(found)

@@ -7,36 +7,11 @@ import pandas as pd
 from src import predictions
 from src.audit.case import Case
 from src.findings import Finding, good, warn
+from src.probe import answers, reduced
 
 SHARES = (0.1, 0.25, 0.5, 1.0)
 MANY = 2_000_000        # images times outputs: a probe of more takes minutes, so images are drawn
 NEAR_CHANCE = 0.1       # of the way from chance to a perfect score
-
-
-def reduced(features: np.ndarray, size: int = 256) -> np.ndarray:
-    """Centred, turned to the largest directions, of mean length 1."""
-    centred = (features - features.mean(axis=0)).astype(np.float64)
-    _, directions = np.linalg.eigh(centred.T @ centred)
-    found = centred @ directions[:, ::-1][:, :size]
-    return found / np.sqrt(np.square(found).sum(axis=1).mean()).clip(1e-9)
-
-
-def answers(case: Case, seen: np.ndarray, target: np.ndarray, asked: np.ndarray) -> np.ndarray:
-    """Predictions (n, T) for the features `asked` of a linear model that learned the targets (m, T) of the features `seen`."""
-    from sklearn.linear_model import LogisticRegression, Ridge
-
-    if case.has_values:
-        return Ridge(alpha=0.1).fit(seen, target).predict(asked).reshape(len(asked), -1)
-    found = np.tile(target.mean(axis=0), (len(asked), 1))                 # what can't be learned is answered with its share
-    if case.is_single:
-        label = target.argmax(axis=1)
-        if len(set(label)) > 1:
-            model = LogisticRegression(C=5, max_iter=200, tol=1e-3).fit(seen, label)
-            found[:], found[:, model.classes_] = 0, model.predict_proba(asked)
-        return found
-    for column in np.flatnonzero((found[0] > 0) & (found[0] < 1)):
-        found[:, column] = LogisticRegression(C=5, max_iter=200, tol=1e-3).fit(seen, target[:, column]).predict_proba(asked)[:, 1]
-    return found
 
 
 def part_of(case: Case, rows: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
@@ -60,7 +35,7 @@ def make_curve(case: Case) -> dict:
         part, row = table.iloc[held_out], []
         for share in SHARES:
             learned = part_of(case, training, share, np.random.default_rng(k))
-            frame = predictions.make(part["id"], answers(case, features[learned], case.target[learned], features[held_out]), c.outputs)
+            frame = predictions.make(part["id"], answers(features[learned], case.target[learned], features[held_out], task=c.task), c.outputs)
             row.append(c.score(part, frame))
         scores.append(row)
         kept.append(frame)

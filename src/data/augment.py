@@ -1,5 +1,5 @@
 """Augmentation and views: image -> image, both uint8 (3, H, W). Draws come from torch's generator, which the caller seeds per image."""
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -44,10 +44,46 @@ def seeded(transform: Transform, image: Tensor, seed: int) -> Tensor:
 
 AUGMENTS = {"none": none, "light": light, "medium": medium, "strong": strong}     # add yours: (size, flips) -> transform, and a word here
 
-# Views at test time: each must be something training saw (a mirror only where flips allow it).
-VIEWS: dict[str, Transform] = {
-    "plain": lambda image: image,
+
+def window(zoom: float, down: float = 0.5, right: float = 0.5) -> Transform:
+    """A fixed part of the picture, 1/zoom of its side, at the whole size; 0.5 is its middle, 0 its upper or left end. What is beyond it is grey.
+    Like `light`, which goes as far as zoom 1.12 in a corner: such views training has seen."""
+    def view(image: Tensor) -> Tensor:
+        height, width = image.shape[-2:]
+        shift = [(zoom - 1) * (0.5 - right) * width, (zoom - 1) * (0.5 - down) * height]
+        return v2.functional.affine(image, 0.0, shift, zoom, [0.0, 0.0], interpolation=v2.InterpolationMode.BILINEAR, fill=128)
+
+    return view
+
+
+VIEWS: dict[str, Transform] = {     # at test time: images (..., H, W) of equal sides -> the same shape; add yours: a function above, a word here
     "hflip": lambda image: image.flip(-1),
     "vflip": lambda image: image.flip(-2),
-    "hvflip": lambda image: image.flip(-2, -1),
+    "rot180": lambda image: image.flip(-2, -1),
+    "rot90": lambda image: image.rot90(1, (-2, -1)),             # anticlockwise
+    "rot270": lambda image: image.rot90(3, (-2, -1)),
+    "transpose": lambda image: image.transpose(-2, -1),
+    "antitranspose": lambda image: image.flip(-2, -1).transpose(-2, -1),
+    "zoom90": window(0.9),
+    "zoom110": window(1.1),
+    "crop_tl": window(1.12, 0, 0),
+    "crop_tr": window(1.12, 0, 1),
+    "crop_bl": window(1.12, 1, 0),
+    "crop_br": window(1.12, 1, 1),
 }
+VIEW_SETS = {                       # one word for several
+    "dihedral": ["hflip", "vflip", "rot180", "rot90", "rot270", "transpose", "antitranspose"],
+    "zooms": ["zoom90", "zoom110"],
+    "crops": ["crop_tl", "crop_tr", "crop_bl", "crop_br", "zoom110"],
+}
+MIRRORED = {"hflip": "h", "vflip": "v", "rot180": "hv"}      # the flips that make the view one that training saw
+
+
+def unseen_views(views: Iterable[str], flips: str, augment: str) -> dict[str, str]:
+    """The views that no training image was like, and in which words: a mirrored digit is another sign. Of views added here nothing is said."""
+    mirrors = [view for view, needs in MIRRORED.items() if not set(needs) <= set(flips)]
+    why = dict.fromkeys(mirrors, f"mirrors, and flips={flips or 'none'} say that this changes the label")
+    why |= dict.fromkeys(["rot90", "rot270", "transpose", "antitranspose"], "turns by a right angle, as no augmentation does")
+    closer = {"none": [view for view in VIEWS if view.startswith(("zoom", "crop_"))], "medium": ["zoom90"], "strong": ["zoom90"]}
+    why |= dict.fromkeys(closer.get(augment, []), f"zooms as augment={augment} does not")
+    return {view: why[view] for view in views if view in why}

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pandas as pd
 
-from src.data.tables import listed
+from src.data.tables import NUMBERS, listed
 
 
 def assign(table: pd.DataFrame, config, *, task: str, targets: tuple[str, ...], given: pd.Series | None = None) -> pd.Series:
@@ -48,7 +48,7 @@ def labels_of(table: pd.DataFrame, *, task: str, targets: tuple[str, ...]) -> pd
     columns = table[list(targets)]
     if task == "multilabel":
         return columns == "1"
-    if task == "regression":
+    if task in NUMBERS:
         return pd.qcut(columns.astype(float).rank().mean(axis=1), 10, labels=False, duplicates="drop").fillna(0).astype(int)
     return columns.agg(" ".join, axis=1) if len(targets) > 1 else columns[targets[0]]
 
@@ -63,7 +63,7 @@ def pairs(labels: pd.Series | pd.DataFrame) -> tuple[np.ndarray, np.ndarray, lis
 
 def are_rare(table: pd.DataFrame, num_folds: int, *, task: str, targets: tuple[str, ...]) -> np.ndarray:
     """True for the images whose group holds a class that fewer groups hold than there are folds; names these classes."""
-    if task == "regression":
+    if task in NUMBERS:
         return np.zeros(len(table), bool)
     image, code, names = pairs(labels_of(table, task=task, targets=targets))
     group = table["group"].to_numpy()
@@ -146,15 +146,30 @@ def check(table: pd.DataFrame, config, targets: tuple[str, ...], *, task: str) -
     image, code, names = pairs(labels_of(table, task=task, targets=targets))
     where = pd.DataFrame({"code": code, "fold": fold.to_numpy()[image]}).drop_duplicates()
     alone = where[~where["code"].duplicated(keep=False) & (where["fold"] != -1)]
-    if len(alone) and task != "regression":
+    if len(alone) and task not in NUMBERS:
         told = listed([f"{names[c]!r} (fold {k})" for c, k in zip(alone["code"], alone["fold"])])
         problems.append(f"a class is held out whole, that fold's model never sees it: {told}; try another fold_seed, or put it in fold -1")
     if problems:
         raise ValueError("the folds do not hold: " + "; ".join(problems))
 
 
+def of_host(table: pd.DataFrame) -> pd.DataFrame:
+    """Without the images of external.csv, which folds.csv has in fold -1."""
+    return table[table["external"] == ""] if "external" in table else table
+
+
 def fold_hash(table: pd.DataFrame, targets: tuple[str, ...]) -> str:
-    """Equal for equal folds of the same images, labels and groups; only such predictions may be blended by fitting."""
+    """Equal for equal folds of the host's images, labels and groups; only such predictions may be blended by fitting."""
+    return hash_of(of_host(table), targets)
+
+
+def external_hash(table: pd.DataFrame, targets: tuple[str, ...]) -> str:
+    """Of the images of external.csv, "" for none: they change the models, and not what may be compared and blended."""
+    external = table.drop(of_host(table).index)
+    return hash_of(external, targets) if len(external) else ""
+
+
+def hash_of(table: pd.DataFrame, targets: tuple[str, ...]) -> str:
     rows = table.sort_values("id")[["id", *targets, "group", "fold"]].astype({"fold": int}).astype(str)
     return hashlib.sha256(json.dumps(rows.to_numpy().tolist()).encode()).hexdigest()[:16]
 

@@ -25,7 +25,7 @@ LABEL_WORDS = {"label", "labels", "target", "class", "category"}
 
 def facts(stated: "Competition", root: Path, reads_probabilities: bool) -> "Competition":
     """One fact after the other, from the files and from the facts before it; what is stated stays."""
-    c, files = stated, tables.list_files(root)
+    c, files = stated, tables.host_files(root)
     images = tables.only_images(files, bool(c.read_image))
 
     def fill(name: str, look: Callable[[], Any]) -> None:
@@ -214,7 +214,7 @@ def find_bounds(labels: pd.DataFrame) -> tuple[float, ...]:
 
 def find_answer(c: "Competition", wants_probability: bool, cells: pd.Series) -> str:
     """The form that the sample's columns and numbers ask for; cells: its only column, where there is only one."""
-    if c.task in NUMBERS or len(c.names) > 2:
+    if c.task in NUMBERS or len(c.names) > 2 or c.task == "multilabel" and c.names[1] in c.labels[1:] + c.labels[:-1]:
         return "value" if c.task in NUMBERS else "probabilities"
     if c.task == "ordinal":
         return "label"

@@ -9,6 +9,7 @@ import re
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
 NUMBERS = ("regression", "bounded")          # tasks whose labels are numbers and no classes
-RESERVED = {"id", "row", "path", "group", "fold", "content"}        # columns of the table and of folds.csv
+RESERVED = {"id", "row", "path", "group", "fold", "content", "external"}        # columns of the table and of folds.csv
+EXTERNAL = "external.csv"       # more training images than the host's, and a folder of that name for them
 
 
 def listed(names: list[str]) -> str:
@@ -92,6 +94,12 @@ def list_files(root: Path, below: str = "") -> list[str]:
     return sorted(found)
 
 
+def host_files(root: Path) -> list[str]:
+    """The files that tell what the competition is: not those in external/, where there is an external.csv."""
+    files = list_files(root)
+    return [file for file in files if not file.startswith("external/")] if EXTERNAL in files else files
+
+
 def only_images(files: list[str], any_file: bool = False) -> list[str]:
     """The files that may be images: by suffix, or all where read_image opens what we do not know."""
     return files if any_file else [file for file in files if file.lower().endswith(IMAGE_SUFFIXES)]
@@ -144,7 +152,7 @@ def from_names(root: Path, pattern: str, any_file: bool = False) -> pd.DataFrame
     tokens = {"**/": "(?:.*/)?", ".*": r"\.[^./]+", "*": "[^/]*"}
     parts = re.split(r"(\{[^{}]+\}|\*\*/|\.\*|\*)", pattern)
     regex = re.compile("".join("([^/]+?)" if part.startswith("{") else tokens.get(part) or re.escape(part) for part in parts))
-    images = only_images(list_files(root), any_file)
+    images = only_images(host_files(root), any_file)
     found = [(file, hit.groups()) for file in images if (hit := regex.fullmatch(file))]
     if not found:
         raise ValueError(f"none of {len(images)} images in {root.name} is named like {pattern!r}")
@@ -210,8 +218,10 @@ def make_train(root: Path, c: "Competition", *, tolerant: bool = False) -> pd.Da
         words = labels.iloc[:, 0].str.split() if c.task == "multilabel" else labels.iloc[:, 0].map(lambda label: [label])
         fits, what = words.map(set(c.classes).issuperset), f"none of the classes {listed(list(c.classes))}"
     if c.task == "bounded":
-        fits, what = fits & labels.apply(lambda column: pd.to_numeric(column, errors="coerce").between(*c.bounds)).all(axis=1), f"not within {c.bounds}"
-    problems += complain(ids[~gone & ~fits], f"labels of column {names} are {what}")
+        values = labels.apply(pd.to_numeric, errors="coerce")
+        fits, what = fits & values.ge(c.bounds[0]).all(axis=1) & values.le(c.bounds[1]).all(axis=1), f"not within bounds={c.bounds}"
+    told = listed(sorted(set(labels[~gone & ~fits].agg(" ".join, axis=1))))
+    problems += [f"{said} (there stands {told})" for said in complain(ids[~gone & ~fits], f"labels of column {names} are {what}")]
     if clash := sorted(RESERVED & {*c.targets, *c.features}):
         problems.append(f"column {listed(clash)} has a name of the kit's own: rename it in a make_table")
     if tolerant:
@@ -225,6 +235,18 @@ def make_train(root: Path, c: "Competition", *, tolerant: bool = False) -> pd.Da
     table = pd.concat([table, make_targets(labels, c)], axis=1)
     table["group"] = group.where(group != "", table["row"])           # unknown patients are not one patient
     return pd.concat([table, frame[list(c.features)]], axis=1).sort_values("id", ignore_index=True)
+
+
+def make_external(root: Path, c: "Competition", *, tolerant: bool = False) -> pd.DataFrame:
+    """external.csv as a table like train's: path (below root), the label columns, the group's and the features' where there are some; the id is the
+    path. Raises ValueError with all that is wrong."""
+    group = c.group if c.group in read_csv(root / EXTERNAL) else ""
+    try:
+        as_train = replace(c, make_table=None, train_csv=EXTERNAL, train_images="{path}", id="path", row="", group=group)
+        return make_train(root, as_train, tolerant=tolerant)
+    except ValueError as error:
+        raise ValueError(f"{EXTERNAL}: {error}\nIts columns are path (of the image, seen from {root.name}/, such as external/1.jpg), "
+                         f'{", ".join([*c.labels, *c.features])}; SET="external=none" leaves it out') from error
 
 
 def make_targets(labels: pd.DataFrame, c: "Competition") -> pd.DataFrame:

@@ -57,6 +57,11 @@ class Case:
     def has_values(self) -> bool:
         return TASKS[self.job.competition.task].kind == "value"
 
+    @property
+    def is_linear(self) -> bool:
+        """Are logits the values themselves, and no log-odds of their share of a range?"""
+        return self.has_values and loss_name(self.job) != "binary_cross_entropy"
+
     @cached_property
     def labels(self) -> pd.Series:
         return self.job.table[list(self.job.competition.targets)].agg(" ".join, axis=1)
@@ -104,9 +109,9 @@ class Case:
 
     @property
     def prior_loss(self) -> float:
-        """The loss of an answer that looks at no image: all classes alike, or the mean value."""
+        """The loss of an answer that looks at no image: all classes alike, the middle of a range, or the mean value."""
         target = self.sample().target
-        return self.loss_of(target.mean(dim=0).expand_as(target) if self.has_values else torch.zeros_like(target), target)
+        return self.loss_of(target.mean(dim=0).expand_as(target) if self.is_linear else torch.zeros_like(target), target)
 
     def steps(self, model: Classifier, batch: Batch, config: Config, forward=None) -> Iterator[float]:
         """The losses of config.epochs steps on one batch, by the core's own loop and optimizer."""

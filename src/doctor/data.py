@@ -19,6 +19,7 @@ def check_folds(case: Case) -> Finding:
         folds.check(then, settings.config, competition.targets, task=competition.task)
     except ValueError as error:
         return fail(str(error), f"folds.csv holds each id once, in one fold: {again}")
+    then = folds.of_host(then)
     gone, new = set(then["id"]) - set(now["id"]), set(now["id"]) - set(then["id"])
     leaves_out = settings.config.limit or settings.config.bad_images == "drop"
     if gone or new and not leaves_out:

@@ -110,9 +110,8 @@ def mirrors(case: Case) -> Finding:
     if flips and not competition.flips:
         return fail(f"flips={case.config.flips}, but the classes are {', '.join(competition.classes[:10])}: mirrored, a 2 is no 2",
                     "flips=auto; or state flips in src/competitions.py when mirrors keep the label")
-    unseen = [name for name in case.config.tta if name.endswith("flip") and not set(name.removesuffix("flip")) <= set(flips)]
-    if unseen:
-        return warn(f"tta={','.join(case.config.tta)}, but flips={flips or 'none'}", f"leave out {', '.join(unseen)}, or set flips")
+    if unseen := prepare.unseen(competition, case.settings):
+        return warn("; ".join(unseen), "leave them out, unless predict's table of views shows a gain")
     transform = transform_of(case)
     if transform and "h" not in flips:
         share = share_mirrored(case, transform)

@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
 
 from src import predictions
 from src.data.batches import SAMPLERS, Batches, Rows, draw
@@ -32,7 +31,7 @@ def validation_loader(case: Case) -> Finding:
         training, held_out = np.flatnonzero(job.table["fold"] != k), np.flatnonzero(job.table["fold"] == k)
         batches = Batches([pixels], rows, device=job.accelerator.device, seed=config.seed, fold=k)
         try:
-            predict_epoch(job, nn.Identity(), blank, batches, held_out, None)
+            predict_epoch(job, case.model, blank, batches, held_out, None)
         except ValueError as error:
             return fail(f"fold {k}: {error}", f"no drop_last, no drawing with replacement, no list shared between folds: {where}")
         rng = np.random.default_rng(draw(config.seed, k, 0, "order"))

@@ -93,11 +93,13 @@ def train_steps(
     """
     steps_per_epoch = -(-num_batches // accumulate)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    # torch.manual_seed writes a stack trace for each kind of GPU that isn't there: a third of a head's step
+    reseed = torch.default_generator.manual_seed if accelerator.device.type == "cpu" else torch.manual_seed
     for epoch in range(first_epoch, config.epochs):
         begin_epoch()
         last = None
         for number, batch in enumerate(batches(epoch), first_step if epoch == first_epoch else 0):
-            torch.manual_seed(seed_of(config.seed, fold, epoch, number))         # dropout and mixing of this step
+            reseed(seed_of(config.seed, fold, epoch, number))                    # dropout and mixing of this step
             image, target = mix(batch.image, batch.target, config)
             if smooth:
                 target = target * (1 - smooth) + smooth / target.shape[1]

@@ -1,22 +1,29 @@
 """Metrics as hosts publish them: (solution, submission) -> float. Both frames are indexed by row and hold the answer's columns.
 
-One column of labels, one of the positive class's probability, or a column per class: accuracy and F1 take all three."""
+One column of labels, one of the positive class's probability, or a column per class: accuracy, F1 and their like take all three.
+The name in METRICS is all that early stopping, curves, decoding, blending and the ledger know of it."""
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import pandas as pd
 
-PROBABILITY_METRICS = {"log_loss", "roc_auc"}               # they cannot read labels
+# they cannot read labels
+PROBABILITY_METRICS = {"log_loss", "roc_auc", "partial_auc", "average_precision", "probabilistic_f1", "top3", "top5", "spearman"}
 LOWER_IS_BETTER = {"log_loss", "rmse", "mae"}
 
 
 def paired(solution: pd.DataFrame, submission: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The submission's lines and columns in the solution's order: joined by row, never by position."""
-    return solution, submission.loc[solution.index, solution.columns]
+    if not submission.index.equals(solution.index):
+        submission = submission.loc[solution.index]
+    return solution, submission[list(solution.columns)]
 
 
 def numbers(solution: pd.DataFrame, submission: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Both as float arrays (N, columns)."""
     try:
-        truth, guess = (frame.astype(float).to_numpy() for frame in paired(solution, submission))
+        truth, guess = (frame.to_numpy(dtype=float) for frame in paired(solution, submission))
     except ValueError as error:
         raise ValueError(f"this metric reads numbers, the answer holds labels ({error}): state another metric or answer") from None
     return truth, guess
@@ -56,30 +63,34 @@ def balanced_accuracy(solution: pd.DataFrame, submission: pd.DataFrame) -> float
     return float(recall_score(truth, guess, labels=present, average="macro", zero_division=0))
 
 
-def macro_f1(solution: pd.DataFrame, submission: pd.DataFrame) -> float:
-    from sklearn.metrics import f1_score
-    return float(f1_score(*decisions(solution, submission), average="macro", zero_division=0))
+def f_beta(solution: pd.DataFrame, submission: pd.DataFrame, average: str, beta: float) -> float:
+    """(1 + b^2) TP / (TP + FP + b^2 (TP + FN)): mean over classes (macro), of all cells at once (micro), or mean over rows' sets of labels (samples).
 
-
-def micro_f1(solution: pd.DataFrame, submission: pd.DataFrame) -> float:
-    from sklearn.metrics import f1_score
-    return float(f1_score(*decisions(solution, submission), average="micro", zero_division=0))
+    scikit-learn's values, without its checks: a decoder asks thousands of times. Nothing to find and nothing said is 0, for a row 1."""
+    if average == "samples" and not pd.api.types.is_numeric_dtype(solution.iloc[:, 0]):
+        solution, submission = split_words(solution, submission)
+    truth, guess = decisions(solution, submission)
+    if truth.ndim == 1 and average == "samples":
+        return float((truth == guess).mean())
+    if truth.ndim == 1:
+        codes, classes = pd.factorize(np.concatenate([truth, guess]), sort=True)
+        truth, guess = codes[:len(truth)], codes[len(truth):]
+        hits, true, said = (np.bincount(labels, minlength=len(classes)) for labels in (truth[truth == guess], truth, guess))
+    else:
+        hits, true, said = (cells.sum(axis=int(average == "samples")) for cells in (truth * guess, truth, guess))
+    if average == "micro":
+        hits, true, said = hits.sum(), true.sum(), said.sum()
+    size = beta**2 * true + said
+    return float(np.mean(np.where(size > 0, (1 + beta**2) * hits / np.where(size > 0, size, 1), average == "samples")))
 
 
 def split_words(solution: pd.DataFrame, submission: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Labels joined by spaces become a column of zeros and ones per word."""
-    truth, guess = (frame.iloc[:, 0].str.get_dummies(" ") for frame in paired(solution, submission))
-    words = sorted({*truth.columns, *guess.columns})
-    return truth.reindex(columns=words, fill_value=0), guess.reindex(columns=words, fill_value=0)
-
-
-def samples_f1(solution: pd.DataFrame, submission: pd.DataFrame) -> float:
-    """F1 of each row's set of labels, averaged over rows; an empty answer to an empty truth counts as right."""
-    if solution.shape[1] == 1:
-        solution, submission = split_words(solution, submission)
-    truth, guess = (array >= 0.5 for array in numbers(solution, submission))
-    size = truth.sum(axis=1) + guess.sum(axis=1)
-    return float(np.where(size == 0, 1.0, 2 * (truth & guess).sum(axis=1) / np.maximum(size, 1)).mean())
+    pair = [frame.iloc[:, 0] for frame in paired(solution, submission)]
+    codes, cells = pd.factorize(np.concatenate(pair))                # few cells differ, and taking them apart is slow
+    said = pd.Series(cells, dtype=str).str.get_dummies(" ").sort_index(axis=1)
+    truth, guess = (said.iloc[part].set_axis(solution.index) for part in np.split(codes, 2))
+    return truth, guess
 
 
 def log_loss(solution: pd.DataFrame, submission: pd.DataFrame) -> float:
@@ -92,20 +103,92 @@ def log_loss(solution: pd.DataFrame, submission: pd.DataFrame) -> float:
     return float(-(truth * np.log(guess) + (1 - truth) * np.log(1 - guess)).mean())
 
 
+def by_column(value: Callable[[np.ndarray, np.ndarray], float], solution: pd.DataFrame, submission: pd.DataFrame) -> float:
+    """The mean over columns of value(truth (N,), guess (N,)); a column with a single truth has none and is left out."""
+    found = [value(t, g) for t, g in zip(*(array.T for array in numbers(solution, submission))) if len(np.unique(t)) > 1]
+    return float(np.mean(found)) if found else float("nan")
+
+
 def roc_auc(solution: pd.DataFrame, submission: pd.DataFrame) -> float:
-    """Area under the ROC curve, the mean over columns; a column with a single class has none and is left out."""
+    """Area under the ROC curve, the mean over columns."""
     from sklearn.metrics import roc_auc_score
+    return by_column(roc_auc_score, solution, submission)
+
+
+def partial_auc(solution: pd.DataFrame, submission: pd.DataFrame, min_tpr: float = 0.8) -> float:
+    """The area between the ROC curve and the line of 80 % found, 0..0.2, as ISIC 2024 has it: with the classes exchanged it lies left of 20 % FPR."""
+    from sklearn.metrics import roc_auc_score
+    most = 1 - min_tpr
+
+    def area(truth: np.ndarray, guess: np.ndarray) -> float:
+        scaled = roc_auc_score(1 - truth, -guess, max_fpr=most)             # McClish's: a half by chance, 1 at best
+        return most**2 / 2 + (2 * scaled - 1) * (most - most**2 / 2)
+
+    return by_column(area, solution, submission)
+
+
+def average_precision(solution: pd.DataFrame, submission: pd.DataFrame) -> float:
+    """Precision at each true row, by descending probability; the mean over columns."""
+    from sklearn.metrics import average_precision_score
+    return by_column(average_precision_score, solution, submission)
+
+
+def probabilistic_f1(solution: pd.DataFrame, submission: pd.DataFrame) -> float:
+    """F1 whose counts are sums of probabilities, as RSNA 2022 has it; the mean over columns."""
+    def f1(truth: np.ndarray, guess: np.ndarray) -> float:
+        guess = guess.clip(0, 1)
+        return 2 * (truth * guess).sum() / (truth.sum() + guess.sum())
+
+    return by_column(f1, solution, submission)
+
+
+def spearman(solution: pd.DataFrame, submission: pd.DataFrame) -> float:
+    """Correlation of the ranks, the mean over columns; a guess that is the same for all rows has none: 0."""
+    from scipy.stats import rankdata
+
+    def correlation(truth: np.ndarray, guess: np.ndarray) -> float:
+        return float(np.corrcoef(rankdata(truth), rankdata(guess))[0, 1]) if np.ptp(guess) > 0 else 0.0
+
+    return by_column(correlation, solution, submission)
+
+
+def top(solution: pd.DataFrame, submission: pd.DataFrame, k: int) -> float:
+    """Share of rows whose class is among the k likeliest; of equals the earlier column, so that a constant answer gains nothing."""
     truth, guess = numbers(solution, submission)
-    areas = [roc_auc_score(t, g) for t, g in zip(truth.T, guess.T) if len(np.unique(t)) > 1]
-    return float(np.mean(areas)) if areas else float("nan")
+    first = np.argsort(-guess, axis=1, kind="stable")[:, :k]
+    return float(np.take_along_axis(truth, first, axis=1).any(axis=1).mean())
+
+
+def mean_average_precision(solution: pd.DataFrame, submission: pd.DataFrame, k: int) -> float:
+    """MAP@k of words, best first: with one true word a row counts 1 / its place, else the precision at each place that is right, over the places."""
+    def of_row(true: set[str], said: list[str]) -> float:
+        right = np.array([word in true and word not in said[:place] for place, word in enumerate(said)], dtype=bool)
+        return (right * right.cumsum() / np.arange(1, len(said) + 1)).sum() / min(len(true), k) if right.any() else 0.0
+
+    truth, guess = (frame.iloc[:, 0].astype(str).str.split() for frame in paired(solution, submission))
+    return float(np.mean([of_row(set(true), said[:k]) for true, said in zip(truth, guess)]))
+
+
+def single(solution: pd.DataFrame, submission: pd.DataFrame, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Labels (N,). Raises ValueError where a row may have several."""
+    truth, guess = decisions(solution, submission)
+    if truth.ndim > 1:
+        raise ValueError(f"{name} reads one label per row")
+    return truth, guess
+
+
+def mcc(solution: pd.DataFrame, submission: pd.DataFrame) -> float:
+    """Matthews' correlation coefficient."""
+    from sklearn.metrics import matthews_corrcoef
+    return float(matthews_corrcoef(*single(solution, submission, "mcc")))
 
 
 def quadratic_weighted_kappa(solution: pd.DataFrame, submission: pd.DataFrame) -> float:
     """1 - mean squared difference of the pairs / that of all possible pairs: the usual definition without its matrices."""
-    truth, guess = decisions(solution, submission)
-    if truth.ndim > 1:
-        raise ValueError("quadratic_weighted_kappa reads one label per row")
-    truth, guess = truth.astype(float), guess.astype(float)
+    try:
+        truth, guess = (labels.astype(float) for labels in single(solution, submission, "quadratic_weighted_kappa"))
+    except ValueError as error:
+        raise ValueError(f"quadratic_weighted_kappa reads grades that are numbers ({error}): state another metric") from None
     by_chance = truth.var() + guess.var() + (truth.mean() - guess.mean()) ** 2
     return float(1 - ((truth - guess) ** 2).mean() / by_chance) if by_chance > 0 else 1.0
 
@@ -121,7 +204,11 @@ def mae(solution: pd.DataFrame, submission: pd.DataFrame) -> float:
     return float(np.abs(truth - guess).mean())
 
 
-METRICS = {      # add yours: a function above, a word here (and in LOWER_IS_BETTER where that holds)
-    "accuracy": accuracy, "balanced_accuracy": balanced_accuracy, "macro_f1": macro_f1, "micro_f1": micro_f1, "samples_f1": samples_f1,
-    "log_loss": log_loss, "roc_auc": roc_auc, "quadratic_weighted_kappa": quadratic_weighted_kappa, "rmse": rmse, "mae": mae,
+METRICS: dict[str, Callable[[pd.DataFrame, pd.DataFrame], float]] = {      # add yours: a function above, a word here (and in the sets at the top)
+    "accuracy": accuracy, "balanced_accuracy": balanced_accuracy, "log_loss": log_loss, "roc_auc": roc_auc, "partial_auc": partial_auc,
+    "average_precision": average_precision, "probabilistic_f1": probabilistic_f1, "mcc": mcc, "rmse": rmse, "mae": mae, "spearman": spearman,
+    "quadratic_weighted_kappa": quadratic_weighted_kappa,
+    **{f"{average}_f{beta}": partial(f_beta, average=average, beta=beta) for average in ("macro", "micro", "samples") for beta in (1, 2)},
+    **{f"top{k}": partial(top, k=k) for k in (3, 5)},
+    **{f"map{k}": partial(mean_average_precision, k=k) for k in (3, 5, 10, 20)},
 }

@@ -2,6 +2,7 @@
 import math
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -11,6 +12,8 @@ from src.model.backbone import make_backbone, normalisation
 from src.model.cut import CannotCut, cut, set_mode
 from src.model.heads import HEADS
 from src.model.trainable import groups, set_trainable
+
+PLAIN = np.float32([[0], [1]])
 
 
 class Normalise(nn.Module):
@@ -29,7 +32,8 @@ class Classifier(nn.Module):
     """trunk: frozen, in eval, its output may be cached. tail: the backbone's layers that learn (and all after the first of them). head: new.
 
     cut_at names the graph node where the trunk ends, "" when there is none; why says what prevented it. depths: parameter of the tail ->
-    0 for the last layer group, 1 for the one before ... for layer-wise rates.
+    0 for the last layer group, 1 for the one before ... for layer-wise rates. unit: shift and scale (2, T) of the targets it learns, for the task's
+    activation; it lies in the checkpoint, so that who predicts need not know what it was fitted on.
     """
 
     def __init__(
@@ -37,7 +41,7 @@ class Classifier(nn.Module):
     ) -> None:
         super().__init__()
         self.normalise, self.trunk, self.tail, self.head = normalise, trunk, tail, head
-        self.cut_at, self.why, self.depths = cut_at, why, depths
+        self.cut_at, self.why, self.depths, self.unit = cut_at, why, depths, PLAIN
 
     def features(self, image: Tensor) -> Tensor:
         """uint8 (B, 3, H, W) -> what the trunk hands to the tail."""
@@ -71,16 +75,20 @@ class Classifier(nn.Module):
 
     def save(self, path: Path) -> None:
         """Write learned() as safetensors, in a fixed order: equal weights are equal files."""
-        save_file({name: value.contiguous().cpu() for name, value in sorted(self.learned().items())}, path)
+        beside = {"unit": torch.from_numpy(self.unit)} if (self.unit != PLAIN).any() else {}
+        save_file({name: value.contiguous().cpu() for name, value in sorted((self.learned() | beside).items())}, path)
         path.chmod(0o644)                                         # safetensors writes for the owner's eyes only
 
     def load(self, path: Path, *, strict: bool = True) -> list[str]:
         """Read learned() back in place; returns the names that were not taken. Raises ValueError when strict and the names or shapes differ."""
         stored, own = load_file(path), self.learned()
+        unit = stored.pop("unit", None)
         fitting = {name for name in own if name in stored and stored[name].shape == own[name].shape}
         left = sorted(set(own).symmetric_difference(stored) | (set(own) - fitting))
         if strict and left:
             raise ValueError(f"{path} does not fit this model: {', '.join(left[:5])}; it was made with other settings of backbone, trainable or head")
+        if strict:                                                # else it is a training that begins there, with a unit of its own
+            self.unit = PLAIN if unit is None else unit.numpy()
         with torch.no_grad():
             for name in fitting:
                 own[name].copy_(stored[name])

@@ -1,8 +1,11 @@
 """Between folds nothing that learned may stay alive, and what does is named (FIELD B21)."""
 import copy
 import gc
+import platform
+import subprocess
 import sys
 import weakref
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +14,8 @@ from torch import nn
 
 from src.fit import memory
 from src.fit.memory import MemoryHeld, Watch, give_back, watch
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -303,3 +308,22 @@ def test_on_a_gpu_the_allocation_is_back_at_the_baseline():
     with pytest.raises(MemoryHeld, match=r"left 16.0 MiB on cuda.*shape \(4096, 1024\), in variable 'kept'"):
         give_back(seen, device="cuda", baseline=before)
     assert kept is not None
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other libraries have other ways")
+def test_freed_memory_is_used_again_without_asking_the_system():
+    code = """
+import resource, sys, torch
+from src.fit import memory
+if sys.argv[1] == "keep":
+    memory.keep_freed()
+def step():
+    for size in (3, 40, 60):
+        torch.ones(size * 2**18)
+step(), step(), step()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+step()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    faults = {how: int(subprocess.run([sys.executable, "-c", code, how], capture_output=True, text=True, check=True, cwd=ROOT).stdout) for how in ("keep", "not")}
+    assert faults["keep"] < 100 < 1000 < faults["not"]

@@ -1,0 +1,26 @@
+"""Extra: OpenVINO runs the frozen trunk on a CPU, several times faster than torch. Nothing to set: pip install -r requirements-cpu.txt.
+
+prepare.py asks for it by name, compares it with torch for each trunk, and falls back. Neither batch nor threads change its bits (tried).
+"""
+import sys
+import warnings
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+sys.modules.setdefault("openvino_telemetry", None)     # type: ignore[arg-type]    # or importing openvino would report it to its maker, unasked
+import openvino  # noqa: E402
+
+NAME = f"openvino {openvino.__version__}"
+
+
+def compile(module: nn.Module, example: Tensor) -> Callable[[Tensor], Tensor]:
+    """The module in eval mode as a function on the CPU, for batches of any length. Raises whatever openvino does for a module it can't convert."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")                # it traces by torch.jit, which tells everyone that it is old
+        converted = openvino.convert_model(module, example_input=example)
+    # full precision is said, since a CPU that has bfloat16 would be given that
+    how = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads(), "NUM_STREAMS": 1}
+    request = openvino.compile_model(converted, "CPU", how).create_infer_request()
+    return lambda image: torch.from_numpy(request.infer([image.contiguous().numpy()], share_inputs=True)[0])

@@ -1,0 +1,122 @@
+"""external.csv: its images train in every fold, are never scored, leak nothing, and change no hash of a run without it."""
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import COLOURS, FAST, fast, make_competition
+from PIL import Image
+
+from src import competitions, config, predictions, runs, verify
+from src.audit import case as audit_case
+from src.audit.__main__ import FULL, examine
+from src.data import tables
+from src.doctor import case as doctor_case
+from src.doctor.data import check_folds
+
+NAMES = list(COLOURS)
+
+
+def add_external(root, num: int = 6, folder: str = "external", **columns) -> pd.DataFrame:
+    """Squares of the competition's colours below folder/, and the csv that names them."""
+    rng = np.random.default_rng(7)
+    (root / folder).mkdir(exist_ok=True)
+    for i in range(num):
+        pixels = np.clip(np.array(COLOURS[NAMES[i % 3]]) + rng.normal(0, 25, (24, 24, 3)), 0, 255)
+        Image.fromarray(pixels.astype(np.uint8)).save(root / folder / f"{i}.png")
+    frame = pd.DataFrame({"path": [f"{folder}/{i}.png" for i in range(num)], "colour": [NAMES[i % 3] for i in range(num)], **columns})
+    frame.to_csv(root / "external.csv", index=False)
+    return frame
+
+
+def test_external_images_train_in_every_fold_and_are_never_scored(bench, capsys):
+    without = bench.configure()
+    bench.stage("split", without)
+    before, hashed = tables.read_folds(without.folds), runs.read_json(without.competition)["fold_hash"]
+    add_external(bench.inputs)
+    paths = bench.run(FAST, "with")
+    assert "external.csv: 6 images train in every fold and are never scored" in capsys.readouterr().out
+    table = tables.read_folds(paths.folds)
+    assert table[table["external"] == ""].drop(columns="external").equals(before)
+    assert (table["fold"][36:] == -1).all() and table["id"][36:].tolist() == [f"external/{i}.png" for i in range(6)]
+    assert sorted(predictions.read(paths.oof).index) == sorted(before["id"])
+    assert runs.read_json(paths.competition)["fold_hash"] == hashed      # what may be compared and blended is the same
+    verify.verify(config.load(paths.config), paths)
+    assert not [f for f in examine(audit_case.Case(config.load(paths.config), paths), FULL) if f.level == "FAIL" or "not checked" in f.seen]
+    assert check_folds(doctor_case.Case(config.load(paths.config), paths)).level == "pass"
+
+
+def test_external_images_change_the_recipe_and_what_is_learned_and_none_leaves_them_out(bench, capsys):
+    plain = bench.run(fast("epochs=1 folds=2"), "plain")
+    add_external(bench.inputs)
+    more, none = (bench.run(fast(f"epochs=1 folds=2 external={how}"), how) for how in ("auto", "none"))
+    recipe = {paths.name: runs.read_json(paths.score)["recipe"] for paths in (plain, more, none)}
+    assert recipe["plain"] == recipe["none"] != recipe["auto"]
+    assert runs.file_sha(plain.oof) == runs.file_sha(none.oof) != runs.file_sha(more.oof)
+    capsys.readouterr()
+    bench.run(fast("epochs=1 folds=2"), "plain")                   # split.json lists external.csv, so the same command sees it
+    assert "trained with other facts of the competition, external images or pseudo-labels" in capsys.readouterr().out
+    assert runs.read_json(plain.score)["recipe"] == recipe["auto"]
+
+
+def test_a_copy_of_a_training_image_is_left_out_and_one_of_a_test_image_is_named(bench, capsys):
+    add_external(bench.inputs)
+    shutil.copy(bench.inputs / "train/tr004.png", bench.inputs / "external/1.png")
+    shutil.copy(bench.inputs / "test/te004.png", bench.inputs / "external/4.png")
+    paths = bench.configure()
+    bench.stage("split", paths)
+    said = capsys.readouterr()
+    assert "1 images are left out: equal to training images, or of their groups: external/1.png" in said.err
+    assert "1 images are equal to test images: do the rules allow that?: external/4.png" in said.err and "external.csv: 5 images train" in said.out
+    assert "external/1.png" not in set(tables.read_folds(paths.folds)["id"])
+
+
+def test_an_image_of_a_group_that_is_held_out_somewhere_is_left_out(bench, monkeypatch, capsys):
+    table = pd.read_csv(bench.inputs / "train.csv")
+    table.assign(patient=[f"p{i // 3}" for i in range(len(table))]).to_csv(bench.inputs / "train.csv", index=False)
+    add_external(bench.inputs, patient=["p1", "q1", "q2", "", "q3", "p2"])
+    monkeypatch.setitem(competitions.COMPETITIONS, "tiny", lambda: competitions.Competition(group="patient"))
+    paths = bench.configure()
+    bench.stage("split", paths)
+    assert "2 images are left out: equal to training images, or of their groups: external/0.png, external/5.png" in capsys.readouterr().err
+    bench.stage("train", paths, only=0)
+
+
+def test_a_copy_that_an_audit_has_grouped_with_a_training_image_is_left_out(bench):
+    add_external(bench.inputs)
+    (bench.inputs / "groups.csv").write_text("id,group\ntr003,1\nexternal/2.png,1\n")
+    paths = bench.configure(fast("dedupe=group"))
+    bench.stage("split", paths)
+    assert "external/2.png" not in set(tables.read_folds(paths.folds)["id"]) and len(tables.read_folds(paths.folds)) == 41
+
+
+@pytest.mark.parametrize("change, told", [
+    (lambda frame: frame.replace("green", "yellow"), r"external/1.png, external/4.png \(there stands yellow\)"),
+    (lambda frame: frame.rename(columns={"path": "id"}), "(?s)no column path.*Its columns are path .* such as external/1.jpg.*colour; SET=\"external=none\""),
+    (lambda frame: frame.rename(columns={"colour": "label"}), "(?s)no column colour.*Its columns are path"),
+    (lambda frame: frame.replace("external/3.png", "3.png"), "1 of 6 .* images are missing.*3.png"),
+    (lambda frame: pd.concat([frame, frame.assign(colour="red")]), "4 .* ids stand twice"),
+])
+def test_what_is_wrong_in_external_csv_is_said_with_what_to_write(bench, change, told):
+    change(add_external(bench.inputs)).to_csv(bench.inputs / "external.csv", index=False)
+    with pytest.raises(ValueError, match=told):
+        bench.stage("split", bench.configure())
+
+
+def test_external_images_do_not_disturb_what_is_inferred(tmp_path):
+    """The folder external/ may look like one more class, or like another place of the training images."""
+    plain = make_competition(tmp_path / "tiny")
+    before = competitions.load("tiny", tmp_path)
+    add_external(plain)
+    for i in range(36):
+        shutil.copy(plain / f"train/tr{i:03}.png", plain / f"external/tr{i:03}.png")
+    assert competitions.load("tiny", tmp_path) == before
+    folders = tmp_path / "folders"
+    for i, name in enumerate(NAMES * 2):
+        (folders / "photos" / name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(plain / f"train/tr{i:03}.png", folders / "photos" / name / f"{i}.png")
+    shutil.copytree(plain / "test", folders / "test")
+    before = competitions.load("folders", tmp_path)
+    add_external(folders).rename(columns={"colour": "label"}).to_csv(folders / "external.csv", index=False)
+    assert competitions.load("folders", tmp_path) == before and before.classes == tuple(sorted(NAMES))
+    assert len(tables.make_external(folders, before)) == 6

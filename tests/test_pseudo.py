@@ -1,0 +1,119 @@
+"""Pseudo-labels: each fold learns what its own model says, so the score does not flatter; what goes stale is refused."""
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import FAST, fast
+from PIL import Image
+
+from src import competitions, config, predictions, pseudo, runs, train
+from src.data import tables
+from src.fold import of_fold
+from src.model.backbone import BACKBONES
+
+LOW = 0.34
+
+
+def label(bench, paths, cut: float = LOW) -> pd.DataFrame:
+    settings = config.load(paths.config)
+    return pseudo.pseudo(settings, paths, competitions.load(settings.comp, settings.inputs), cut)
+
+
+def test_a_fold_gets_the_labels_of_its_own_model_above_the_cut_and_no_others(bench, capsys):
+    first = bench.run(FAST, "first")
+    surest = pd.concat([predictions.read(first.fold(k).test).max(axis=1) for k in range(3)])
+    cut = float(surest.median())
+    found = label(bench, first, cut)
+    paths = bench.run(f"{FAST} pseudo=first", "second")
+    job = train.with_pseudo(train.make_job(config.load(paths.config), paths))
+    assert len(job.table) > 36 and (job.table["fold"][36:] == -1).all()
+    for k in range(3):
+        asked = predictions.read(first.fold(k).test)
+        sure = asked.index[asked.max(axis=1) >= cut]
+        own, learns = of_fold(job, k)
+        assert sorted(own.table["id"][36:][learns[36:]]) == [f"test/{name}" for name in sorted(sure)]
+        rows = own.table[36:][learns[36:]]
+        assert np.abs(own.target[36:][learns[36:]] - asked.loc[rows["id"].str[5:]].to_numpy()).max() < 1e-5
+        assert rows["colour"].tolist() == asked.loc[rows["id"].str[5:]].idxmax(axis=1).tolist()
+        assert (learns[:36] == (tables.read_folds(paths.folds)["fold"] != k)).all()
+    assert f"fold 0 learns from {(found['fold'] == 0).sum()}" in capsys.readouterr().out
+    assert sorted(predictions.read(paths.oof).index) == sorted(tables.read_folds(paths.folds)["id"])
+    label(bench, paths)
+    assert bench.run(f"{FAST} pseudo=second", "third").score.exists()         # the next round
+
+
+def make_noise(root, num: int = 40) -> None:
+    """Labels that mean nothing; each picture has one bright pixel of its own, so that a linear model can learn them by heart. The test shows the same
+    pictures, a little darker."""
+    shutil.rmtree(root)
+    for part, bright in (("train", 255), ("test", 250)):
+        (root / part).mkdir(parents=True)
+        for i in range(num):
+            pixels = np.full((8, 8, 3), (124, 116, 104), np.uint8)      # 0 once normalised
+            pixels[divmod(i, 8)] = bright
+            Image.fromarray(pixels).save(root / part / f"{part[:2]}{i:03}.png")
+    labels = np.random.default_rng(0).permutation(num) % 2
+    pd.DataFrame({"id": [f"tr{i:03}" for i in range(num)], "colour": labels}).to_csv(root / "train.csv", index=False)
+    pd.DataFrame({"id": [f"te{i:03}" for i in range(num)], "colour": 0}).to_csv(root / "sample_submission.csv", index=False)
+
+
+def test_labels_of_the_mean_over_the_folds_flatter_on_pure_noise_and_those_by_fold_do_not(bench):
+    """The trap itself: each test image is a near copy of a training image, whose random label all folds but one have learned by heart."""
+    make_noise(bench.inputs)
+    bench.monkeypatch.setitem(BACKBONES, "pixels", lambda config: torch.nn.Flatten())
+    how = fast("backbone=pixels trainable=head image_size=8 epochs=12 folds=3 batch_size=40 lr=0.2 augment=none views=1 weight_decay=0 head_epochs=0")
+    machine = "wandb=off workers=0 device=cpu sanity=false"
+    first = bench.run(how, "first", machine=machine)
+    label(bench, first, 0.5)
+    by_fold = bench.run(f"{how} pseudo=first", "by_fold", machine=machine)
+    mean = predictions.read(first.test)
+    for k in range(3):                                              # what a csv of the mean would give each fold
+        predictions.write(mean, first.fold(k).test)
+    label(bench, first, 0.5)
+    by_mean = bench.run(f"{how} pseudo=first", "by_mean", machine=machine)
+    accuracy = {paths.name: runs.read_json(paths.score)["also"]["accuracy"] for paths in (first, by_fold, by_mean)}
+    assert abs(accuracy["by_fold"] - 0.5) < 0.15 and accuracy["by_mean"] > 0.9, accuracy
+
+
+def test_what_was_changed_or_made_of_other_folds_is_refused_or_trained_anew(bench, capsys):
+    first = bench.run(FAST, "first")
+    with pytest.raises(ValueError, match="there is no runs/first/pseudo.csv: make pseudo RUN=first"):
+        bench.run(f"{FAST} pseudo=first", "second")
+    found = label(bench, first)
+    second = bench.run(f"{FAST} pseudo=first", "second")
+    recipe = runs.read_json(second.score)["recipe"]
+    assert recipe != runs.read_json(first.score)["recipe"]
+    found.iloc[2:].to_csv(first.root / "pseudo.csv", index=False)
+    bench.configure(f"{FAST} pseudo=first", "second")
+    assert runs.read_json(second.settings("train"))["pseudo.csv"]["pseudo.csv"][0] == (first.root / "pseudo.csv").stat().st_size
+    bench.stage("train", second)
+    assert runs.read_json(second.score)["recipe"] != recipe and (second.old / recipe).exists()
+    for settings, told in ((fast("fold_seed=1 pseudo=first"), "other folds"), (f"{FAST} pseudo=none", "no finished fold"), (f"{FAST} pseudo=third", "itself")):
+        with pytest.raises(ValueError, match=told):
+            bench.run(settings, "third")
+    bench.run(fast("epochs=1"), "first")                            # retrained: its labels are another model's now
+    with pytest.raises(ValueError, match="fold 0 was trained anew since"):
+        bench.stage("train", second)
+
+
+def test_numbers_a_cut_that_none_reaches_and_missing_predictions_are_refused_in_a_line(bench):
+    paths = bench.configure()
+    bench.stage("split", paths)
+    with pytest.raises(ValueError, match="has no test predictions"):
+        label(bench, paths)
+    bench.stage("train", paths), bench.stage("predict", paths)
+    with pytest.raises(ValueError, match="no test prediction is as sure as CUT=0.9999, the surest is 0"):
+        label(bench, paths, 0.9999)
+    table = pd.read_csv(bench.inputs / "train.csv")
+    table.assign(colour=np.linspace(0, 1, len(table))).to_csv(bench.inputs / "train.csv", index=False)
+    with pytest.raises(ValueError, match="task='regression' predicts numbers"):
+        label(bench, paths)
+
+
+def test_several_labels_per_image_are_as_sure_as_the_least_certain_of_them():
+    frame = predictions.make(["a", "b"], [[0.99, 0.02, 0.9], [0.5, 0.01, 0.99]], ["x", "y", "z"])
+    several = competitions.Competition(task="multilabel")
+    assert pseudo.confidence(several, frame).tolist() == pytest.approx([0.9, 0.5])
+    assert pseudo.confidence(competitions.Competition(task="multiclass"), frame).tolist() == pytest.approx([0.99, 0.99])
