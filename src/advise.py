@@ -92,6 +92,7 @@ def trained(settings: Settings, paths: RunPaths, name: str, backbone: str, limit
     made, there = trial(settings, paths, name, backbone, limit)
     _, seconds = timed(paths, name, config.as_dict(made.config), lambda: train.train(made, there))
     score = runs.read_json(there.score)
+    seconds = max(seconds, sum(score["seconds"].values()))          # of a trial that went on, the folds remember what went before
     return Result(name, predictions.read(there.oof), score["oof"], score["spread"], seconds + shared)
 
 

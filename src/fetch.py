@@ -194,7 +194,7 @@ def unpack_all(folder: Path) -> None:
         if (target := archive.with_suffix("")).exists():
             continue
         if not os.access(folder, os.W_OK):                           # as /kaggle/input
-            raise ValueError(f"{archive} is packed and {folder} can't be written: unpack it in a copy of that folder, and give INPUTS=where the copy is")
+            raise ValueError(f"{archive} is packed and {folder} can't be written: unpack it in a copy of that folder, and give INPUTS=its place")
         part = target.with_name(target.name + ".unpacked")
         shutil.rmtree(part, ignore_errors=True)
         unpack(archive, part)

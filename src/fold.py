@@ -153,8 +153,8 @@ def train_fold(job: Job, fold: int, batch_size: int) -> tuple[dict, memory.Watch
                     tracker.log({"epoch": step.epoch + 1, "loss": loss, **scores, "lr": now.optimizer.param_groups[-1]["lr"]})
                 say_epoch(bar, f"{fold_name(fold)}  epoch {step.epoch + 1}/{experiment.epochs}  loss {loss:.4f}"
                           + "".join(f"  {metric} {score:.4f}" for metric, score in scores.items()))
-                for score in scores.values():
-                    judge(job, fold, step.epoch + 1, frame, score, training)
+                for value in scores.values():
+                    judge(job, fold, step.epoch + 1, frame, value, training)
                 now.end_epoch(frame, *scores.values())
             if step.has_updated:
                 now.place = Place(step.epoch + 1, 0) if step.ends_epoch else Place(step.epoch, step.step + 1)

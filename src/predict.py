@@ -22,7 +22,7 @@ from src.data.augment import Transform
 from src.data.batches import Batches, ExtraColumns, Rows
 from src.fit.loop import predict as predict_batches
 from src.model.classifier import build
-from src.runs import RunPaths
+from src.runs import REFIT, RunPaths
 from src.tasks import TASKS
 
 
@@ -58,7 +58,8 @@ def predict_test(settings: Settings, paths: RunPaths, competition: Competition, 
     keys = {k: runs.sha256([runs.read_json(paths.fold(k).done)["recipe"], *asked]) for k in numbers}
     todo = {k: np.arange(len(test)) for k in numbers if not is_made(paths.fold(k).test, paths.fold(k).test_json, keys[k])}
     views, prior = prepare.test_views(settings), TASKS[competition.task].encode(table, competition).mean(axis=0)
-    for k, frames, unreadable in predict_images(settings, paths, competition, table, test, todo, views, tolerant=True):
+    models = settings.config.refit if numbers[0] <= REFIT else settings.config.folds       # not those left: a killed run must go the same way
+    for k, frames, unreadable in predict_images(settings, paths, competition, table, test, todo, views, uses=models, tolerant=True):
         with runs.atomic(paths.fold(k).test) as part:
             predictions.write(stand_in(predictions.mean(frames.values()), test, unreadable, prior), part)
         spent = round(time.perf_counter() - began, 2)
@@ -77,7 +78,8 @@ def predict_held_out(settings: Settings, paths: RunPaths, competition: Competiti
     todo = {k: np.flatnonzero(table["fold"] == k) for k in numbers if not is_made(paths.fold(k).valid_views, paths.fold(k).views_json, keys[k])}
     views = prepare.test_views(settings)
     del views["plain"]
-    for k, frames, _ in predict_images(settings, paths, competition, table, table, todo, views):
+    # the trunk's outputs are used once here, and again by the next run that shares the trunk
+    for k, frames, _ in predict_images(settings, paths, competition, table, table, todo, views, uses=2):
         with runs.atomic(paths.fold(k).valid_views) as part:
             pd.concat(frame.assign(view=view) for view, frame in frames.items()).to_parquet(part, compression="zstd")
         runs.write_json({"key": keys[k], "tta": settings.config.tta, "sha256": runs.file_sha(paths.fold(k).valid_views)}, paths.fold(k).views_json)
@@ -89,7 +91,7 @@ def is_made(product: Path, note: Path, key: str) -> bool:
 
 def predict_images(
     settings: Settings, paths: RunPaths, competition: Competition, table: pd.DataFrame, images: pd.DataFrame, todo: Mapping[int, np.ndarray],
-    views: Mapping[str, Transform | None], *, tolerant: bool = False,
+    views: Mapping[str, Transform | None], *, uses: int, tolerant: bool = False,
 ) -> Iterator[tuple[int, dict[str, pd.DataFrame], dict[str, str]]]:
     """Yield (fold, predictions by view, images that can't be read) of the images at todo[fold]. Each is decoded once and passes the trunk once per
     view; one model is alive at a time."""
@@ -99,9 +101,7 @@ def predict_images(
     size = ExtraColumns.fit(table, competition.features, np.ones(len(table), bool)).size
     model = build(settings.config, len(competition.outputs), size, is_proven=True).to(accelerator.device)
     pictures = prepare.decode(competition, settings, images, tolerant=tolerant)
-    # not of the folds that are left: a killed run must go on the same way. A held-out image is asked for once, but other runs find it in the cache
-    passes = len(views) * settings.config.folds
-    is_cached = prepare.pays_to_cache(model, settings, len(images), len(views), passes)
+    is_cached = prepare.pays_to_cache(model, settings, len(images), len(views), len(views) * uses)
     arrays = prepare.trunk_outputs(model, pictures, views, settings, accelerator) if is_cached else [pictures.decoded] * len(views)
     for fold, positions in todo.items():
         model.load(paths.fold(fold).model)

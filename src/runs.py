@@ -21,7 +21,8 @@ from typing import IO, Any
 
 SRC = Path(__file__).resolve().parent
 REFIT = -2          # the number of the first model that learns from all images, -3 of the next: no image has such a fold, so none is held out
-NOT_TRAINING = ("config.py", "runs.py", "experiments.py", "collect.py", "decode.py", "predict.py")     # their effect is in the settings, or later
+NOT_TRAINING = ("config.py", "runs.py", "experiments.py", "collect.py", "decode.py", "predict.py",
+                "split.py", "advise.py", "probe.py", "compare.py")     # their effect is in settings or folds, or later, or they call a training
 
 
 class CheckFailed(Exception):

@@ -20,7 +20,7 @@ def results(competition, shares, n=300):
 
 @pytest.fixture
 def competition(tmp_path, monkeypatch):
-    monkeypatch.setattr(compare, "DRAWS", 40)
+    monkeypatch.setattr(compare, "DRAWS", 20)
     make_competition(tmp_path / "tiny")
     return competitions.load("tiny", tmp_path)
 

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[1]
 def test_every_setting_belongs_to_exactly_one_stage():
     names = [name for stage in config.STAGES.values() for name in stage]
     assert sorted(names) == sorted(field.name for field in dataclasses.fields(Config)) and len(names) == len(set(names))
-    assert config.STAGES["split"] == ["folds", "fold_scheme", "fold_seed", "dedupe", "limit", "bad_images"]
+    assert config.STAGES["split"] == ["folds", "fold_scheme", "fold_seed", "dedupe", "limit", "bad_images", "external"]
     assert config.STAGES["predict"] == ["tta", "refit"] and config.STAGES["submit"] == ["decode"]
 
 

@@ -117,3 +117,17 @@ def test_several_labels_per_image_are_as_sure_as_the_least_certain_of_them():
     several = competitions.Competition(task="multilabel")
     assert pseudo.confidence(several, frame).tolist() == pytest.approx([0.9, 0.5])
     assert pseudo.confidence(competitions.Competition(task="multiclass"), frame).tolist() == pytest.approx([0.99, 0.99])
+
+
+def test_several_labels_per_image_are_learned_as_the_shares_that_they_are(bench):
+    table = pd.read_csv(bench.inputs / "train.csv")
+    table["colour"] = ["dark" if i % 9 == 0 else f"{colour} dark" if i % 2 else colour for i, colour in enumerate(table["colour"])]
+    table.to_csv(bench.inputs / "train.csv", index=False)
+    how = fast("epochs=1 folds=2")
+    first = bench.run(how, "first")
+    label(bench, first, 0.5)
+    paths = bench.run(f"{how} pseudo=first", "second")
+    own, learns = of_fold(train.with_pseudo(train.make_job(config.load(paths.config), paths)), 1)
+    asked = predictions.read(first.fold(1).test).loc[own.table["id"][36:].str[5:]].to_numpy()
+    assert learns[36:].all() and np.abs(own.target[36:] - asked).max() < 1e-5
+    assert (own.table[list(own.competition.targets)][36:].to_numpy() == np.where(asked >= 0.5, "1", "0")).all()

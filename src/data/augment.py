@@ -38,7 +38,7 @@ def strong(size: int, flips: str) -> Transform:
 def seeded(transform: Transform, image: Tensor, seed: int) -> Tensor:
     """The transform with its own draws: the same seed gives the same picture, in any process, and no other draw is disturbed."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)                # torch.manual_seed formats stack traces for the GPUs that aren't there
         return transform(image)
 
 

@@ -282,7 +282,7 @@ def locate(frame: pd.DataFrame, root: Path, c: "Competition", part: str) -> tupl
     matches = pd.Series(match(pattern, frame, only_images(list_files(root, below), bool(c.read_image))), index=frame.index)
     ids, sizes = frame["id"], matches.map(len)
     twice = complain(ids[ids.duplicated()], f"{part} ids stand twice")
-    problems = [f"{said}; their lines differ: remove one of each, or, if an image has several labels, {state('a make_table that joins them by spaces')}"
+    problems = [f"{said}; their lines differ: remove one of each, or, where it has several labels, {state('a make_table that joins them by spaces')}"
                 for said in twice]
     problems += complain(ids.index[ids == ""].astype(str), f"{part} rows have no id, counted from 0")
     problems += complain(ids[sizes > 1], f"{part} ids name several images each as {pattern!r}, which src/competitions.py can state")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from src.data.arrays import make_array
-from src.data.augment import AUGMENTS, VIEWS, seeded
+from src.data.augment import AUGMENTS, seeded
 from src.data.batches import SAMPLERS, Batches, ExtraColumns, Rows, in_parts
 
 CPU = torch.device("cpu")
@@ -93,11 +93,6 @@ def test_digits_are_never_mirrored():
         for seed in range(30):
             out = seeded(AUGMENTS[name](24, ""), left, seed).float()
             assert out[:, :, :12].mean() > out[:, :, 12:].mean() or name == "medium" and out.std() < 80
-
-
-def test_views_undo_themselves():
-    image = torch.randint(0, 256, (3, 8, 8), dtype=torch.uint8)
-    assert all(torch.equal(view(view(image)), image) for view in VIEWS.values())
 
 
 def test_samplers_return_as_many_positions_as_images():

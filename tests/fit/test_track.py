@@ -106,7 +106,7 @@ def test_an_offline_run_can_be_read_back(tmp_path):
     assert run["tags"] == ["demo"] and run["config"]["update"]["lr"] == 0.01
     assert [(item["epoch"], item["loss"], item["score"]) for item in history] == [(1, 0.5, 0.75), (2, 0.25, 0.875)]
     assert (summary["mean"], summary["spread"], summary["score"]) == (0.875, 0.0, 0.875)
-    assert records[-1]["exit"] == {"exit_code": 0}
+    assert records[-1]["exit"]["exit_code"] == 0
 
 
 def test_without_a_key_and_a_terminal_auto_is_offline_with_one_line(tmp_path):     # B10
