@@ -5,6 +5,7 @@ Run: python -m src.ensemble runs/<name> <run> <run> ... [--how auto]        make
 import argparse
 import shutil
 import sys
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -212,4 +213,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    warnings.filterwarnings("ignore", message="lbfgs failed to converge")        # a stack need not be the best one
     runs.main(main)

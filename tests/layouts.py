@@ -191,6 +191,7 @@ MESSY = {      # each tells cats, dogs and owls (or what `classes` says) of 12 i
     "a test.csv with a name of its own": lambda root: plain(root, TRAIN | SAMPLE | {"test.csv": ("image,url", "{id},http://host/{id}")}),
     "classes 0 to 10": lambda root: plain(root, {"sample_submission.csv": ("id,label", "{id},0")}, "train/{label}/{id}.jpg", classes="0 1 2 3 4 5 6 7 8 9 10"),
     "a class called train": lambda root: plain(root, {"sample_submission.csv": ("id,label", "{id},bus")}, "train/{label}/{id}.jpg", classes="bus car train"),
+    "class folders beside the test's": lambda root: plain(root, SAMPLE, "{label}/{id}.jpg", "test_images/{id}.jpg"),
     "a folder in each class folder": lambda root: plain(root, SAMPLE, "train/{label}/images/{id}.JPEG", "test/images/{id}.JPEG"),
     "grades written as floats": lambda root: plain(root, {
         "train.csv": ("id,label", "{id},{label}.0"), "sample_submission.csv": ("id,label", "{id},1")}, classes="1 2 3"),

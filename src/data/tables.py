@@ -22,6 +22,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".g
 NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
 NUMBERS = ("regression", "bounded")          # tasks whose labels are numbers and no classes
 RESERVED = {"id", "row", "path", "group", "fold", "content", "external"}        # columns of the table and of folds.csv
+ASIDE = r"(test|testing|val|valid|validation|eval)(s|set|[_-][^/]*|\d+)?/"         # no class is called so
 EXTERNAL = "external.csv"       # more training images than the host's, and a folder of that name for them
 
 
@@ -178,6 +179,9 @@ def read_part(root: Path, c: "Competition", part: str) -> pd.DataFrame:
         frame = frame.where(frame.notna(), "").astype(str)
     else:
         frame = read_csv(root / file) if file else from_names(root, pattern, bool(c.read_image))
+        home = pattern.partition("{")[0]
+        if part == "train" and not file and "train" not in home.lower():                 # class folders with test/ among them
+            frame = frame[~frame["path"].str.slice(len(home)).str.lower().str.match(ASIDE)]
     frame = frame.rename(columns=lambda name: str(name).strip())
     for name in {*c.labels} & {*frame}:
         frame[name] = frame[name].str.strip()
