@@ -79,7 +79,7 @@ DATA := $(strip $(DATA) $(if $(PACKED),unpack))
 
 help: ## this screen
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "  make %-9s %s\n", $$1, $$2}'
-	@$(foreach x,$(EXTRAS),echo "  make $x";) echo; sed -n 's/^#: /  /p' Makefile
+	@for x in $(EXTRAS); do printf "  make %-9s %s\n" $$x "$$(sed -n '1{s/^"""C/c/;s/[.:] .*//p;}' src/$$x/__main__.py 2>/dev/null)"; done; echo; sed -n 's/^#: /  /p' Makefile
 
 setup: $(STAMP) ## a virtual environment in .venv with everything in it; nothing is installed twice
 	$(call end,$(PY) is ready)
