@@ -77,8 +77,6 @@ def make_rows(job: Job, training: np.ndarray) -> Rows:
     """Targets in that unit, loss weights and extra columns of all images; what is fitted is fitted on the training part (bool, N)."""
     weight, how = np.ones(len(job.table), np.float32), job.settings.config.class_weights
     shift, scale = make_unit(job, training)
-    if how != "none" and TASKS[job.competition.task].kind == "value":
-        raise ValueError(f"class_weights={how} weighs classes, and task={job.competition.task!r} learns numbers: set class_weights=none")
     if how != "none":
         share = job.target[training].mean(axis=0).clip(min=1e-9)                        # (T,)
         weight = job.target @ share ** (-1.0 if how == "balanced" else -0.5)

@@ -46,6 +46,9 @@ def make_job(settings: Settings, paths: RunPaths) -> Job:
         raise ValueError(f"refit={experiment.refit}: with nothing held out, patience={experiment.patience} can't say when to stop: set patience=0, "
                          "and epochs to what a training says is best for all folds together")
     competition = competitions.load(settings.comp, settings.inputs)
+    if experiment.class_weights != "none" and TASKS[competition.task].kind == "value":
+        raise ValueError(f"class_weights={experiment.class_weights} weighs classes, and task={competition.task!r} learns numbers: "
+                         "set class_weights=none")
     table = tables.read_folds(paths.folds)
     folds.check(table, experiment, competition.targets, task=competition.task)
     fold_hash = folds.fold_hash(table, competition.targets)

@@ -1,4 +1,5 @@
 """Each kind of competition goes from files to a checked submission through the same stages."""
+import layouts
 import numpy as np
 import pandas as pd
 import pytest
@@ -191,3 +192,12 @@ def test_a_metric_pasted_from_the_host_is_used_unchanged(bench, monkeypatch):
     paths = bench.run(FAST)
     result = runs.read_json(paths.score)
     assert result["metric"] == "score" and result["oof"] == pytest.approx(result["also"]["accuracy"])
+
+
+def test_class_weights_for_numbers_are_refused_before_an_image_is_decoded(bench):
+    layouts.pawpularity(bench.folder / "inputs" / "paws")
+    paths = bench.configure(fast("folds=2 class_weights=sqrt"), comp="paws")
+    bench.stage("split", paths)
+    with pytest.raises(ValueError, match="class_weights=sqrt weighs classes.*set class_weights=none"):
+        bench.stage("train", paths)
+    assert not list((bench.folder / "runs/.cache").rglob("*.npy"))
