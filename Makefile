@@ -124,9 +124,9 @@ $(R)/folds.csv: $(R)/split.json $(ALWAYS)
 # score.json is written last, so make need watch nothing else of a training.
 $(R)/score.json: $(R)/train.json $(R)/folds.csv $(RETIRE) $(ALWAYS)
 	@$(lite_weights)
-	$(begin)$(checks) $(PY) -m src.train $(R)$(if $(GPUS), --gpus $(GPUS))
+	$(begin)$(eval PREDICTED := yes)$(checks) $(PY) -m src.train $(R)$(if $(GPUS), --gpus $(GPUS))
 $(R)/test.parquet: $(R)/predict.json $(R)/score.json $(ALWAYS)
-	$(begin)$(PY) -m src.predict $(R)
+	$(begin)$(if $(PREDICTED),@:,$(PY) -m src.predict $(R))
 submissions/$(RUN).csv: $(R)/submit.json $(R)/test.parquet $(ALWAYS)
 	$(begin)$(PY) -m src.submit $(R)
 

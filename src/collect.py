@@ -62,7 +62,8 @@ def curve(competition: Competition, paths: RunPaths, table: pd.DataFrame, number
 
 def epoch_scores(competition: Competition, table: pd.DataFrame, per_epoch: pd.DataFrame) -> list[float]:
     """The metric after each epoch of one fold; per_epoch: predictions with a column `epoch`."""
-    return [competition.score(table, group.drop(columns="epoch")) for _, group in per_epoch.groupby("epoch", sort=True)]
+    score = competition.score_of(table)
+    return [score(group.drop(columns="epoch")) for _, group in per_epoch.groupby("epoch", sort=True)]
 
 
 def plain(value):

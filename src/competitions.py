@@ -144,8 +144,19 @@ class Competition:
 
     def score(self, table: pd.DataFrame, oof: pd.DataFrame) -> float:
         """The host's metric of predictions for images of the table, by the way that the submission takes: pool, answer, metric."""
-        table, by_row = self.pooled(table, oof)
-        return self.scorer(table, by_row.index)(by_row)
+        return self.score_of(table)(oof)
+
+    def score_of(self, table: pd.DataFrame) -> Callable[[pd.DataFrame], float]:
+        """`score` as a function of the predictions alone. For the same images again, epoch by epoch, their truth is made only once."""
+        known: list[tuple[pd.Index, Callable[[pd.DataFrame], float]]] = []       # the rows of the last call, and their scorer
+
+        def score(oof: pd.DataFrame) -> float:
+            part, by_row = self.pooled(table, oof)
+            if not known or not known[0][0].equals(by_row.index):
+                known[:] = [(by_row.index, self.scorer(part, by_row.index))]
+            return known[0][1](by_row)
+
+        return score
 
     def scorer(self, table: pd.DataFrame, rows: pd.Index) -> Callable[[pd.DataFrame], float]:
         """The host's metric as a function of predictions for these rows; their truth is made only once."""
@@ -155,7 +166,8 @@ class Competition:
 
     def pooled(self, table: pd.DataFrame, oof: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         """The part of the table that is predicted, and the predictions by row."""
-        table = table[table["id"].isin(oof.index)]
+        if not pd.Index(table["id"]).equals(oof.index):                   # they are, epoch by epoch, and isin is slow
+            table = table[table["id"].isin(oof.index)]
         return table, predictions.pool(oof, table.set_index("id")["row"], self.pool)
 
     def metric_value(self, solution: pd.DataFrame, submission: pd.DataFrame) -> float:

@@ -17,6 +17,7 @@ from src.competitions import Competition
 from src.config import Settings
 from src.data.arrays import Array
 from src.data.batches import SAMPLERS, Batch, Batches, ExtraColumns, Rows, draw, in_parts
+from src.data.tables import joined
 from src.fit import memory
 from src.fit.loop import Average, predict, train_steps, unused
 from src.fit.losses import LOSSES
@@ -110,7 +111,9 @@ def train_fold(job: Job, fold: int, batch_size: int) -> tuple[dict, memory.Watch
     missing, strangers = unused(model, optimizer)
     assert not missing and not strangers, f"{len(missing)} learning parameters are not in the optimizer, {len(strangers)} in it do not learn"
     ids = job.table["id"].iloc[held_out]
-    now = Progress(job, model, accelerator.prepare(optimizer), ids, batch_size)
+    if accelerator.scaler:                                        # for that alone: accelerate's wrapper costs a sixth of a head's step
+        optimizer = accelerator.prepare(optimizer)
+    now = Progress(job, model, optimizer, ids, batch_size)
     first = now.begin(saved, paths)
     del saved                                                     # it holds all of that once more
     batches = Batches(job.arrays, rows, device=accelerator.device, seed=experiment.seed, fold=fold, workers=job.settings.machine.workers,
@@ -118,8 +121,7 @@ def train_fold(job: Job, fold: int, batch_size: int) -> tuple[dict, memory.Watch
     if batches.loader:
         batches.loader.worker_init_fn = leave_group
     forward = model.logits if job.is_cached else model.forward
-    labels = job.table[list(job.competition.targets)].agg(" ".join, axis=1)
-    sampled = job.table.assign(label=labels).iloc[training].reset_index(drop=True)
+    sampled = job.table.assign(label=joined(job.table, job.competition.targets)).iloc[training].reset_index(drop=True)
 
     def in_order(epoch: int) -> np.ndarray:
         return training[SAMPLERS[experiment.sampler](sampled, epoch, np.random.default_rng(draw(experiment.seed, fold, epoch, "order")))]
@@ -136,8 +138,10 @@ def train_fold(job: Job, fold: int, batch_size: int) -> tuple[dict, memory.Watch
         first_epoch=experiment.epochs if now.best.is_over() else first.epoch, first_step=first.step,
     )
 
+    score_of = job.competition.score_of(job.table.iloc[held_out])
+
     def scored(frame: pd.DataFrame) -> dict[str, float]:
-        return {job.competition.metric_name: job.competition.score(job.table.iloc[held_out], frame)} if len(frame) else {}
+        return {job.competition.metric_name: score_of(frame)} if len(frame) else {}
 
     with Tracker(paths.log, **tracking(job, paths.root.name, "fold")) as tracker, progress(experiment.epochs * num_batches, fold) as bar:
         bar.update(first.epoch * num_batches + first.step)
@@ -290,7 +294,7 @@ def predict_epoch(job: Job, model: Classifier, forward, batches: Batches, held_o
     model.eval()
     if average:
         average.swap()
-    positions, logits = predict(forward, batches(held_out, 2 * job.settings.config.batch_size, plain=True), accelerator=job.accelerator)
+    positions, logits = predict(forward, batches.predicting(held_out, 2 * job.settings.config.batch_size), accelerator=job.accelerator)
     if average:
         average.swap()
     task = TASKS[job.competition.task]

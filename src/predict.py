@@ -112,7 +112,7 @@ def predict_images(
             def forward(image, extra, view=view):
                 return model.logits(image, extra) if is_cached else model(image if view is None else view(image), extra)
 
-            batches = Batches([array], rows, device=accelerator.device)(positions, 2 * settings.config.batch_size, plain=True)
+            batches = Batches([array], rows, device=accelerator.device).predicting(positions, 2 * settings.config.batch_size)
             found, logits = predict_batches(forward, batches, accelerator=accelerator)
             frame = predictions.make(images["id"].iloc[found], task.activation(logits, model.unit), competition.outputs)
             frames[name] = predictions.check_ids(frame, images["id"].iloc[positions], "predictions")

@@ -77,8 +77,7 @@ def pool(predictions: pd.DataFrame, rows: pd.Series, how: str | Callable[[pd.Dat
 
     rows: index id, value row. how: mean, max, or a function from one row's images (n, T) to a Series (T,). Raises ValueError for an id without a row.
     """
-    lost = predictions.index.difference(rows.index)
-    if len(lost):
+    if not predictions.index.equals(rows.index) and len(lost := predictions.index.difference(rows.index)):
         raise ValueError(f"{len(lost)} predicted ids belong to no row, the first is {lost[0]!r}")
     row_of = rows.loc[predictions.index].rename("row")
     if row_of.is_unique:                                          # one image per row: nothing to join, whatever `how` says

@@ -22,7 +22,7 @@ from src.config import Settings
 from src.data import augment, images
 from src.data.arrays import Array, gigabytes, make_array
 from src.data.augment import AUGMENTS, VIEW_SETS, VIEWS, Transform, seeded, unseen_views
-from src.data.batches import draw
+from src.data.batches import at_once, draw
 from src.fit import memory
 from src.model import backbone
 from src.model.classifier import Classifier, pick
@@ -163,7 +163,8 @@ def trunk_outputs(
     for view, path in paths.items():
         if not path.exists():
             print(f"trunk: view {view}, {gigabytes(shape, 'float32'):.2f} GB in {settings.cache}", flush=True)
-        found.append(make_array(path, shape, "float32", partial(run_trunk, run, pictures.decoded, views[view], view)))
+        fill = partial(run_trunk, run, pictures.decoded, views[view], view, at_once(accelerator.device, 64))
+        found.append(make_array(path, shape, "float32", fill))
     return found
 
 
@@ -206,7 +207,7 @@ def faster(engine: ModuleType, model: Classifier, example: Tensor) -> Run:
     return run
 
 
-def run_trunk(run: Run, decoded: Array, transform: Transform | None, view: str, values: np.ndarray, batch_size: int = 64) -> None:
+def run_trunk(run: Run, decoded: Array, transform: Transform | None, view: str, batch_size: int, values: np.ndarray) -> None:
     """Fill `values` with the trunk's output, one pass over the images."""
     with torch.inference_mode():
         for start in range(0, len(values), batch_size):

@@ -4,6 +4,7 @@ Run: python -m src.runs retire runs/<name>      moves the folds that other code 
 """
 import errno
 import fcntl
+import gc
 import hashlib
 import json
 import os
@@ -312,6 +313,8 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 def main(stage: Callable[[], object]) -> None:
     """Run a stage's main; the exit code is 0, 2 for bad input, 1 for a failed check, 75 for stopped and saved."""
+    gc.freeze()          # what the imports made stays to the end: no collection looks at it any more
+    gc.enable()
     try:
         stage()
     except (ValueError, OSError, CheckFailed, Stopped) as error:

@@ -124,7 +124,7 @@ def some(table: pd.DataFrame, settings: Settings, competition: Competition) -> p
     limit = settings.config.limit
     if not limit or limit >= len(table):
         return table
-    labels = table[list(competition.targets)].agg(" ".join, axis=1) if competition.task not in tables.NUMBERS else pd.Series("", index=table.index)
+    labels = tables.joined(table, competition.targets) if competition.task not in tables.NUMBERS else pd.Series("", index=table.index)
     order = np.random.default_rng(0).permutation(len(table))
     shuffled = table.iloc[order]
     rank = shuffled.groupby(labels.iloc[order]).cumcount()         # the how-manieth of its class

@@ -1,4 +1,5 @@
-"""Train every unfinished fold, one after another, memory given back between them; then collect.  folds.csv -> fold<k>/, oof.parquet, score.json
+"""Train every unfinished fold, one after another, memory given back between them; then collect, and predict in the same process: the imports, the
+decoded images and the trunk are there.  folds.csv -> fold<k>/, oof.parquet, score.json; and what src.predict writes
 
 Run: python -m src.train runs/<name> [--fold 0] [--gpus 2]
 """
@@ -291,7 +292,12 @@ def main() -> None:
     paths = RunPaths(given.run)
     if given.gpus > 1 and given.fold is None:
         share_out(paths.root, given.gpus)
-    train(config.load(paths.config), paths, given.fold, is_shared=given.share)
+    settings = config.load(paths.config)
+    train(settings, paths, given.fold, is_shared=given.share)
+    if given.fold is None and not given.share:
+        from src import predict  # it imports this module, to train on all images
+
+        predict.predict(settings, paths)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ echo "$2 $3 $4 $5" | sed 's/ *$//' >> calls.txt
 case "$2 $3" in
   "src.fetch demo") mkdir -p "$4"; echo id,label > "$4/train.csv";;
   "src.split "*) echo id,fold > "$3/folds.csv";;
-  "src.train "*) [ "$4" = --fold ] || echo "{{}}" > "$3/score.json";;
+  "src.train "*) [ "$4" = --fold ] || {{ echo "{{}}" > "$3/score.json"; echo > "$3/test.parquet"; }};;
   "src.predict "*) echo > "$3/test.parquet";;
   "src.submit "*) mkdir -p submissions; echo > "submissions/${{3#runs/}}.csv";;
 esac
@@ -84,8 +84,7 @@ def stages(run: str) -> list[str]:
     return [
         f"src.split runs/{run}",
         "src.fetch weights tf_efficientnet_lite0",
-        f"src.train runs/{run}",
-        f"src.predict runs/{run}",
+        f"src.train runs/{run}",      # which predicts too
         f"src.submit runs/{run}",
     ]
 
@@ -98,11 +97,22 @@ def test_submit_starts_from_nothing_and_then_has_nothing_to_do(kit):
     assert kit.files() == before
 
 
-@pytest.mark.parametrize("change, first", [("folds=3", 0), ("lr=0.1", 1), ('tta=("hflip",)', 3), ('decode="other"', 4)])
+def predicted(run: str) -> list[str]:
+    return [f"src.predict runs/{run}", f"src.submit runs/{run}"]
+
+
+@pytest.mark.parametrize("change, first", [("folds=3", 0), ("lr=0.1", 1), ('decode="other"', 3)])
 def test_a_changed_setting_of_an_experiment_reruns_what_depends_on_it(kit, change, first):
     kit.calls("submit")
     kit.write("src/experiments.py", EXPERIMENTS.replace("epochs=2", f"epochs=2, {change}"))
     assert kit.calls("submit") == stages("demo-demo")[first:]
+    assert kit.calls("submit") == []
+
+
+def test_changed_views_predict_again_and_train_nothing(kit):
+    kit.calls("submit")
+    kit.write("src/experiments.py", EXPERIMENTS.replace("epochs=2", 'epochs=2, tta=("hflip",)'))
+    assert kit.calls("submit") == predicted("demo-demo")
     assert kit.calls("submit") == []
 
 
@@ -111,7 +121,7 @@ def test_a_new_test_image_reruns_predict_alone(kit):
     kit.calls("submit")
     kit.write("inputs/demo/test/2.png", "")
     os.utime(image.parent, ns=(0, 1))  # as a slower clock would see it
-    assert kit.calls("submit") == stages("demo-demo")[3:]
+    assert kit.calls("submit") == predicted("demo-demo")
 
 
 def test_a_changed_table_or_competition_splits_again(kit):
@@ -229,7 +239,7 @@ def test_one_fold_alone_has_no_score_and_is_not_taken_for_the_whole_later(kit):
     assert kit.calls("submit", "FOLD=0") == one
     assert kit.calls("submit") == stages("demo-demo")[1:]
     assert kit.calls("submit", "FOLD=0") == one
-    assert kit.calls("submit") == stages("demo-demo")[3:]
+    assert kit.calls("submit") == predicted("demo-demo")
     assert kit.make("train", "FOLD=x").returncode == 2
 
 
@@ -246,7 +256,7 @@ def test_a_run_called_by_its_name_remembers_the_rest(kit):
     assert '"inputs": "inputs/deep/er"' in saved
     assert kit.calls("split", "RUN=best") == []
     assert (kit.root / "runs/best/config.json").read_text() == saved
-    assert kit.calls("train", "RUN=best", "SET=lr=2")[1:] == ["src.train runs/best", "src.predict runs/best"]
+    assert kit.calls("train", "RUN=best", "SET=lr=2")[1:] == ["src.train runs/best"]
     assert "belongs to COMP=mine, not demo" in kit.make("split", "RUN=best", "COMP=demo").stdout
 
 
@@ -268,7 +278,7 @@ def test_edited_code_is_named_and_only_retrain_acts_on_it(kit):
         "code changed since this run was trained: src/fit/losses.py; nothing is re-run: make retrain acts on it",
         "nothing to do: submissions/demo-demo.csv is up to date",
     ]
-    assert kit.calls("retrain") == stages("demo-demo")[1:4]
+    assert kit.calls("retrain") == stages("demo-demo")[1:3]
     assert (kit.root / "runs/demo-demo/old/abc/fold0/done.json").exists()
 
 
@@ -292,7 +302,7 @@ def test_extras_are_targets_and_quick_checks_where_they_exist(kit):
     assert "No rule to make target" in kit.make("doctor").stdout
     kit.write("src/doctor/__init__.py", "")
     assert kit.calls("doctor")[-1] == "src.doctor runs/demo-demo"
-    quick, trained = "src.doctor runs/demo-demo --quick", stages("demo-demo")[:4]
+    quick, trained = "src.doctor runs/demo-demo --quick", stages("demo-demo")[:3]
     assert kit.calls("train", "FORCE=1") == [*trained[:2], f"{quick} --quiet", *trained[2:]]
     assert kit.calls("train", "FORCE=1", "CHECKS=0") == trained
 

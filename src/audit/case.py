@@ -15,6 +15,7 @@ from src.audit import opened
 from src.competitions import Competition
 from src.config import Settings
 from src.data import images, tables
+from src.data.tables import joined
 from src.runs import RunPaths
 from src.tasks import TASKS
 
@@ -61,9 +62,9 @@ class Case:
     @cached_property
     def labels(self) -> pd.Series:
         """As a person reads them: the class, the classes, or the number."""
-        columns = self.table[list(self.competition.targets)]
         if self.competition.task != "multilabel":
-            return columns.agg(" ".join, axis=1)
+            return joined(self.table, self.competition.targets)
+        columns = self.table[list(self.competition.targets)]
         return pd.Series([" ".join(columns.columns[row]) for row in (columns == "1").to_numpy()], index=columns.index)
 
     @property

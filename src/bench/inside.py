@@ -1,6 +1,6 @@
 """What bench measures within a process: a stage with clocks around its parts, the optimizer alone, a step, the model alone on made-up tensors.
 
-Run: python -m src.bench.inside train runs/<name> | predict runs/<name> | adamp vgg19 3 | step SET 3 | ceiling runs/<name>
+Run: python -m src.bench.inside train runs/<name> (predicts too) | predict runs/<name> | adamp vgg19 3 | step SET 3 | ceiling runs/<name>
 """
 import json
 import sys
@@ -16,7 +16,7 @@ import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
-from src import config, fold, predict, prepare, train  # noqa: E402
+from src import config, fold, predict, prepare, runs, train  # noqa: E402
 from src.fit.adamp import AdamP  # noqa: E402
 from src.fit.optim import make_optimizer  # noqa: E402
 from src.model.classifier import Classifier, build  # noqa: E402
@@ -55,10 +55,14 @@ def clock(module, name: str, label: str) -> None:
 
 def stage(name: str, run: Path) -> dict:
     for module, function, label in ((prepare, "decode", "decode"), (prepare, "trunk_outputs", "trunk"), (prepare, "run_trunk", "pass"),
-                                    (fold, "train_steps", "steps"), (fold, "predict_epoch", "valid")):
+                                    (fold, "train_steps", "steps"), (fold, "predict_epoch", "valid"), (predict, "predict_test", "test"),
+                                    (predict, "predict_held_out", "held")):
         clock(module, function, label)
     paths = RunPaths(run)
-    {"train": train.train, "predict": predict.predict}[name](config.load(paths.config), paths)
+    settings = config.load(paths.config)
+    if name == "train":
+        train.train(settings, paths)
+    predict.predict(settings, paths)
     return found | {"all": time.perf_counter() - BEGAN}
 
 
@@ -147,4 +151,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    runs.main(main)

@@ -61,6 +61,12 @@ class Plan:
         return len(self.batches)
 
 
+def at_once(device: torch.device, batch_size: int) -> int:
+    """How many pictures, or maps, pass a network together where nothing learns. On a CPU few: their activations then fit its cache, the bits are the
+    same, and the trunk of lite0 at 224 px takes 4.4 ms an image instead of 7.6 with 64 (two cores)."""
+    return min(batch_size, 16) if device.type == "cpu" else batch_size
+
+
 def in_parts(positions: np.ndarray, batch_size: int, *, alone: bool = True) -> list[np.ndarray]:
     """Consecutive parts; with alone=False a last part of one image joins the one before, since BatchNorm can't learn from a single value."""
     parts = [positions[i:i + batch_size] for i in range(0, len(positions), batch_size)]
@@ -98,6 +104,11 @@ class Batches:
             all_parts = (image, *beside, torch.from_numpy(part.astype(np.int64)))
             image, target, weight, extra, index = (t.to(self.device, non_blocking=True) for t in all_parts)
             yield Batch(image, target, weight, extra, index, is_last=number == len(parts) - 1)
+
+    def predicting(self, positions: np.ndarray, batch_size: int) -> Iterator[Batch]:
+        """The same in batches for a network that does not learn: few pictures or maps at once on a CPU, vectors as many as were asked for."""
+        is_map = self.arrays[0].values.ndim == 4
+        return self(positions, at_once(self.device, batch_size) if is_map else batch_size, plain=True)
 
     def view_of(self, part: np.ndarray, epoch: int) -> np.ndarray:
         return (epoch + self.offset[part]) % self.num_views

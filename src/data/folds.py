@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pandas as pd
 
-from src.data.tables import NUMBERS, listed
+from src.data.tables import NUMBERS, joined, listed
 
 
 def assign(table: pd.DataFrame, config, *, task: str, targets: tuple[str, ...], given: pd.Series | None = None) -> pd.Series:
@@ -50,7 +50,7 @@ def labels_of(table: pd.DataFrame, *, task: str, targets: tuple[str, ...]) -> pd
         return columns == "1"
     if task in NUMBERS:
         return pd.qcut(columns.astype(float).rank().mean(axis=1), 10, labels=False, duplicates="drop").fillna(0).astype(int)
-    return columns.agg(" ".join, axis=1) if len(targets) > 1 else columns[targets[0]]
+    return joined(table, targets)
 
 
 def pairs(labels: pd.Series | pd.DataFrame) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -99,7 +99,8 @@ def stratified(table: pd.DataFrame, config, labels: pd.Series | pd.DataFrame) ->
     shuffled = np.random.default_rng(config.fold_seed).permutation(len(size))
     in_fold, load = np.zeros((len(names), config.folds)), np.zeros(config.folds)
     fold_of = np.zeros(len(size), int)
-    for g in np.lexsort((shuffled, -size, -weight)):
+    first = of_class[starts[:-1].clip(max=len(of_class) - 1)]      # alike classes one after another: mixed, they could end two images apart
+    for g in np.lexsort((shuffled, first, -size, -weight)):
         own, classes = count[starts[g]:starts[g + 1]], of_class[starts[g]:starts[g + 1]]
         # how much the unevenness (sum of squared shares) grows; not a matrix product, whose rounding differs between machines
         cost = ((own / total[classes] ** 2)[:, None] * in_fold[classes]).sum(axis=0)

@@ -8,7 +8,7 @@ import posixpath
 import re
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,6 +71,12 @@ def read_csv(path: Path) -> pd.DataFrame:
     if nameless := [name for name in frame.columns if name.lower().endswith(IMAGE_SUFFIXES)]:
         raise ValueError(f"{path.name} has no header, its first line names the image {nameless[0]}: " + state("make_table"))
     return frame.rename(columns={"": "Unnamed: 0"})                 # as pandas calls it
+
+
+def joined(table: pd.DataFrame, columns: Iterable[str]) -> pd.Series:
+    """The texts of these columns, joined by spaces."""
+    first, *others = (table[name] for name in columns)
+    return first.str.cat(others, sep=" ") if others else first
 
 
 def read_folds(path: Path) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from src import prepare
 from src.config import Config, Settings
 from src.data.batches import Batch, Batches, Rows
+from src.data.tables import joined
 from src.findings import Finding
 from src.fit.loop import train_steps
 from src.fit.losses import LOSSES
@@ -64,7 +65,7 @@ class Case:
 
     @cached_property
     def labels(self) -> pd.Series:
-        return self.job.table[list(self.job.competition.targets)].agg(" ".join, axis=1)
+        return joined(self.job.table, self.job.competition.targets)
 
     @cached_property
     def rows(self) -> Rows:

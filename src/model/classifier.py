@@ -42,6 +42,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.normalise, self.trunk, self.tail, self.head = normalise, trunk, tail, head
         self.cut_at, self.why, self.depths, self.unit = cut_at, why, depths, PLAIN
+        self.trunk.eval()                                         # and never anything else: see train()
 
     def features(self, image: Tensor) -> Tensor:
         """uint8 (B, 3, H, W) -> what the trunk hands to the tail."""
@@ -57,9 +58,9 @@ class Classifier(nn.Module):
 
     def train(self, mode: bool = True) -> "Classifier":
         """Training mode for what learns only; the trunk, and every frozen part of the tail, stay in eval."""
-        super().train(mode)
+        self.training = mode
         set_mode(self.tail, mode)
-        self.trunk.eval()
+        self.head.train(mode)
         return self
 
     def learning(self) -> list[tuple[str, nn.Parameter, int]]:

