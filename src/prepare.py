@@ -212,6 +212,7 @@ def run_trunk(run: Run, decoded: Array, transform: Transform | None, view: str, 
     with torch.inference_mode():
         for start in range(0, len(values), batch_size):
             image = torch.from_numpy(np.array(decoded.values[start:start + batch_size])).permute(0, 3, 1, 2)
+            decoded.close()                                       # a pass would map all of it in the end
             if transform is not None:
                 image = torch.stack([seeded(transform, one, draw("view", view, start + i)) for i, one in enumerate(image)])
             output = run(image)

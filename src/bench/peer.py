@@ -159,6 +159,7 @@ def with_lightning(work: Work, clock: Clock) -> Callable[[Iterable], tuple[Tenso
 
 
 def with_fastai(work: Work, clock: Clock) -> Callable[[Iterable], tuple[Tensor, Tensor]]:
+    import fastai.callback.progress  # noqa: F401     # or a Learner has no no_bar
     from fastai import learner, optimizer
     from fastai.callback.core import Callback
     from fastai.data.core import DataLoaders

@@ -21,6 +21,10 @@ class Array:
             self._opened = np.load(self.path, mmap_mode="r")
         return self._opened
 
+    def close(self) -> None:
+        """Until it is read again: what was read of it no longer counts as this process's memory."""
+        self._opened = None
+
     def __getstate__(self) -> dict:
         return {"path": self.path, "_opened": None}
 
