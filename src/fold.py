@@ -9,14 +9,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from accelerate import Accelerator
 from tqdm import tqdm
 
 from src import config, predictions, runs, state
-from src.competitions import Competition
-from src.config import Settings
-from src.data.arrays import Array
-from src.data.batches import SAMPLERS, Batch, Batches, ExtraColumns, Rows, draw, in_parts
+from src.data.batches import SAMPLERS, Batch, Batches, draw, in_parts
 from src.data.tables import joined
 from src.fit import memory
 from src.fit.loop import Average, predict, train_steps, unused
@@ -24,67 +20,10 @@ from src.fit.losses import LOSSES
 from src.fit.optim import make_optimizer
 from src.fit.sanity import STOP_AFTER, below_constant, constant_answer, spread_by_chance
 from src.fit.track import Tracker
+from src.job import Job, loss_name, make_rows, make_unit, of_fold, tracking
 from src.model.classifier import Classifier, build
-from src.runs import CheckFailed, FoldPaths, RunPaths, Stopped, fold_name
+from src.runs import CheckFailed, FoldPaths, Stopped, fold_name
 from src.tasks import TASKS
-
-
-class Job(NamedTuple):
-    """What all folds of a run share."""
-
-    settings: Settings
-    competition: Competition
-    paths: RunPaths
-    table: pd.DataFrame
-    target: np.ndarray          # (N, T)
-    arrays: list[Array]         # the trunk's outputs by view, or the decoded images alone
-    is_cached: bool             # are they the trunk's outputs?
-    transforms: dict            # by view, for what is not cached
-    recipe_hash: str
-    fold_hash: str
-    weights_hash: str
-    accelerator: Accelerator
-    clock: state.Clock
-    images_hash: str = ""       # of their contents
-    pseudo: dict[int, np.ndarray] = {}      # fold -> labels (M, T) of the last M rows, test images, as that fold may see them; NaN for none
-
-
-def loss_name(job: Job) -> str:
-    return TASKS[job.competition.task].loss if job.settings.config.loss == "auto" else job.settings.config.loss
-
-
-def of_fold(job: Job, fold: int) -> tuple[Job, np.ndarray]:
-    """The job with the fold's own pseudo-labels as targets, and the rows that it learns from (bool, N)."""
-    training = (job.table["fold"] != fold).to_numpy(copy=True)
-    if not job.pseudo:
-        return job, training
-    labels, table, target = job.pseudo.get(fold, job.pseudo[-1]), job.table.copy(), job.target.copy()      # -1: of all folds, for none is held out
-    is_given = ~np.isnan(labels).any(axis=1)
-    training[-len(labels):], target[-len(labels):] = is_given, np.where(is_given[:, None], labels, 0)
-    if job.competition.task == "multilabel":
-        said = np.where(target >= 0.5, "1", "0")
-    else:
-        said = np.array(job.competition.classes, dtype=object)[target.argmax(axis=1)][:, None]
-    table.iloc[-len(labels):, table.columns.get_indexer(list(job.competition.targets))] = said[-len(labels):]
-    return job._replace(table=table, target=target), training
-
-
-def make_unit(job: Job, training: np.ndarray) -> np.ndarray:
-    """Shift and scale (2, T) of the targets, fitted on the training part (bool, N)."""
-    return TASKS[job.competition.task].unit(job.target[training], job.competition)
-
-
-def make_rows(job: Job, training: np.ndarray) -> Rows:
-    """Targets in that unit, loss weights and extra columns of all images; what is fitted is fitted on the training part (bool, N)."""
-    weight, how = np.ones(len(job.table), np.float32), job.settings.config.class_weights
-    shift, scale = make_unit(job, training)
-    if how != "none":
-        share = job.target[training].mean(axis=0).clip(min=1e-9)                        # (T,)
-        weight = job.target @ share ** (-1.0 if how == "balanced" else -0.5)
-        weight = (weight / weight[training].mean()).astype(np.float32)
-    num = len(job.table) - len(job.pseudo.get(-1, ()))             # predict fits the same, and knows no pseudo-labels
-    extra = ExtraColumns.fit(job.table[:num], job.competition.features, training[:num]).encode(job.table)
-    return Rows((job.target - shift) / scale, weight, extra)
 
 
 def train_fold(job: Job, fold: int, batch_size: int) -> tuple[dict, memory.Watch]:
@@ -334,12 +273,6 @@ def warm_start(model: Classifier, path) -> None:
     left = model.load(path, strict=False)
     if left:
         print(f"init_from: {len(left)} tensors not taken over: {', '.join(left[:4])}")
-
-
-def tracking(job: Job, name: str, job_type: str) -> dict:
-    """How Weights & Biases shall show it: one group per run, one of its runs per fold and one for the summary."""
-    return {"mode": job.settings.machine.wandb, "project": f"podium-{job.settings.comp}", "group": job.paths.name, "name": f"{job.paths.name}-{name}",
-            "job_type": job_type, "config": config.as_dict(job.settings.config), "tags": [job.settings.exp], "dir": job.paths.root}
 
 
 def progress(total: int, fold: int) -> tqdm:

@@ -12,108 +12,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from accelerate.utils import find_executable_batch_size
 
-from src import collect, competitions, config, decode, prepare, runs, state
-from src.competitions import Competition
+from src import collect, config, prepare, runs, state
 from src.config import Settings
-from src.data import folds, tables
-from src.data.batches import SAMPLERS, ExtraColumns
+from src.data.batches import ExtraColumns
 from src.fit import memory
 from src.fit.loop import NotFinite
-from src.fit.losses import LOSSES
 from src.fit.track import Tracker
-from src.fold import Job, loss_name, tracking, train_fold
-from src.model import weights
-from src.model.classifier import Classifier, build, pick
+from src.fold import train_fold
+from src.job import Job, make_job, tracking, with_pseudo
+from src.model.classifier import Classifier, build
 from src.runs import REFIT, RunPaths, Stopped, fold_name
-from src.tasks import TASKS
-
-
-def recipe_hash(settings: Settings, competition: Competition, fold_hash: str, weights_hash: str, init_recipe: str, *more: str) -> str:
-    """Of all that can change a prediction: settings, the competition's facts, folds, pretrained weights; no path, no test set, no Machine.
-    more: the hashes of what few runs have; without them it is what it was before there were any."""
-    chooses = competition.metric_name if settings.config.patience else ""       # early stopping: the metric decides which weights are kept
-    chosen = {name: value for name, value in config.stage(settings.config, "train").items() if name != "pseudo"}
-    return runs.sha256([chosen, competition.facts(), chooses, fold_hash, weights_hash, init_recipe, *filter(None, more)])
-
-
-def make_job(settings: Settings, paths: RunPaths) -> Job:
-    """Read and check everything that a fold needs; unknown names are refused here, before anything is written."""
-    experiment = settings.config
-    if experiment.refit and experiment.patience:
-        raise ValueError(f"refit={experiment.refit}: with nothing held out, patience={experiment.patience} can't say when to stop: set patience=0, "
-                         "and epochs to what a training says is best for all folds together")
-    competition = competitions.load(settings.comp, settings.inputs)
-    if experiment.class_weights != "none" and TASKS[competition.task].kind == "value":
-        raise ValueError(f"class_weights={experiment.class_weights} weighs classes, and task={competition.task!r} learns numbers: "
-                         "set class_weights=none")
-    table = tables.read_folds(paths.folds)
-    folds.check(table, experiment, competition.targets, task=competition.task)
-    fold_hash = folds.fold_hash(table, competition.targets)
-    weights_hash = weights.weights_hash(weights.resolve_weights(experiment.backbone, experiment.weights)) if experiment.pretrained else ""
-    init_recipe = init_folds(settings, paths, fold_hash)
-    recipe = recipe_hash(settings, competition, fold_hash, weights_hash, init_recipe,
-                         folds.external_hash(table, competition.targets), pseudo_hash(settings, paths, fold_hash))
-    job = Job(settings, competition, paths, table, TASKS[competition.task].encode(table, competition), [], False, {}, recipe, fold_hash, weights_hash,
-              prepare.make_accelerator(settings), state.Clock(settings.machine))
-    pick(LOSSES, loss_name(job), "loss"), pick(SAMPLERS, experiment.sampler, "sampler"), decode.choose(experiment.decode, competition)
-    prepare.training_views(competition, settings, has_trunk=False), prepare.test_views(settings)      # unknown names end here
-    return job
-
-
-def init_folds(settings: Settings, paths: RunPaths, fold_hash: str) -> str:
-    """The recipe of the run that `init_from` names, "" for none. Its folds must be these, or weights would have seen what is held out."""
-    return source_run(paths, "init_from", settings.config.init_from, fold_hash)["recipe"] if settings.config.init_from else ""
-
-
-def source_run(paths: RunPaths, setting: str, name: str, fold_hash: str) -> dict:
-    """done.json of a fold of another run that this one builds on. Raises ValueError for one without folds, or with others."""
-    done = sorted((paths.root.parent / name).glob("fold*/done.json"))
-    if not done or name == paths.name:
-        raise ValueError(f"{setting}={name}: there is no finished fold in {paths.root.parent / name}" if name != paths.name else
-                         f"{setting}={name} is this run itself: give it another RUN")
-    first = runs.read_json(done[0])
-    if first["fold_hash"] != fold_hash:
-        raise ValueError(f"{setting}={name} was trained on other folds: its models have seen what is held out here")
-    return first
-
-
-def pseudo_hash(settings: Settings, paths: RunPaths, fold_hash: str) -> str:
-    """Of the pseudo-labels of the run that `pseudo` names, "" for none. Raises ValueError where they don't belong to its models as they are now."""
-    name, path = settings.config.pseudo, paths.root.parent / settings.config.pseudo / "pseudo.csv"
-    if not name:
-        return ""
-    source_run(paths, "pseudo", name, fold_hash)
-    if not path.exists():
-        raise ValueError(f"pseudo={name}: there is no {path}: make pseudo RUN={name}")
-    for fold, recipe in tables.read_csv(path)[["fold", "recipe"]].drop_duplicates().to_numpy():
-        done = RunPaths(path.parent).fold(int(fold)).done
-        if not done.exists() or runs.read_json(done)["recipe"] != recipe:
-            raise ValueError(f"pseudo={name}: fold {fold} was trained anew since {path} was written: make pseudo RUN={name}")
-    return runs.file_sha(path)
-
-
-def with_pseudo(job: Job) -> Job:
-    """The job with the test images of pseudo.csv below the others. Fold k gets what the other run's fold k says: its mean over the folds has seen
-    the labels of every image, also those that are held out here, and would flatter the score."""
-    name, outputs = job.settings.config.pseudo, list(job.competition.outputs)
-    if not name:
-        return job
-    given = tables.read_csv(job.paths.root.parent / name / "pseudo.csv").astype({"fold": int}).astype(dict.fromkeys(outputs, np.float32))
-    test, ids = job.competition.test_table(job.settings.folder).set_index("id"), sorted(set(given["id"]))
-    if lost := tables.complain(pd.Series(ids)[~pd.Series(ids).isin(test.index)], "ids are no test images any more"):
-        raise ValueError(f"pseudo={name}: {lost[0]}: make predict and pseudo of that run again")
-    labels = {k: given[given["fold"] == k].set_index("id")[outputs].reindex(ids) for k in sorted({*job.table["fold"]} - {-1})}
-    labels[-1] = pd.concat(labels.values()).groupby(level=0).mean().loc[ids]
-    rows = test.loc[ids].reset_index().reindex(columns=job.table.columns, fill_value="").assign(fold=-1)
-    rows["id"] = "test/" + rows["id"]                              # train may have the same id
-    print(f"pseudo={name}: " + ", ".join(f"fold {k} learns from {len(frame.dropna())}" for k, frame in labels.items() if k >= 0)
-          + f" of {len(test)} test images too")
-    return job._replace(table=pd.concat([job.table, rows], ignore_index=True), pseudo={k: frame.to_numpy() for k, frame in labels.items()},
-                        target=np.concatenate([job.target, np.zeros((len(rows), len(outputs)), np.float32)]))
 
 
 def with_views(job: Job) -> Job:

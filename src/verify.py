@@ -15,6 +15,7 @@ from src import competitions, config, decode, predict, predictions, prepare, run
 from src.competitions import Competition
 from src.config import Settings
 from src.data import tables
+from src.job import make_job
 from src.runs import CheckFailed, RunPaths
 
 
@@ -148,7 +149,7 @@ def settings(case: Case) -> list[str]:
     asked = config.settings_for(case.paths, {"INPUTS": str(case.settings.inputs), "CACHE": str(case.settings.cache)}).config
     was, now = config.as_dict(case.settings.config), config.as_dict(asked)
     found = [f"setting {name}: {was[name]} -> {now[name]}" for name in was if was[name] != now[name]]
-    job = train.make_job(case.settings, case.paths)
+    job = make_job(case.settings, case.paths)
     return found + [f"recipe: {train.differences(job, case.done)}"] * (job.recipe_hash != case.done["recipe"])
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 SRC = Path(__file__).resolve().parent.parent / "src"
-CORE = {"competitions", "experiments", "config", "runs", "predictions", "tasks", "decode", "prepare", "fold", "split", "train", "collect", "predict", "submit", "layers", "fetch", "state"}
-STAGES = {"split", "train", "predict", "submit", "collect", "fold", "prepare", "layers", "fetch"}
+CORE = {"competitions", "experiments", "config", "runs", "predictions", "tasks", "decode", "prepare", "job", "fold", "split", "train", "collect", "predict", "submit", "layers", "fetch", "state"}
+STAGES = {"split", "train", "predict", "submit", "collect", "job", "fold", "prepare", "layers", "fetch"}
 PARTS = {"data", "model", "fit"}
 
 

@@ -146,6 +146,16 @@ def test_images_of_a_row_are_pooled_before_the_metric(comp):
     assert answer["case"].tolist() == ["d1", "d0"] and answer["label"].tolist() == pytest.approx([0.5, 0.3])
 
 
+def test_one_scorer_of_many_frames_knows_when_the_rows_change(comp):
+    competition = load(comp)
+    table = competition.table(comp)
+    truth, score = truth_of(competition, table), competition.score_of(table)
+    wrong = predictions.make(truth.index, np.roll(truth.to_numpy(), 1, axis=1), competition.outputs)
+    frames = [truth, wrong, truth.sample(frac=1, random_state=0), truth.iloc[:4], wrong.iloc[2:], truth]
+    assert [score(frame) for frame in frames] == [competition.score(table, frame) for frame in frames]
+    assert score(truth) == 1.0 > score(wrong)
+
+
 def test_images_of_a_row_with_differing_labels_need_a_word(comp):
     layouts.write(comp / "train.csv", "id,case,label", [f"{n},c{n // 3},{n % 2}" for n in range(9)])
     competition = load(comp, row="case", labels=("label",), id="id")

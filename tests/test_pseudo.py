@@ -8,9 +8,9 @@ import torch
 from conftest import FAST, fast
 from PIL import Image
 
-from src import competitions, config, predictions, pseudo, runs, train
+from src import competitions, config, predictions, pseudo, runs
 from src.data import tables
-from src.fold import of_fold
+from src.job import make_job, of_fold, with_pseudo
 from src.model.backbone import BACKBONES
 
 LOW = 0.34
@@ -27,7 +27,7 @@ def test_a_fold_gets_the_labels_of_its_own_model_above_the_cut_and_no_others(ben
     cut = float(surest.median())
     found = label(bench, first, cut)
     paths = bench.run(f"{FAST} pseudo=first", "second")
-    job = train.with_pseudo(train.make_job(config.load(paths.config), paths))
+    job = with_pseudo(make_job(config.load(paths.config), paths))
     assert len(job.table) > 36 and (job.table["fold"][36:] == -1).all()
     for k in range(3):
         asked = predictions.read(first.fold(k).test)
@@ -127,7 +127,7 @@ def test_several_labels_per_image_are_learned_as_the_shares_that_they_are(bench)
     first = bench.run(how, "first")
     label(bench, first, 0.5)
     paths = bench.run(f"{how} pseudo=first", "second")
-    own, learns = of_fold(train.with_pseudo(train.make_job(config.load(paths.config), paths)), 1)
+    own, learns = of_fold(with_pseudo(make_job(config.load(paths.config), paths)), 1)
     asked = predictions.read(first.fold(1).test).loc[own.table["id"][36:].str[5:]].to_numpy()
     assert learns[36:].all() and np.abs(own.target[36:] - asked).max() < 1e-5
     assert (own.table[list(own.competition.targets)][36:].to_numpy() == np.where(asked >= 0.5, "1", "0")).all()

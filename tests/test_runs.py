@@ -94,6 +94,14 @@ def test_the_code_of_a_fold_is_what_the_process_has_loaded():
     assert not {"src/config.py", "src/runs.py", "src/experiments.py", "src/fetch.py"} & set(found)
 
 
+def test_a_stage_imports_without_the_collector_and_runs_with_it():
+    code = ("import sys; sys.argv[0] = {}; import gc, src; print(gc.isenabled()); from src import runs; "
+            "runs.main(lambda: print(gc.isenabled(), gc.get_freeze_count() > 1000))")
+    for called_as, expected in (("'-m'", "False\nTrue True\n"), ("'notebook'", "True\nTrue True\n")):
+        done = subprocess.run([sys.executable, "-c", code.format(called_as)], cwd=ROOT, capture_output=True, text=True)
+        assert done.stdout == expected, done.stderr
+
+
 def test_edited_and_removed_files_are_changed_code_and_new_ones_are_not():
     assert runs.changed_code({"code": CODE}) == runs.changed_code({}) == []
     assert runs.changed_code({"code": {"src/predictions.py": "0", "src/gone.py": "1"}}) == ["src/gone.py", "src/predictions.py"]

@@ -18,7 +18,7 @@ from src.findings import Finding
 from src.fit.loop import train_steps
 from src.fit.losses import LOSSES
 from src.fit.optim import make_optimizer
-from src.fold import Job, loss_name, make_rows
+from src.job import Job, loss_name, make_rows
 from src.model.backbone import make_backbone
 from src.model.classifier import Classifier
 from src.runs import RunPaths

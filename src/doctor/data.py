@@ -2,10 +2,11 @@
 import numpy as np
 import pandas as pd
 
-from src import competitions, train
+from src import competitions
 from src.data import folds, tables
 from src.doctor.case import Case, Check
 from src.findings import Finding, fail, good, some, warn
+from src.job import make_job
 from src.tasks import TASKS
 
 
@@ -42,7 +43,7 @@ def check_folds(case: Case) -> Finding:
 
 def read_job(case: Case) -> Finding:
     """Everything that train reads and refuses: names, weights, init_from."""
-    case.job = train.make_job(case.settings, case.paths)
+    case.job = make_job(case.settings, case.paths)
     return good(f"every name is known; {case.job.competition.task}, {case.job.competition.metric_name}, {case.job.accelerator.device}")
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from src.data.arrays import make_array
 from src.data.augment import AUGMENTS, seeded
-from src.data.batches import SAMPLERS, Batches, ExtraColumns, Rows, in_parts
+from src.data.batches import SAMPLERS, Batches, ExtraColumns, Rows, at_once, in_parts
 
 CPU = torch.device("cpu")
 
@@ -34,6 +34,21 @@ def collect(batches, n, epoch, **how):
     found = list(batches(np.arange(n), 4, epoch, **how))
     assert [b.is_last for b in found] == [False] * (len(found) - 1) + [True]
     return torch.cat([b.image for b in found]), torch.cat([b.index for b in found])
+
+
+def test_a_cpu_predicts_few_pictures_at_once_and_vectors_as_asked(tmp_path):
+    def sizes(shape: tuple[int, ...]) -> list[int]:
+        array = make_array(tmp_path / f"{len(shape)}.npy", shape, "float32", lambda out: out.fill(1))
+        return [len(batch.index) for batch in Batches([array], rows(40), device=CPU).predicting(np.arange(40), 32)]
+
+    assert sizes((40, 2, 2, 3)) == [16, 16, 8] and sizes((40, 6)) == [32, 8]
+    assert at_once(torch.device("cuda"), 64) == 64 and at_once(CPU, 8) == 8
+
+
+def test_a_closed_array_is_read_again(decoded):
+    before = decoded.values[3].copy()
+    decoded.close()
+    assert (decoded.values[3] == before).all()
 
 
 def test_zero_and_two_workers_give_the_same_images(decoded):

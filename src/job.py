@@ -1,0 +1,166 @@
+"""What all folds of a run share: read, checked and hashed before anything is written.  config.json, folds.csv -> Job"""
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from accelerate import Accelerator
+
+from src import competitions, config, decode, prepare, runs, state
+from src.competitions import Competition
+from src.config import Settings
+from src.data import folds, tables
+from src.data.arrays import Array
+from src.data.batches import SAMPLERS, ExtraColumns, Rows
+from src.fit.losses import LOSSES
+from src.model import weights
+from src.model.classifier import pick
+from src.runs import RunPaths
+from src.tasks import TASKS
+
+
+class Job(NamedTuple):
+    """What all folds of a run share."""
+
+    settings: Settings
+    competition: Competition
+    paths: RunPaths
+    table: pd.DataFrame
+    target: np.ndarray          # (N, T)
+    arrays: list[Array]         # the trunk's outputs by view, or the decoded images alone
+    is_cached: bool             # are they the trunk's outputs?
+    transforms: dict            # by view, for what is not cached
+    recipe_hash: str
+    fold_hash: str
+    weights_hash: str
+    accelerator: Accelerator
+    clock: state.Clock
+    images_hash: str = ""       # of their contents
+    pseudo: dict[int, np.ndarray] = {}      # fold -> labels (M, T) of the last M rows, test images, as that fold may see them; NaN for none
+
+
+def recipe_hash(settings: Settings, competition: Competition, fold_hash: str, weights_hash: str, init_recipe: str, *more: str) -> str:
+    """Of all that can change a prediction: settings, the competition's facts, folds, pretrained weights; no path, no test set, no Machine.
+    more: the hashes of what few runs have; without them it is what it was before there were any."""
+    chooses = competition.metric_name if settings.config.patience else ""       # early stopping: the metric decides which weights are kept
+    chosen = {name: value for name, value in config.stage(settings.config, "train").items() if name != "pseudo"}
+    return runs.sha256([chosen, competition.facts(), chooses, fold_hash, weights_hash, init_recipe, *filter(None, more)])
+
+
+def make_job(settings: Settings, paths: RunPaths) -> Job:
+    """Read and check everything that a fold needs; unknown names are refused here, before anything is written."""
+    experiment = settings.config
+    if experiment.refit and experiment.patience:
+        raise ValueError(f"refit={experiment.refit}: with nothing held out, patience={experiment.patience} can't say when to stop: set patience=0, "
+                         "and epochs to what a training says is best for all folds together")
+    competition = competitions.load(settings.comp, settings.inputs)
+    if experiment.class_weights != "none" and TASKS[competition.task].kind == "value":
+        raise ValueError(f"class_weights={experiment.class_weights} weighs classes, and task={competition.task!r} learns numbers: "
+                         "set class_weights=none")
+    table = tables.read_folds(paths.folds)
+    folds.check(table, experiment, competition.targets, task=competition.task)
+    fold_hash = folds.fold_hash(table, competition.targets)
+    weights_hash = weights.weights_hash(weights.resolve_weights(experiment.backbone, experiment.weights)) if experiment.pretrained else ""
+    init_recipe = init_folds(settings, paths, fold_hash)
+    recipe = recipe_hash(settings, competition, fold_hash, weights_hash, init_recipe,
+                         folds.external_hash(table, competition.targets), pseudo_hash(settings, paths, fold_hash))
+    job = Job(settings, competition, paths, table, TASKS[competition.task].encode(table, competition), [], False, {}, recipe, fold_hash, weights_hash,
+              prepare.make_accelerator(settings), state.Clock(settings.machine))
+    pick(LOSSES, loss_name(job), "loss"), pick(SAMPLERS, experiment.sampler, "sampler"), decode.choose(experiment.decode, competition)
+    prepare.training_views(competition, settings, has_trunk=False), prepare.test_views(settings)      # unknown names end here
+    return job
+
+
+def init_folds(settings: Settings, paths: RunPaths, fold_hash: str) -> str:
+    """The recipe of the run that `init_from` names, "" for none. Its folds must be these, or weights would have seen what is held out."""
+    return source_run(paths, "init_from", settings.config.init_from, fold_hash)["recipe"] if settings.config.init_from else ""
+
+
+def source_run(paths: RunPaths, setting: str, name: str, fold_hash: str) -> dict:
+    """done.json of a fold of another run that this one builds on. Raises ValueError for one without folds, or with others."""
+    done = sorted((paths.root.parent / name).glob("fold*/done.json"))
+    if not done or name == paths.name:
+        raise ValueError(f"{setting}={name}: there is no finished fold in {paths.root.parent / name}" if name != paths.name else
+                         f"{setting}={name} is this run itself: give it another RUN")
+    first = runs.read_json(done[0])
+    if first["fold_hash"] != fold_hash:
+        raise ValueError(f"{setting}={name} was trained on other folds: its models have seen what is held out here")
+    return first
+
+
+def pseudo_hash(settings: Settings, paths: RunPaths, fold_hash: str) -> str:
+    """Of the pseudo-labels of the run that `pseudo` names, "" for none. Raises ValueError where they don't belong to its models as they are now."""
+    name, path = settings.config.pseudo, paths.root.parent / settings.config.pseudo / "pseudo.csv"
+    if not name:
+        return ""
+    source_run(paths, "pseudo", name, fold_hash)
+    if not path.exists():
+        raise ValueError(f"pseudo={name}: there is no {path}: make pseudo RUN={name}")
+    for fold, recipe in tables.read_csv(path)[["fold", "recipe"]].drop_duplicates().to_numpy():
+        done = RunPaths(path.parent).fold(int(fold)).done
+        if not done.exists() or runs.read_json(done)["recipe"] != recipe:
+            raise ValueError(f"pseudo={name}: fold {fold} was trained anew since {path} was written: make pseudo RUN={name}")
+    return runs.file_sha(path)
+
+
+def with_pseudo(job: Job) -> Job:
+    """The job with the test images of pseudo.csv below the others. Fold k gets what the other run's fold k says: its mean over the folds has seen
+    the labels of every image, also those that are held out here, and would flatter the score."""
+    name, outputs = job.settings.config.pseudo, list(job.competition.outputs)
+    if not name:
+        return job
+    given = tables.read_csv(job.paths.root.parent / name / "pseudo.csv").astype({"fold": int}).astype(dict.fromkeys(outputs, np.float32))
+    test, ids = job.competition.test_table(job.settings.folder).set_index("id"), sorted(set(given["id"]))
+    if lost := tables.complain(pd.Series(ids)[~pd.Series(ids).isin(test.index)], "ids are no test images any more"):
+        raise ValueError(f"pseudo={name}: {lost[0]}: make predict and pseudo of that run again")
+    labels = {k: given[given["fold"] == k].set_index("id")[outputs].reindex(ids) for k in sorted({*job.table["fold"]} - {-1})}
+    labels[-1] = pd.concat(labels.values()).groupby(level=0).mean().loc[ids]
+    rows = test.loc[ids].reset_index().reindex(columns=job.table.columns, fill_value="").assign(fold=-1)
+    rows["id"] = "test/" + rows["id"]                              # train may have the same id
+    print(f"pseudo={name}: " + ", ".join(f"fold {k} learns from {len(frame.dropna())}" for k, frame in labels.items() if k >= 0)
+          + f" of {len(test)} test images too")
+    return job._replace(table=pd.concat([job.table, rows], ignore_index=True), pseudo={k: frame.to_numpy() for k, frame in labels.items()},
+                        target=np.concatenate([job.target, np.zeros((len(rows), len(outputs)), np.float32)]))
+
+
+def loss_name(job: Job) -> str:
+    return TASKS[job.competition.task].loss if job.settings.config.loss == "auto" else job.settings.config.loss
+
+
+def of_fold(job: Job, fold: int) -> tuple[Job, np.ndarray]:
+    """The job with the fold's own pseudo-labels as targets, and the rows that it learns from (bool, N)."""
+    training = (job.table["fold"] != fold).to_numpy(copy=True)
+    if not job.pseudo:
+        return job, training
+    labels, table, target = job.pseudo.get(fold, job.pseudo[-1]), job.table.copy(), job.target.copy()      # -1: of all folds, for none is held out
+    is_given = ~np.isnan(labels).any(axis=1)
+    training[-len(labels):], target[-len(labels):] = is_given, np.where(is_given[:, None], labels, 0)
+    if job.competition.task == "multilabel":
+        said = np.where(target >= 0.5, "1", "0")
+    else:
+        said = np.array(job.competition.classes, dtype=object)[target.argmax(axis=1)][:, None]
+    table.iloc[-len(labels):, table.columns.get_indexer(list(job.competition.targets))] = said[-len(labels):]
+    return job._replace(table=table, target=target), training
+
+
+def make_unit(job: Job, training: np.ndarray) -> np.ndarray:
+    """Shift and scale (2, T) of the targets, fitted on the training part (bool, N)."""
+    return TASKS[job.competition.task].unit(job.target[training], job.competition)
+
+
+def make_rows(job: Job, training: np.ndarray) -> Rows:
+    """Targets in that unit, loss weights and extra columns of all images; what is fitted is fitted on the training part (bool, N)."""
+    weight, how = np.ones(len(job.table), np.float32), job.settings.config.class_weights
+    shift, scale = make_unit(job, training)
+    if how != "none":
+        share = job.target[training].mean(axis=0).clip(min=1e-9)                        # (T,)
+        weight = job.target @ share ** (-1.0 if how == "balanced" else -0.5)
+        weight = (weight / weight[training].mean()).astype(np.float32)
+    num = len(job.table) - len(job.pseudo.get(-1, ()))             # predict fits the same, and knows no pseudo-labels
+    extra = ExtraColumns.fit(job.table[:num], job.competition.features, training[:num]).encode(job.table)
+    return Rows((job.target - shift) / scale, weight, extra)
+
+
+def tracking(job: Job, name: str, job_type: str) -> dict:
+    """How Weights & Biases shall show it: one group per run, one of its runs per fold and one for the summary."""
+    return {"mode": job.settings.machine.wandb, "project": f"podium-{job.settings.comp}", "group": job.paths.name, "name": f"{job.paths.name}-{name}",
+            "job_type": job_type, "config": config.as_dict(job.settings.config), "tags": [job.settings.exp], "dir": job.paths.root}
