@@ -178,7 +178,7 @@ verify: | $(STAMP) ## are a run's files as they were written, and do they give i
 	@$(PY) -m src.verify $(R)
 endif
 ifneq ($(wildcard src/bench),)
-bench: $(DATA) | $(STAMP) ## the kit against a plain loop, as ratios, 25 minutes: ONLY=head,adamp
+bench: $(DATA) | $(STAMP) ## the kit against a plain loop, as ratios, 35 minutes: ONLY=head,adamp
 	@$(PY) -m src.fetch weights tf_efficientnet_lite0
 	@$(if $(filter file,$(origin COMP)),unset COMP;) $(PY) -m src.bench
 endif

@@ -1,6 +1,6 @@
 """The kit against a plain loop on the same work, both as processes in turn.  Prints the table of ratios, writes bench.json
 
-Run: make bench [COMP=name] [ONLY=head,adamp]      parts: head tail full step adamp inference memory growth; about 25 minutes on 2 quiet cores
+Run: make bench [COMP=name] [ONLY=head,adamp]      parts: head tail full step adamp inference memory growth; about 35 minutes on 2 quiet cores
 All happens in a temporary folder. What is too long for a table (5 folds x 9 epochs of the plain loop) is scaled from real epochs: its column says so.
 This process stays small: a child's peak memory begins at its parent's. So it imports no torch.
 """

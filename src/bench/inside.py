@@ -17,6 +17,7 @@ import torch.nn.functional as F  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from src import config, fold, predict, prepare, runs, train  # noqa: E402
+from src.fit import memory  # noqa: E402
 from src.fit.adamp import AdamP  # noqa: E402
 from src.fit.optim import make_optimizer  # noqa: E402
 from src.model.classifier import Classifier, build  # noqa: E402
@@ -129,6 +130,7 @@ def tail_step(changes: str, pairs: int) -> dict:
 def ceiling(run: Path, steps: int = 12) -> dict:
     """Seconds of a training step of the run's model on one made-up batch: no loader, no files, no log."""
     settings = config.load(RunPaths(run).config)
+    memory.keep_freed()                # as a run does: without it this is no ceiling
     model = build(settings.config, 10, is_proven=True).train()
     fast = make_optimizer(model.learning(), settings.config)
     size = settings.config.image_size
