@@ -9,6 +9,7 @@ from conftest import FAST, fast, make_competition
 
 from src import collect, config, predictions, runs, train
 from src.data import tables
+from src.fit.losses import LOSSES
 
 RUN_FILES = {"config.json", "split.json", "train.json", "predict.json", "submit.json", "competition.json", "folds.csv", "oof.parquet", "score.json", "test.parquet",
              "code.diff"}
@@ -315,7 +316,7 @@ def test_a_view_that_training_never_saw_is_warned_of(bench, capsys):
 def test_a_fold_that_learns_the_wrong_thing_is_stopped_with_the_usual_causes(bench, monkeypatch, capsys):
     """A loss with the wrong sign: accuracy 0, as in the diary."""
     make_competition(bench.inputs, num_train=300)
-    monkeypatch.setitem(train.LOSSES, "wrong", lambda logits, targets: (targets * logits.softmax(dim=1)).sum(dim=1))
+    monkeypatch.setitem(LOSSES, "wrong", lambda logits, targets: (targets * logits.softmax(dim=1)).sum(dim=1))
     paths = bench.configure(fast("loss=wrong epochs=3 lr=0.03"))
     bench.stage("split", paths)
     with pytest.raises(runs.CheckFailed, match="after epoch 2 is worse than an answer that looks at no image.*usual causes.*sanity=false"):

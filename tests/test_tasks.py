@@ -92,8 +92,8 @@ def test_thresholds_change_the_words_that_are_said_and_the_ledger_gets_the_neste
     words = ["blue", "green", "red", "blue red", "green red", "blue green"]
     relabel(bench.inputs, lambda i: [words[i % 3]], "blue red")                                # predicted with so little training: none above a half
     state(monkeypatch, task="multilabel", metric="samples_f2")
-    plain = bench.run(fast("epochs=1"), "plain")
-    paths = bench.run(fast("epochs=1 decode=thresholds"))
+    plain = bench.run(fast("epochs=1 fold_seed=1"), "plain")
+    paths = bench.run(fast("epochs=1 fold_seed=1 decode=thresholds"))
     printed = capsys.readouterr().out
     assert "taken over" in printed and "each fold by the others" in printed
     note, score = runs.read_json(bench.folder / "submissions/tiny-run.json"), runs.read_json(plain.score)
