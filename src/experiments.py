@@ -8,7 +8,7 @@ from src.config import Config
 
 
 def demo() -> Config:
-    """The handwritten digits, small, the last two stages learning, 3 folds of 3 epochs. 80 s on 2 cores; OOF macro F1 0.977 (spread 0.006)."""
+    """The handwritten digits, small, the last two stages learning, 3 folds of 3 epochs. 60 s on 2 cores; OOF macro F1 0.978 (spread 0.005)."""
     return Config(folds=3, trainable=2, image_size=96, epochs=3, head_epochs=0, augment="none", views=1)
 
 
@@ -20,7 +20,7 @@ def baseline() -> Config:
 
 def head() -> Config:
     """Only a new head: for pictures like ImageNet's. The backbone runs once over each image, 30 epochs then take seconds.
-    Clothing, 2 cores: 100 s; OOF macro F1 0.846 (spread 0.010)."""
+    Clothing, 2 cores: 40 s; OOF macro F1 0.846 (spread 0.010)."""
     return Config(trainable="head", epochs=30, batch_size=128)
 
 
