@@ -121,6 +121,8 @@ split: $(R)/folds.csv ## each image into a fold: runs/RUN/folds.csv
 $(R)/folds.csv: $(R)/split.json $(ALWAYS)
 	$(begin)$(PY) -m src.split $(R)
 
+# The stages write whole files, so a stop must not make make remove one: the score is finished while the predictions are not.
+.PRECIOUS: $(R)/folds.csv $(R)/score.json $(R)/test.parquet submissions/$(RUN).csv
 # score.json is written last, so make need watch nothing else of a training.
 $(R)/score.json: $(R)/train.json $(R)/folds.csv $(RETIRE) $(ALWAYS)
 	@$(lite_weights)

@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -114,6 +116,20 @@ def test_changed_views_predict_again_and_train_nothing(kit):
     kit.write("src/experiments.py", EXPERIMENTS.replace("epochs=2", 'epochs=2, tta=("hflip",)'))
     assert kit.calls("submit") == predicted("demo-demo")
     assert kit.calls("submit") == []
+
+
+def test_a_score_survives_a_stop_during_the_predictions(kit):
+    """make removes the target of a rule that a signal ends; but the stages write whole files, and the training is done."""
+    kit.write("inputs/demo/train.csv", "id,label\n")
+    kit.write("python", PYTHON.replace('echo > "$3/test.parquet"; }', 'touch scored; exec sleep 60; }'))
+    process = subprocess.Popen(["make", "submit", "PY=./python"], cwd=kit.root, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    while not (kit.root / "scored").exists():
+        assert process.poll() is None and not time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=30) != 0
+    assert (kit.root / "runs/demo-demo/score.json").exists()
+    kit.write("python", PYTHON)
+    assert kit.calls("submit") == predicted("demo-demo")
 
 
 def test_a_new_test_image_reruns_predict_alone(kit):

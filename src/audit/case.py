@@ -15,7 +15,6 @@ from src.audit import opened
 from src.competitions import Competition
 from src.config import Settings
 from src.data import images, tables
-from src.data.tables import joined
 from src.runs import RunPaths
 from src.tasks import TASKS
 
@@ -63,7 +62,7 @@ class Case:
     def labels(self) -> pd.Series:
         """As a person reads them: the class, the classes, or the number."""
         if self.competition.task != "multilabel":
-            return joined(self.table, self.competition.targets)
+            return tables.joined(self.table, self.competition.targets)
         columns = self.table[list(self.competition.targets)]
         return pd.Series([" ".join(columns.columns[row]) for row in (columns == "1").to_numpy()], index=columns.index)
 

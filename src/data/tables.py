@@ -230,7 +230,7 @@ def make_train(root: Path, c: "Competition", *, tolerant: bool = False) -> pd.Da
     if c.task == "bounded":
         values = labels.apply(pd.to_numeric, errors="coerce")
         fits, what = fits & values.ge(c.bounds[0]).all(axis=1) & values.le(c.bounds[1]).all(axis=1), f"not within bounds={c.bounds}"
-    told = listed(sorted(set(labels[~gone & ~fits].agg(" ".join, axis=1))))
+    told = listed(sorted(set(joined(labels[~gone & ~fits], labels))))
     problems += [f"{said} (there stands {told})" for said in complain(ids[~gone & ~fits], f"labels of column {names} are {what}")]
     if clash := sorted(RESERVED & {*c.targets, *c.features}):
         problems.append(f"column {listed(clash)} has a name of the kit's own: rename it in a make_table")

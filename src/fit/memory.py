@@ -55,7 +55,7 @@ def watch(model: nn.Module, shared: nn.Module | None = None) -> Watch:
 def baseline(device: torch.device | str) -> int:
     """CUDA bytes in use before the folds; each fold must come back to it. Call it when all that the folds share is there."""
     gc.collect()
-    gc.freeze()     # half a million objects of the imported packages, that each collection after a fold would look at: 0.4 s
+    gc.freeze()     # as runs.main did: what was loaded since, so that no collection after a fold looks through it
     return empty_cuda(device)
 
 
