@@ -68,7 +68,9 @@ setting = $$(sed -n 's/^ *"$1": "*\([^",]*\).*/\1/p' $(R)/train.json)
 weights = $(PY) -m src.fetch weights "$(call setting,backbone)"
 lite_weights = case "$(call setting,pretrained) $(call setting,backbone)" in "true tf_efficientnet_lite"[012]) $(weights);; esac
 EXTRAS := $(foreach x,doctor audit report,$(if $(wildcard src/$x src/$x.py),$x))
-checks = $(if $(filter 0,$(CHECKS)),,$(foreach x,$(filter doctor audit,$(EXTRAS)),$(PY) -m src.$x $(R) --quick --quiet &&))
+quick = $(if $(filter 0,$(CHECKS)),,$(filter $1,$(EXTRAS)))
+# The quick checks, then the stages $1, all that need torch in one process.
+chain = $(if $(call quick,audit),$(PY) -m src.audit $(R) --quick --quiet && )$(PY) -m src.chain $(R) $(if $(call quick,doctor),doctor --quick --quiet + )$1
 clean_env = unset $(VARIABLES) MAKEFLAGS MAKELEVEL MFLAGS; OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1}
 ALWAYS := $(if $(FORCE),always)
 RETIRE := $(if $(filter retrain,$(MAKECMDGOALS)),retire)
@@ -119,18 +121,18 @@ $(R)/split.json $(R)/train.json $(R)/predict.json $(R)/submit.json: config ;
 split: $(R)/folds.csv ## each image into a fold: runs/RUN/folds.csv
 	$(call end,$< is up to date)
 $(R)/folds.csv: $(R)/split.json $(ALWAYS)
-	$(begin)$(PY) -m src.split $(R)
+	$(begin)$(if $(ALWAYS),,[ $@ -nt $< ] || )$(PY) -m src.split $(R)
 
 # The stages write whole files, so a stop must not make make remove one: the score is finished while the predictions are not.
 .PRECIOUS: $(R)/folds.csv $(R)/score.json $(R)/test.parquet submissions/$(RUN).csv
 # score.json is written last, so make need watch nothing else of a training.
 $(R)/score.json: $(R)/train.json $(R)/folds.csv $(RETIRE) $(ALWAYS)
 	@$(lite_weights)
-	$(begin)$(eval PREDICTED := yes)$(checks) $(PY) -m src.train $(R)$(if $(GPUS), --gpus $(GPUS))
+	$(begin)$(eval CHAINED := predict$(if $(filter submit smoke,$(MAKECMDGOALS)), + submit))$(call chain,train$(if $(GPUS), --gpus $(GPUS)) + $(CHAINED))
 $(R)/test.parquet: $(R)/predict.json $(R)/score.json $(ALWAYS)
-	$(begin)$(if $(PREDICTED),@:,$(PY) -m src.predict $(R))
+	$(begin)$(if $(CHAINED),@:,$(eval CHAINED := $(if $(filter submit smoke,$(MAKECMDGOALS)),submit))$(PY) -m src.chain $(R) predict$(CHAINED:%= + %))
 submissions/$(RUN).csv: $(R)/submit.json $(R)/test.parquet $(ALWAYS)
-	$(begin)$(PY) -m src.submit $(R)
+	$(begin)$(if $(filter submit,$(CHAINED)),@:,$(PY) -m src.submit $(R))
 
 ifeq ($(FOLD),)
 train: $(R)/score.json $(R)/test.parquet ## every unfinished fold, then the score and the test predictions
@@ -139,11 +141,10 @@ submit: submissions/$(RUN).csv ## the whole chain to submissions/RUN.csv, checke
 	$(call end,$< is up to date)
 else
 train: $(R)/train.json $(R)/folds.csv $(RETIRE)
-	$(checks) $(PY) -m src.train $(R) --fold $(FOLD)
+	$(call chain,train --fold $(FOLD))
 # At the end both products are made older than all else, or a later `make submit` would take them for the whole.
-submit: $(R)/predict.json $(R)/submit.json train
-	$(PY) -m src.predict $(R) --fold $(FOLD)
-	$(PY) -m src.submit $(R) --fold $(FOLD)
+submit: $(R)/predict.json $(R)/submit.json $(R)/train.json $(R)/folds.csv
+	$(call chain,train --fold $(FOLD) + predict --fold $(FOLD) + submit --fold $(FOLD))
 	@touch -t 200001010000 $(R)/test.parquet submissions/$(RUN).csv
 endif
 smoke: submit ## a first look at your data: 200 images, 2 folds, 1 epoch, to a csv

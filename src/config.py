@@ -331,6 +331,9 @@ def write(settings: Settings, paths: RunPaths) -> None:
     stages["predict"] |= {"files": file_facts(tables), "folders": test_folders(settings.folder)}
     write_changed(as_dict(settings) | {"inputs": str(settings.inputs), "cache": str(settings.cache)}, paths.config)
     stale = [name for name, content in stages.items() if write_changed(content, paths.settings(name))]
+    is_alone = settings.config.dedupe == "group"                     # the groups.csv of another run may differ
+    if not is_alone and ("split" in stale or not paths.folds.exists()) and (other := runs.adopt_split(paths)):
+        print(f"split: the same folds as run {other}, taken over")
     changed = sorted({name for k in paths.finished() for name in runs.changed_code(runs.read_json(paths.fold(k).done))})
     if changed and not {"split", "train"} & set(stale):
         print(f"code changed since this run was trained: {', '.join(changed)}; nothing is re-run: make retrain acts on it")

@@ -5,18 +5,19 @@ prepare.py asks for it by name, compares it with torch for each trunk, and falls
 import sys
 import warnings
 from collections.abc import Callable
+from importlib.metadata import version
 
 import torch
 from torch import Tensor, nn
 
-sys.modules.setdefault("openvino_telemetry", None)     # type: ignore[arg-type]    # or importing openvino would report it to its maker, unasked
-import openvino  # noqa: E402
-
-NAME = f"openvino {openvino.__version__}"
+NAME = f"openvino {version('openvino')}"               # ImportError where it is not installed; loading it takes a second, which a full cache saves
 
 
 def compile(module: nn.Module, example: Tensor) -> Callable[[Tensor], Tensor]:
     """The module in eval mode as a function on the CPU, for batches of any length. Raises whatever openvino does for a module it can't convert."""
+    sys.modules.setdefault("openvino_telemetry", None)     # type: ignore[arg-type]    # or importing it would report that to its maker, unasked
+    import openvino
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")                # it traces by torch.jit, which tells everyone that it is old
         converted = openvino.convert_model(module, example_input=example)

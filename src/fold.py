@@ -1,4 +1,5 @@
 """Train one fold: model, optimizer, loop, validation after each epoch, files.  Job, fold -> fold<k>/{model.safetensors, valid*, log.jsonl}"""
+import copy
 import os
 import sys
 import time
@@ -40,12 +41,12 @@ def train_fold(job: Job, fold: int, batch_size: int) -> tuple[dict, memory.Watch
     job, is_learned = of_fold(job, fold)
     training, held_out = np.flatnonzero(is_learned), np.flatnonzero(job.table["fold"] == fold)
     rows = make_rows(job, is_learned)
-    model = build(experiment, job.target.shape[1], rows.extra.shape[1], is_proven=True).to(accelerator.device, memory_format=torch.channels_last)
+    model = fresh_model(job, rows.extra.shape[1]).to(accelerator.device, memory_format=torch.channels_last)
     if experiment.init_from:
         start = fold % experiment.folds                            # a fold's is its own, a refit's any one
         warm_start(model, job.paths.root.parent / experiment.init_from / f"fold{start}" / "model.safetensors")
     model.unit = make_unit(job, is_learned)
-    watch = memory.watch(model)
+    watch = memory.watch(model, job.template and job.template.trunk)
     optimizer = make_optimizer(model.learning(), experiment)
     missing, strangers = unused(model, optimizer)
     assert not missing and not strangers, f"{len(missing)} learning parameters are not in the optimizer, {len(strangers)} in it do not learn"
@@ -110,6 +111,13 @@ def train_fold(job: Job, fold: int, batch_size: int) -> tuple[dict, memory.Watch
     write_fold(paths, model, frame, pd.concat(one.assign(epoch=number) for number, one in enumerate(now.per_epoch)))
     score = scores.get(job.competition.metric_name)               # null of a refit
     return now.made | {"score": score, "epochs": len(now.per_epoch), "seconds": now.seconds()}, watch
+
+
+def fresh_model(job: Job, num_extra: int) -> Classifier:
+    """The model as it begins. A backbone of which nothing learns is made once and stays alive on purpose: only the head is the fold's own."""
+    if job.template:
+        return copy.deepcopy(job.template, {id(job.template.trunk): job.template.trunk})
+    return build(job.settings.config, job.target.shape[1], num_extra, is_proven=True)
 
 
 class Place(NamedTuple):
@@ -188,11 +196,11 @@ def copy_all(source: dict[str, torch.Tensor], target: dict[str, torch.Tensor]) -
 
 
 def save_or_stop(job: Job, fold: int, now: Progress, *, ends_epoch: bool) -> None:
-    """Save the state after each epoch, when it is time, and before a stop. Raises Stopped."""
+    """Save the state when it is time, and before a stop. Raises Stopped."""
     why, paths = job.clock.why_stop(), job.paths.fold(fold)
-    if ends_epoch or why or job.clock.is_due():
-        state.save(paths.state, now.content() | {"log": paths.log.read_text(encoding="utf-8")})
-        job.clock.note_saved()
+    if why or job.clock.is_due(ends_epoch=ends_epoch):
+        with job.clock.saving():
+            state.save(paths.state, now.content() | {"log": paths.log.read_text(encoding="utf-8")})
     if why:
         where = f"{now.place.epoch} epochs and {now.place.step} steps"
         raise Stopped(f"{why}: {fold_name(fold)} is saved after {where}; the same command goes on from there")
@@ -244,9 +252,9 @@ def predict_epoch(job: Job, model: Classifier, forward, batches: Batches, held_o
 
 def judge(job: Job, fold: int, epoch: int, frame: pd.DataFrame, score: float, training: np.ndarray) -> None:
     """Warn of a fold that is worse than an answer which looks at no image. Raises CheckFailed when it still is after STOP_AFTER epochs."""
-    competition, held_out = job.competition, job.table[job.table["id"].isin(frame.index)]
     if epoch > STOP_AFTER or not job.settings.machine.sanity:
         return
+    competition, held_out = job.competition, job.table[job.table["id"].isin(frame.index)]
     constant = np.tile(constant_answer(job.target[training]), (len(frame), 1))
     bar = competition.score(held_out, predictions.make(frame.index, constant, competition.outputs))
     tell = partial(below_constant, score, bar, len(frame), epoch, lower_is_better=competition.lower_is_better)

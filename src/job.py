@@ -13,7 +13,7 @@ from src.data.arrays import Array
 from src.data.batches import SAMPLERS, ExtraColumns, Rows
 from src.fit.losses import LOSSES
 from src.model import weights
-from src.model.classifier import pick
+from src.model.classifier import Classifier, pick
 from src.runs import RunPaths
 from src.tasks import TASKS
 
@@ -35,6 +35,7 @@ class Job(NamedTuple):
     accelerator: Accelerator
     clock: state.Clock
     images_hash: str = ""       # of their contents
+    template: Classifier | None = None      # whose trunk all folds share; None where more than the head learns, and each fold builds its own
     pseudo: dict[int, np.ndarray] = {}      # fold -> labels (M, T) of the last M rows, test images, as that fold may see them; NaN for none
 
 

@@ -41,6 +41,8 @@ def code_of(thing: Callable | ModuleType) -> str:
 READ_GB = 1.0                              # a second, of an array that does not lie in memory: a common SSD
 Run = Callable[[Tensor], Tensor]           # uint8 (B, 3, H, W) -> what the trunk hands to the tail, float32 on the CPU
 TOLERANCE = 5e-5                           # what another engine than torch may differ by, as a share of the largest output
+MEASURED = 4                               # batches of the trunk, before the seconds of all are told
+TRIED = 2                                  # images at once, as when a model is built: a CPU's kernels for that are there
 FLOPS = {"cpu": 1e11, "cuda": 2e13}        # a second, what convolutions reach on two cores and on a common GPU: only the order of size matters
 
 
@@ -100,28 +102,25 @@ def pays_to_cache(model: Classifier, settings: Settings, num_images: int, num_vi
     """Shall the trunk's output stand in a cache? passes: how often each image would go through the trunk otherwise. Says in one line what decided.
 
     It does not where the trunk is quicker than reading its output back (only the stem is frozen), or where it would not fit. Multiplications are
-    counted for that, not seconds: the same run must always go the same way, or its last digits would differ. The seconds told are measured.
+    counted for that, not seconds: the same run must always go the same way, or its last digits would differ.
     """
     if not model.cut_at:
         if settings.config.trainable != "all":
             print(f"no trunk to cache: {model.why}")
         return False
-    images = torch.zeros(16, 3, settings.config.image_size, settings.config.image_size, dtype=torch.uint8, device=device_of(model))
+    device = device_of(model)
     with FlopCounterMode(display=False) as counter:
-        shape = stored_shape(model.features(images[:1]))[1:]
-    began = time.perf_counter()
-    model.features(images).flatten()[0].item()                    # item: a GPU has then finished
-    spent = (time.perf_counter() - began) / len(images)
+        shape = output_shape(model, settings)
     size = num_views * gigabytes((num_images, *shape), "float32")
-    trunk, read = counter.get_total_flops() / FLOPS.get(images.device.type, FLOPS["cpu"]), gigabytes(shape, "float32") / READ_GB
-    told = f"{num_views} views of {num_images} images, {size:.2f} GB, about {num_images * num_views * spent:.0f} s once"
+    trunk, read = counter.get_total_flops() / TRIED / FLOPS.get(device.type, FLOPS["cpu"]), gigabytes(shape, "float32") / READ_GB
+    told = f"{num_views} views of {num_images} images, {size:.2f} GB"
     if size > settings.machine.cache_gb:
         print(f"trunk cache skipped, above cache_gb={settings.machine.cache_gb:g}: {told}")
         return False
     if num_views * (trunk + read) + passes * read >= passes * trunk:
         print(f"trunk cache skipped, {passes} passes of this trunk cost less: {told}")
         return False
-    print(f"trunk cache: {told} instead of {num_images * passes * spent:.0f} s", flush=True)
+    print(f"trunk cache: {told}; {num_views} passes of the trunk instead of {passes}", flush=True)
     return True
 
 
@@ -129,9 +128,11 @@ def device_of(model: Classifier) -> torch.device:
     return next((p.device for p in model.parameters()), torch.device("cpu"))
 
 
-def stored_shape(output: torch.Tensor) -> tuple[int, ...]:
-    """(N, H, W, C) for maps (N, C, H, W), so that they are read back in channels_last order."""
-    return tuple(output.permute(0, 2, 3, 1).shape if output.ndim == 4 else output.shape)
+def output_shape(model: Classifier, settings: Settings) -> tuple[int, ...]:
+    """How one output of the trunk is stored: (H, W, C) of a map (C, H, W), so that it is read back in channels_last order."""
+    size = settings.config.image_size
+    output = model.features(torch.zeros(TRIED, 3, size, size, dtype=torch.uint8, device=device_of(model)))
+    return tuple(output.permute(0, 2, 3, 1).shape if output.ndim == 4 else output.shape)[1:]
 
 
 def trunk_outputs(
@@ -139,11 +140,10 @@ def trunk_outputs(
 ) -> list[Array]:
     """One Array per view, (N, H, W, C) or (N, ...) float32: the trunk's output for each image. Made once, then found by its key."""
     state = b"".join(v.detach().cpu().contiguous().numpy().tobytes() for _, v in sorted(model.trunk.state_dict().items()))
-    size, num_images = settings.config.image_size, len(pictures.decoded.values)
+    num_images = len(pictures.decoded.values)
     how = [settings.config.backbone, model.cut_at, settings.config.pool_type, runs.sha256(state), pictures.key, code_of(backbone),
            accelerator.device.type, accelerator.mixed_precision, torch.__version__, timm.__version__]
-    one = model.features(torch.zeros(1, 3, size, size, dtype=torch.uint8, device=device_of(model)))
-    shape = (num_images, *stored_shape(one)[1:])
+    shape = (num_images, *output_shape(model, settings))
 
     def place(engine: str) -> dict[str, Path]:
         """The file of each view. The engine is a part of the key: it changes the last digits, so a training goes on with what it began with."""
@@ -161,8 +161,6 @@ def trunk_outputs(
             paths = place("torch")
     found = []
     for view, path in paths.items():
-        if not path.exists():
-            print(f"trunk: view {view}, {gigabytes(shape, 'float32'):.2f} GB in {settings.cache}", flush=True)
         fill = partial(run_trunk, run, pictures.decoded, views[view], view, at_once(accelerator.device, 64))
         found.append(make_array(path, shape, "float32", fill))
     return found
@@ -208,9 +206,14 @@ def faster(engine: ModuleType, model: Classifier, example: Tensor) -> Run:
 
 
 def run_trunk(run: Run, decoded: Array, transform: Transform | None, view: str, batch_size: int, values: np.ndarray) -> None:
-    """Fill `values` with the trunk's output, one pass over the images."""
+    """Fill `values` with the trunk's output, one pass over the images. A few batches, without the first, tell how long it takes."""
     with torch.inference_mode():
-        for start in range(0, len(values), batch_size):
+        for number, start in enumerate(range(0, len(values), batch_size)):
+            if number == 1:
+                began = time.perf_counter()
+            if number == 1 + MEASURED:
+                spent = (time.perf_counter() - began) / MEASURED * len(values) / batch_size
+                print(f"trunk: view {view} of {len(values)} images, {gigabytes(values.shape, 'float32'):.2f} GB, about {spent:.0f} s", flush=True)
             image = torch.from_numpy(np.array(decoded.values[start:start + batch_size])).permute(0, 3, 1, 2)
             decoded.close()                                       # a pass would map all of it in the end
             if transform is not None:

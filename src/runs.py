@@ -22,8 +22,8 @@ from typing import IO, Any
 
 SRC = Path(__file__).resolve().parent
 REFIT = -2          # the number of the first model that learns from all images, -3 of the next: no image has such a fold, so none is held out
-NOT_TRAINING = ("config.py", "runs.py", "experiments.py", "collect.py", "decode.py", "predict.py",
-                "split.py", "advise.py", "probe.py", "compare.py")     # their effect is in settings or folds, or later, or they call a training
+NOT_TRAINING = {"config.py", "runs.py", "experiments.py", "collect.py", "decode.py", "predict.py", "submit.py", "split.py", "advise.py", "probe.py",
+                "compare.py", "chain.py", "findings.py", "doctor"}     # their effect is in settings or folds, or later, or they call a training
 
 
 class CheckFailed(Exception):
@@ -215,7 +215,7 @@ def code_hashes() -> dict[str, str]:
     """{"src/fit/losses.py": hash} of the files of src that this process has loaded: in the train stage, the code that made the fold."""
     ours = [module for name, module in list(sys.modules.items()) if name.partition(".")[0] in ("src", "__main__")]
     loaded = {Path(file).resolve() for module in ours if (file := getattr(module, "__file__", None))}
-    files = sorted(file for file in loaded if SRC in file.parents and file.name not in NOT_TRAINING)
+    files = sorted(file for file in loaded if SRC in file.parents and NOT_TRAINING.isdisjoint(file.relative_to(SRC).parts))
     return {file.relative_to(SRC.parent).as_posix(): file_sha(file) for file in files}
 
 

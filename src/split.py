@@ -20,10 +20,6 @@ from src.runs import RunPaths
 
 def split(settings: Settings, paths: RunPaths) -> None:
     """Write folds.csv (the table with a column `fold`) and competition.json (what was inferred). Raises ValueError for data that can't be used."""
-    by_groups = settings.config.dedupe == "group"                  # whose groups.csv may differ from the other run's
-    if not by_groups and (other := runs.adopt_split(paths)):
-        print(f"split: the same folds as run {other}, taken over")
-        return
     began = time.perf_counter()
     competition = competitions.load(settings.comp, settings.inputs)
     table = competition.table(settings.folder, tolerant=settings.config.bad_images == "drop")
@@ -34,7 +30,7 @@ def split(settings: Settings, paths: RunPaths) -> None:
         print(f"warning: {warning}", file=sys.stderr)
     table = some(readable(table, settings, competition), settings, competition)
     content, external = None, external_images(settings, competition)
-    if by_groups:
+    if settings.config.dedupe == "group":
         both = with_groups(pd.concat([table, external], ignore_index=True), settings, paths)
         table, external = both[:len(table)], both[len(table):]
     if settings.config.dedupe == "content":

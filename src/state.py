@@ -20,6 +20,7 @@ from src.config import Machine
 
 KEPT = 2        # the newest may be the one that a dying disk has spoilt
 TENSOR = "<tensor>"
+SPENT = 30
 
 
 def pack(value: Any, tensors: dict[str, Tensor], name: str = "") -> Any:
@@ -118,18 +119,24 @@ class Clock:
     """When to save, and why to stop: SIGTERM, SIGINT, or max_hours of this process."""
 
     def __init__(self, machine: Machine) -> None:
-        self.machine, self.asked, self.slowest = machine, "", 0.0
+        self.machine, self.asked, self.slowest, self.took = machine, "", 0.0, 0.0
         self.begin()
 
     def begin(self) -> None:
         """A fold's first step begins."""
         self.last_save = self.last_step = time.monotonic()
 
-    def note_saved(self) -> None:
-        self.last_save = time.monotonic()
+    def is_due(self, *, ends_epoch: bool) -> bool:
+        """After save_minutes, and after an epoch, unless epochs are so short that saving would take more than a part in SPENT of the time."""
+        passed = time.monotonic() - self.last_save
+        return passed >= 60 * self.machine.save_minutes or ends_epoch and passed >= SPENT * self.took
 
-    def is_due(self) -> bool:
-        return time.monotonic() - self.last_save >= 60 * self.machine.save_minutes
+    @contextmanager
+    def saving(self) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        self.last_save = time.monotonic()
+        self.took = self.last_save - began
 
     def why_stop(self) -> str:
         """Nothing, or the reason. Called after each step, since the next one may take as long as the slowest so far."""

@@ -1,5 +1,4 @@
-"""Train every unfinished fold, one after another, memory given back between them; then collect, and predict in the same process: the imports, the
-decoded images and the trunk are there.  folds.csv -> fold<k>/, oof.parquet, score.json; and what src.predict writes
+"""Train every unfinished fold, one after another, memory given back between them; then collect.  folds.csv -> fold<k>/, oof.parquet, score.json
 
 Run: python -m src.train runs/<name> [--fold 0] [--gpus 2]
 """
@@ -45,6 +44,8 @@ def make_views(job: Job) -> Job:
     if experiment.augment != "none" and transforms == {"plain": None}:
         print(f"warning: augment={experiment.augment} has no effect with views=1: set views=4, or views=0 for fresh draws", file=sys.stderr)
     model.to(job.accelerator.device)
+    if model.cut_at == "all":
+        job = job._replace(template=model)
     passes = experiment.epochs * experiment.folds
     if "" in transforms or not prepare.pays_to_cache(model, job.settings, len(job.table), len(transforms), passes):
         return job._replace(arrays=[pictures.decoded], transforms=transforms)
@@ -136,6 +137,8 @@ def share_out(run: Path, gpus: int) -> None:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     devices = visible if len(visible) >= gpus else [str(number) for number in range(gpus)]
     children, asked = [], []
+    if torch.cuda.is_initialized():                                  # by the quick checks before, in this process
+        memory.baseline("cuda")
 
     def pass_on(number: int, frame: object) -> None:
         asked.append(number)
@@ -205,10 +208,6 @@ def main() -> None:
         share_out(paths.root, given.gpus)
     settings = config.load(paths.config)
     train(settings, paths, given.fold, is_shared=given.share)
-    if given.fold is None and not given.share:
-        from src import predict  # it imports this module, to train on all images
-
-        predict.predict(settings, paths)
 
 
 if __name__ == "__main__":

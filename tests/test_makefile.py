@@ -24,14 +24,14 @@ EXPERIMENTS = {"demo": demo, "baseline": baseline}
 """
 PYTHON = f"""#!/bin/sh
 case "$2" in src.config|src.runs) exec {sys.executable} "$@";; esac
-echo "$2 $3 $4 $5" | sed 's/ *$//' >> calls.txt
-case "$2 $3" in
-  "src.fetch demo") mkdir -p "$4"; echo id,label > "$4/train.csv";;
-  "src.split "*) echo id,fold > "$3/folds.csv";;
-  "src.train "*) [ "$4" = --fold ] || {{ echo "{{}}" > "$3/score.json"; echo > "$3/test.parquet"; }};;
-  "src.predict "*) echo > "$3/test.parquet";;
-  "src.submit "*) mkdir -p submissions; echo > "submissions/${{3#runs/}}.csv";;
+shift; echo "$*" >> calls.txt
+case "$1 $2" in
+  "src.fetch demo") mkdir -p "$3"; echo id,label > "$3/train.csv";;
+  "src.split "*) echo id,fold > "$2/folds.csv";;
 esac
+case "$*" in *train*--fold*|*fetch*) ;; *train*) echo "{{}}" > "$2/score.json";; esac
+case "$*" in *predict*) echo > "$2/test.parquet";; esac
+case "$*" in *submit*) mkdir -p submissions; echo > "submissions/${{2#runs/}}.csv";; esac
 """
 
 
@@ -82,13 +82,8 @@ def kit(tmp_path: Path) -> Kit:
     return Kit(tmp_path)
 
 
-def stages(run: str) -> list[str]:
-    return [
-        f"src.split runs/{run}",
-        "src.fetch weights tf_efficientnet_lite0",
-        f"src.train runs/{run}",      # which predicts too
-        f"src.submit runs/{run}",
-    ]
+def stages(run: str, chained: str = "train + predict + submit") -> list[str]:
+    return [f"src.split runs/{run}", "src.fetch weights tf_efficientnet_lite0", f"src.chain runs/{run} {chained}"]
 
 
 def test_submit_starts_from_nothing_and_then_has_nothing_to_do(kit):
@@ -100,14 +95,16 @@ def test_submit_starts_from_nothing_and_then_has_nothing_to_do(kit):
 
 
 def predicted(run: str) -> list[str]:
-    return [f"src.predict runs/{run}", f"src.submit runs/{run}"]
+    return [f"src.chain runs/{run} predict + submit"]
 
 
-@pytest.mark.parametrize("change, first", [("folds=3", 0), ("lr=0.1", 1), ('decode="other"', 3)])
-def test_a_changed_setting_of_an_experiment_reruns_what_depends_on_it(kit, change, first):
+@pytest.mark.parametrize("change, calls", [
+    ("folds=3", stages("demo-demo")), ("lr=0.1", stages("demo-demo")[1:]), ('decode="other"', ["src.submit runs/demo-demo"]),
+])
+def test_a_changed_setting_of_an_experiment_reruns_what_depends_on_it(kit, change, calls):
     kit.calls("submit")
     kit.write("src/experiments.py", EXPERIMENTS.replace("epochs=2", f"epochs=2, {change}"))
-    assert kit.calls("submit") == stages("demo-demo")[first:]
+    assert kit.calls("submit") == calls
     assert kit.calls("submit") == []
 
 
@@ -121,8 +118,11 @@ def test_changed_views_predict_again_and_train_nothing(kit):
 def test_a_score_survives_a_stop_during_the_predictions(kit):
     """make removes the target of a rule that a signal ends; but the stages write whole files, and the training is done."""
     kit.write("inputs/demo/train.csv", "id,label\n")
-    kit.write("python", PYTHON.replace('echo > "$3/test.parquet"; }', 'touch scored; exec sleep 60; }'))
-    process = subprocess.Popen(["make", "submit", "PY=./python"], cwd=kit.root, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    kit.write("python", PYTHON.replace('echo > "$2/test.parquet"', 'touch scored; exec sleep 60'))
+    process = subprocess.Popen(
+        ["make", "submit", "PY=./python"], cwd=kit.root, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),      # tests in the background inherit that it is ignored
+    )
     while not (kit.root / "scored").exists():
         assert process.poll() is None and not time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
@@ -249,8 +249,8 @@ def test_a_wrong_setting_or_experiment_stops_with_the_nearest_name_and_writes_no
 
 def test_one_fold_alone_has_no_score_and_is_not_taken_for_the_whole_later(kit):
     kit.write("inputs/demo/train.csv", "id,label\n")
-    one = [f"src.{stage} runs/demo-demo --fold 0" for stage in ("train", "predict", "submit")]
-    assert kit.calls("train", "FOLD=0") == [*stages("demo-demo")[:1], *one[:1]]
+    one = ["src.chain runs/demo-demo train --fold 0 + predict --fold 0 + submit --fold 0"]
+    assert kit.calls("train", "FOLD=0") == [*stages("demo-demo")[:1], one[0].partition(" + ")[0]]
     assert not (kit.root / "runs/demo-demo/score.json").exists()
     assert kit.calls("submit", "FOLD=0") == one
     assert kit.calls("submit") == stages("demo-demo")[1:]
@@ -272,7 +272,7 @@ def test_a_run_called_by_its_name_remembers_the_rest(kit):
     assert '"inputs": "inputs/deep/er"' in saved
     assert kit.calls("split", "RUN=best") == []
     assert (kit.root / "runs/best/config.json").read_text() == saved
-    assert kit.calls("train", "RUN=best", "SET=lr=2")[1:] == ["src.train runs/best"]
+    assert kit.calls("train", "RUN=best", "SET=lr=2")[1:] == ["src.chain runs/best train + predict"]
     assert "belongs to COMP=mine, not demo" in kit.make("split", "RUN=best", "COMP=demo").stdout
 
 
@@ -294,7 +294,7 @@ def test_edited_code_is_named_and_only_retrain_acts_on_it(kit):
         "code changed since this run was trained: src/fit/losses.py; nothing is re-run: make retrain acts on it",
         "nothing to do: submissions/demo-demo.csv is up to date",
     ]
-    assert kit.calls("retrain") == stages("demo-demo")[1:3]
+    assert kit.calls("retrain") == stages("demo-demo", "train + predict")[1:]
     assert (kit.root / "runs/demo-demo/old/abc/fold0/done.json").exists()
 
 
@@ -318,9 +318,27 @@ def test_extras_are_targets_and_quick_checks_where_they_exist(kit):
     assert "No rule to make target" in kit.make("doctor").stdout
     kit.write("src/doctor/__init__.py", "")
     assert kit.calls("doctor")[-1] == "src.doctor runs/demo-demo"
-    quick, trained = "src.doctor runs/demo-demo --quick", stages("demo-demo")[:3]
-    assert kit.calls("train", "FORCE=1") == [*trained[:2], f"{quick} --quiet", *trained[2:]]
-    assert kit.calls("train", "FORCE=1", "CHECKS=0") == trained
+    trained = "train + predict"
+    assert kit.calls("train", "FORCE=1") == stages("demo-demo", f"doctor --quick --quiet + {trained}")
+    assert kit.calls("train", "FORCE=1", "CHECKS=0") == stages("demo-demo", trained)
+    kit.write("src/audit/__init__.py", "")
+    *before, audited, chained = kit.calls("submit", "FORCE=1")
+    assert [*before, chained] == stages("demo-demo", f"doctor --quick --quiet + {trained} + submit")
+    assert audited == "src.audit runs/demo-demo --quick --quiet"
+
+
+def test_the_stages_after_a_training_are_chained_to_it_or_called_by_themselves(kit):
+    assert kit.calls("train")[-1] == "src.chain runs/demo-demo train + predict"
+    assert kit.calls("submit") == ["src.submit runs/demo-demo"]
+    assert kit.calls("submissions/other.csv", "RUN=other")[-2:] == ["src.chain runs/other train + predict", "src.submit runs/other"]
+    assert kit.calls("train", "GPUS=2", "SET=lr=2")[-1] == "src.chain runs/demo-demo-lr=2 train --gpus 2 + predict"
+
+
+def test_equal_folds_are_taken_over_without_a_split(kit):
+    kit.calls("split")
+    kit.write("runs/demo-demo/competition.json", "{}")
+    assert not [call for call in kit.calls("submit", "SET=lr=1") if "src.split" in call]
+    assert [call for call in kit.calls("submit", "SET=folds=3") if "src.split" in call]
 
 
 def test_help_is_the_default_and_one_screen(kit):
@@ -346,7 +364,7 @@ def test_setup_comes_first_once_and_again_when_the_requirements_change(kit):
 def test_where_torch_is_already_present_it_is_not_replaced(kit, hosted):
     asked = kit.make("submit", "-n", py="", env=hosted).stdout
     assert (
-        "python3 -m pip install --quiet --disable-pip-version-check -r requirements-kaggle.txt" in asked and "python3 -m src.train" in asked
+        "python3 -m pip install --quiet --disable-pip-version-check -r requirements-kaggle.txt" in asked and "python3 -m src.chain" in asked
     )
     assert "venv" not in asked and "constraints" not in asked
     names = [

@@ -119,10 +119,9 @@ class Batches:
 
     def gather(self, part: np.ndarray, view: np.ndarray) -> Tensor:
         """Images, or the trunk's output, of these positions; arrays of (N, H, W, C) come out as (B, C, H, W) in channels_last order."""
-        view = view % len(self.arrays)
-        first = self.arrays[0].values
-        values = np.empty((len(part), *first.shape[1:]), first.dtype)
-        for number in np.unique(view):
+        first, view = self.arrays[0].values, view % len(self.arrays)
+        values = first[part]
+        for number in np.unique(view[view > 0]):
             values[view == number] = self.arrays[number].values[part[view == number]]
         found = torch.from_numpy(values)
         return found.permute(0, 3, 1, 2) if found.ndim == 4 else found

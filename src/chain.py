@@ -1,0 +1,35 @@
+"""Stages one after another in one process: importing torch and timm takes longer than many a head learns.
+
+Run: python -m src.chain runs/<name> train --fold 0 + predict --fold 0 + submit --fold 0
+"""
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+from itertools import groupby
+from types import ModuleType
+
+from src import runs
+
+
+def read(words: list[str]) -> list[tuple[ModuleType, list[str]]]:
+    """(module, its own words) of each stage."""
+    parts = [list(part) for is_plus, part in groupby(words, lambda word: word == "+") if not is_plus]
+    return [(import_module(main_of(f"src.{name}")), options) for name, *options in parts]
+
+
+def main_of(name: str) -> str:
+    """The module with the main function: of a package its __main__, as `python -m` has it."""
+    found = find_spec(name)
+    return f"{name}.__main__" if found and found.submodule_search_locations else name
+
+
+def main(run: str, stages: list[tuple[ModuleType, list[str]]]) -> None:
+    for module, options in stages:
+        sys.argv = [module.__name__, run, *options]
+        module.main()
+
+
+if __name__ == "__main__":
+    _, run, *words = sys.argv
+    stages = read(words)             # here, where src/__init__.py keeps the garbage collector out of the imports
+    runs.main(lambda: main(run, stages))
