@@ -1,6 +1,6 @@
-"""What bench measures within a process: a stage with clocks around its parts, the optimizer alone, a step, the model alone on made-up tensors.
+"""What bench measures within a process: stages with clocks around its parts, the optimizer alone, a step, the model alone on made-up tensors.
 
-Run: python -m src.bench.inside train runs/<name> (predicts too) | predict runs/<name> | adamp vgg19 3 | step SET 3 | ceiling runs/<name>
+Run: python -m src.bench.inside stages runs/<name> train + predict | adamp vgg19 3 | step SET 3 | ceiling runs/<name>
 """
 import json
 import sys
@@ -16,7 +16,7 @@ import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
-from src import config, fold, predict, prepare, runs, train  # noqa: E402
+from src import chain, config, fold, predict, prepare, runs  # noqa: E402
 from src.fit import memory  # noqa: E402
 from src.fit.adamp import AdamP  # noqa: E402
 from src.fit.optim import make_optimizer  # noqa: E402
@@ -54,16 +54,12 @@ def clock(module, name: str, label: str) -> None:
     setattr(module, name, pieces if label == "steps" else whole)
 
 
-def stage(name: str, run: Path) -> dict:
+def stages(run: str, words: list[str]) -> dict:
     for module, function, label in ((prepare, "decode", "decode"), (prepare, "trunk_outputs", "trunk"), (prepare, "run_trunk", "pass"),
                                     (fold, "train_steps", "steps"), (fold, "predict_epoch", "valid"), (predict, "predict_test", "test"),
                                     (predict, "predict_held_out", "held")):
         clock(module, function, label)
-    paths = RunPaths(run)
-    settings = config.load(paths.config)
-    if name == "train":
-        train.train(settings, paths)
-    predict.predict(settings, paths)
+    chain.main(run, chain.read(words))
     return found | {"all": time.perf_counter() - BEGAN}
 
 
@@ -148,7 +144,7 @@ def main() -> None:
     if what in ("adamp", "step"):
         told = {"adamp": optimizer, "step": tail_step}[what](rest[0], int(rest[1]))
     else:
-        told = ceiling(Path(rest[0])) if what == "ceiling" else stage(what, Path(rest[0]))
+        told = ceiling(Path(rest[0])) if what == "ceiling" else stages(rest[0], rest[1:])
     print(json.dumps(told))
 
 

@@ -1,5 +1,6 @@
 """Images: read, brought upright to RGB, resized whole to a square, decoded once per size into one uint8 array."""
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
@@ -89,24 +90,30 @@ def complain(bad: Mapping[str, str], total: int) -> str:
 def content_hashes(files: Iterable[Path], memory: Path) -> list[str]:
     """A hash of each file's bytes. `memory` (json) remembers them by size and modification time, so that each file is read once."""
     known = json.loads(memory.read_text()) if memory.exists() else {}
-    found: dict[str, list] = {}
 
-    def one(file: Path) -> str:
+    def digest(name: str) -> str:
         try:
-            stat = file.stat()
-            entry = known.get(str(file))
-            if entry is None or entry[:2] != [stat.st_size, stat.st_mtime_ns]:
-                entry = [stat.st_size, stat.st_mtime_ns, sha256(file.read_bytes()).hexdigest()[:32]]
+            return sha256(Path(name).read_bytes()).hexdigest()[:32]
         except OSError:
-            return f"unreadable {file}"                           # decode says so, with all others of its kind
-        found[str(file)] = entry
-        return entry[2]
+            return f"unreadable {name}"                           # decode says so, with all others of its kind
 
+    names = [str(file) for file in files]
+    facts = {name: size_and_time(name) for name in names}
+    new = [name for name, its in facts.items() if not its or known.get(name, [])[:2] != its]
     with ThreadPoolExecutor(4) as pool:
-        hashes = list(pool.map(one, files))
-    if any(known.get(k) != v for k, v in found.items()):
+        digests = dict(zip(new, pool.map(digest, new)))
+    found = {name: [*facts[name], digest] for name, digest in digests.items() if not digest.startswith("unreadable")}
+    if found:
         memory.parent.mkdir(parents=True, exist_ok=True)
         part = memory.with_name(memory.name + ".part")
         part.write_text(json.dumps(known | found))
         part.replace(memory)
-    return hashes
+    return [digests.get(name) or known[name][2] for name in names]
+
+
+def size_and_time(name: str) -> list[int]:
+    try:
+        stat = os.stat(name)
+        return [stat.st_size, stat.st_mtime_ns]
+    except OSError:
+        return []
