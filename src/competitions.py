@@ -174,9 +174,11 @@ class Competition:
         """The metric of two frames in the host's form, joined by row."""
         row = submission.columns[0]
         solution = solution.rename(columns={solution.columns[0]: row}).set_index(row)
-        submission = submission.set_index(row).loc[solution.index]
-        numeric = [name for name in submission.select_dtypes("number") if name in solution]      # the truth may come from a csv, as text
-        solution = solution.assign(**{name: pd.to_numeric(solution[name]) for name in numeric})
+        submission = submission.set_index(row)
+        if not submission.index.equals(solution.index):
+            submission = submission.loc[solution.index]
+        if numeric := [name for name in submission.select_dtypes("number") if name in solution]:      # the truth may come from a csv, as text
+            solution = solution.assign(**{name: pd.to_numeric(solution[name]) for name in numeric})
         if not callable(self.metric):
             return METRICS[self.metric](*(split_words(solution, submission) if self.answer == "words" else (solution, submission)))
         needed = [p for p in inspect.signature(self.metric).parameters.values() if p.default is p.empty]

@@ -102,6 +102,13 @@ def test_a_stage_imports_without_the_collector_and_runs_with_it():
         assert done.stdout == expected, done.stderr
 
 
+@pytest.mark.parametrize("later", ["atexit.register(print, 'later')", "threading.Timer(0.3, print, ['later']).start()"])
+def test_a_stage_ends_fast_but_not_before_what_was_left_for_the_end(later):
+    code = f"import sys; sys.argv[0] = '-m'; import atexit, threading; from src import runs; {later}; runs.main(lambda: print('done'))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.stdout, done.stderr, done.returncode) == ("done\nlater\n", "", 0)
+
+
 def test_edited_and_removed_files_are_changed_code_and_new_ones_are_not():
     assert runs.changed_code({"code": CODE}) == runs.changed_code({}) == []
     assert runs.changed_code({"code": {"src/predictions.py": "0", "src/gone.py": "1"}}) == ["src/gone.py", "src/predictions.py"]
