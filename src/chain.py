@@ -3,12 +3,13 @@
 Run: python -m src.chain runs/<name> train --fold 0 + predict --fold 0 + submit --fold 0
 """
 import sys
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import groupby
 from types import ModuleType
 
-from src import runs
+from src import competitions, runs
 
 
 def read(words: list[str]) -> list[tuple[ModuleType, list[str]]]:
@@ -24,6 +25,7 @@ def main_of(name: str) -> str:
 
 
 def main(run: str, stages: list[tuple[ModuleType, list[str]]]) -> None:
+    competitions.load = cache(competitions.load)          # one look at the files for all of them
     for module, options in stages:
         sys.argv = [module.__name__, run, *options]
         module.main()

@@ -61,6 +61,8 @@ def train_fold(job: Job, fold: int, batch_size: int) -> tuple[dict, memory.Watch
     if batches.loader:
         batches.loader.worker_init_fn = leave_group
     forward = model.logits if job.is_cached else model.forward
+    if job.settings.machine.compile:
+        forward = torch.compile(forward)                           # finish_fold forgets it again: it holds the model
     sampled = job.table.assign(label=joined(job.table, job.competition.targets)).iloc[training].reset_index(drop=True)
 
     def in_order(epoch: int) -> np.ndarray:

@@ -80,6 +80,8 @@ def finish_fold(job: Job, fold: int, baseline: int) -> None:
     except NotFinite as error:
         ids = job.table["id"].iloc[error.rows].tolist()
         raise ValueError(f"{fold_name(fold)}: {error}; images {ids}. Lower lr (now {job.settings.config.lr:g}) or set clip_grad") from error
+    if job.settings.machine.compile:
+        torch.compiler.reset()
     held = memory.give_back(watch, job.accelerator, device=job.accelerator.device, baseline=baseline)
     files = {file.name: runs.file_sha(file) for file in (paths.model, paths.valid, paths.valid_epochs, paths.log) if file.exists()}
     machine = config.as_dict(job.settings.machine) | {"engine": prepare.engine_of(job.arrays)}

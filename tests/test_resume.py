@@ -384,3 +384,21 @@ def test_five_folds_take_no_more_memory_than_two(bench):
     paths = bench.run(fast("folds=5 epochs=1"))
     held = [runs.read_json(paths.fold(k).done)["memory"]["rss_mib"] for k in range(5)]
     assert held[4] <= 1.03 * held[1], held
+
+
+def test_epochs_that_are_short_against_saving_are_not_all_saved(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(state.time, "monotonic", lambda: now[0])
+    clock = state.Clock(config.Machine(save_minutes=10))
+    saved = []
+    for epoch in range(100):                                      # each takes a second, saving a quarter
+        now[0] += 1
+        if clock.is_due(ends_epoch=True):
+            saved.append(epoch)
+            with clock.saving():
+                now[0] += 0.25
+    assert saved == list(range(0, 100, 8))
+    now[0] += 2
+    assert not clock.is_due(ends_epoch=False)
+    now[0] += 600
+    assert clock.is_due(ends_epoch=False)

@@ -154,10 +154,10 @@ def head(bench: Bench) -> list[Row]:
         once = [bench.peer(f"head-{engine}-{pair}", "once").seconds for pair in range(bench.work.pairs)]
         rows.append(Row(f"  its process that trains and submits over one that passes each image once, {engine}", median(stages), median(once),
                         median(a / b for a, b in zip(stages, once)), "<= 1.3", "that process: torch, channels_last"))
-        inside = [kit["train"].told["decode"] + kit["train"].told["trunk"] for kit, _ in done]
-        starts = median(kit["train"].told["start"] for kit, _ in done)
-        rows.append(Row(f"  and over its own decoding and trunk, {engine}", median(stages), median(inside),
-                        median(a / b for a, b in zip(stages, inside)), "", f"{starts:.1f} s of it are imports"))
+        for what, parts in (("imports, decoding and trunk", ("start", "decode", "trunk")), ("decoding and trunk alone", ("decode", "trunk"))):
+            inside = [sum(kit["train"].told[part] for part in parts) for kit, _ in done]
+            share = median(a / b for a, b in zip(stages, inside))
+            rows.append(Row(f"  and over its own {what}, {engine}", median(stages), median(inside), share, "<= 1.3" if "start" in parts else "", ""))
     for engine in engines():
         first = bench.head(engine)
         where, other = f"head-{engine}", bench.settings("head", lr=5e-3)
