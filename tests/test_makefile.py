@@ -42,10 +42,9 @@ class Kit:
         self.root = root
         for name in ("Makefile", "constraints.txt", *(path.name for path in ROOT.glob("requirements*.txt"))):
             shutil.copy(ROOT / name, root)
-        self.write("src/__init__.py", "")
         self.write("src/competitions.py", "")
         self.write("src/experiments.py", EXPERIMENTS)
-        for name in ("config", "runs"):
+        for name in ("__init__", "config", "runs"):
             shutil.copy(ROOT / f"src/{name}.py", root / "src")
         self.write("python", PYTHON)
         (root / "python").chmod(0o755)
