@@ -102,6 +102,8 @@ class Batches:
         for number, (part, image) in enumerate(zip(parts, images)):
             beside = [torch.from_numpy(values[part]) for values in self.rows]
             all_parts = (image, *beside, torch.from_numpy(part.astype(np.int64)))
+            if self.device.type == "cuda":                        # or the copy would wait for the step before
+                all_parts = tuple(t.pin_memory() for t in all_parts)
             image, target, weight, extra, index = (t.to(self.device, non_blocking=True) for t in all_parts)
             yield Batch(image, target, weight, extra, index, is_last=number == len(parts) - 1)
 
