@@ -89,7 +89,8 @@ class Batches:
                                      persistent_workers=workers > 0, pin_memory=device.type == "cuda")
         # each image begins at its own view and takes the next one each epoch, so that an epoch sees all of them
         self.num_views = max(len(self.arrays), len(self.names))
-        self.offset = np.array([draw(seed, fold, "view", i) % self.num_views for i in range(len(rows.target))])
+        several = self.num_views > 1
+        self.offset = np.array([draw(seed, fold, "view", i) % self.num_views if several else 0 for i in range(len(rows.target))])
 
     def __call__(self, positions: np.ndarray, batch_size: int, epoch: int = 0, *, plain: bool = False) -> Iterator[Batch]:
         """The positions, in their order, in batches; none is dropped. plain: view 0, for validation and test."""
