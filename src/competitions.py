@@ -4,6 +4,7 @@ Where they do not, write a function that states the one fact and name it in COMP
 import inspect
 import os
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -274,6 +275,11 @@ def infer(stated: Competition, root: Path) -> Competition:
     return c
 
 
+def plainly(name: str) -> str:
+    """A name without what spellings differ in: case, spaces, marks, and how a Mac writes an accent."""
+    return re.sub(r"[\W_]", "", unicodedata.normalize("NFC", name).casefold())
+
+
 def usual_metric(c: Competition, root: Path) -> str:
     if c.answer == "ranked":
         return f"map{len(c.sample(root).iloc[0, 1].split()) if c.sample_csv else 5}"
@@ -288,6 +294,10 @@ def check(c: Competition) -> None:
                 if not callable(getattr(c, name)) and getattr(c, name) not in known]
     asked, outputs = c.names[1:], c.scored or c.outputs
     lost = [name for name in asked if name not in outputs]           # some class of the sample may have no training image
+    alike = {plainly(name): name for name in c.outputs if name not in asked}
+    if c.answer == "probabilities" and (meant := [(alike[plainly(name)], name) for name in lost if plainly(name) in alike]):
+        problems.append(f"{c.sample_csv or 'header'}: {', '.join(f'the label {label!r} is the column {name!r}' for label, name in meant[:5])}: "
+                        + tables.state("a make_table that gives the labels their columns' names"))
     one = len(asked) == 1 and (c.answer not in ("probabilities", "value") or len(outputs) == 1)
     several = len(asked) > 1 and c.answer in ("probabilities", "value") and not (lost if len(c.labels) > 1 else len(lost) == len(asked))
     if not (one or several or callable(c.answer)):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from src.competitions import Competition
 
 GROUP_WORDS = r"patient|person|people|subject|participant|group|source|site|driver|location|camera|hospital|session|individual|user"
+TABLES = (".csv", ".tsv", ".txt", ".json", ".xlsx", ".parquet")
 LABEL_WORDS = {"label", "labels", "target", "class", "category"}
 
 
@@ -27,6 +28,11 @@ def facts(stated: "Competition", root: Path, reads_probabilities: bool) -> "Comp
     """One fact after the other, from the files and from the facts before it; what is stated stays."""
     c, files = stated, tables.host_files(root)
     images = tables.only_images(files, bool(c.read_image))
+    if not images:
+        kinds = Counter(posixpath.splitext(file)[1].lower() or "without a suffix" for file in files)
+        there = listed([f"{number} {kind}" for kind, number in kinds.most_common()]) or "nothing"
+        raise ValueError(f"no image in {root}, there is {there}. Still packed? Then `make data COMP={root.name}`. Of another format, or pixels "
+                         f"in a csv? Then {state('a read_image (and make_table)')}")
 
     def fill(name: str, look: Callable[[], Any]) -> None:
         nonlocal c
@@ -37,17 +43,18 @@ def facts(stated: "Competition", root: Path, reads_probabilities: bool) -> "Comp
     has_names = c.make_table or "{label}" in c.train_images
     fill("sample_csv", lambda: find_csv(files, "sample_csv", r"sample[ _-]?submission.*", r"(?!train|test).*(sample|submission).*"))
     fill("test_csv", lambda: "" if c.make_test else find_csv(files, "test_csv", "test"))
-    fill("train_csv", lambda: "" if has_names else find_csv(files, "train_csv", "train", r"train[ _-]?labels?", "train.*", "labels?"))
-    if not c.train_csv and not c.make_table:
-        fill("train_images", lambda: find_class_folders(images, files))
-    if not c.test_csv and not c.sample_csv and not c.make_test:
-        fill("test_images", lambda: find_test_folder(images))
-
-    # which columns
     sample, test = (tables.read_csv(root / file) if file else pd.DataFrame() for file in (c.sample_csv, c.test_csv))
     fill("header", lambda: tuple(sample))                            # as it stands there, spaces included
     sample, test = (frame.rename(columns=str.strip) for frame in (sample, test))
     first, *asked = list(sample) or [""]
+    fill("train_csv", lambda: "" if has_names else find_train_csv(root, files, asked))
+    if not c.train_csv and not c.make_table:
+        fill("train_images", lambda: find_class_folders(images, files))
+    if not c.test_csv and not c.sample_csv and not c.make_test:
+        names_files = not c.train_csv or any(has_suffix(column) for _, column in tables.read_csv(root / c.train_csv).items())
+        fill("test_images", lambda: find_test_folder(images) + ("" if names_files else ".*"))
+
+    # which columns
     if first.startswith("Unnamed"):
         raise ValueError(f"{c.sample_csv}: the first column has no name. Save the file without it beside, and {state('sample_csv')}")
     train = tables.train_frame(root, c)
@@ -74,7 +81,8 @@ def facts(stated: "Competition", root: Path, reads_probabilities: bool) -> "Comp
     fill("test_images", lambda: "{path}" if c.make_test and "path" in test else find_images(test, images, "test"))
     others = telling(train, {"id", "path", c.id, c.row, c.group, *c.labels, *c.features})
     c = replace(c, suspects=find_suspects(train[others]))
-    return replace(c, warnings=tuple(find_warnings(c, [name for name in others if name in test], sample)))
+    doubts = find_doubts(c, train[list(c.labels)], sample)
+    return replace(c, warnings=(*find_warnings(c, [name for name in others if name in test], sample), *doubts))
 
 
 # -- columns
@@ -95,8 +103,20 @@ def is_idle(values: pd.Series) -> bool:
     return values.nunique() < 2 or any(values.tolist() == [str(n + start) for n in range(len(values))] for start in (0, 1))
 
 
+def joined_by(values: pd.Series, asked: list[str]) -> str:
+    """What joins several labels in a cell, "" when nothing does: the words are all columns of the sample or, where it has one, occur alone too."""
+    cells = list(values.unique())
+    for mark in (" ", "|", ";", ","):
+        rows = [[word.strip() for word in cell.split(mark) if word.strip()] for cell in cells]
+        several = {word for row in rows if len(row) > 1 for word in row}
+        plain = pd.Series([" ".join("_".join(word.split()) for word in row) for row in rows], dtype=str)
+        if several and (several <= {*asked} if len(asked) > 1 else are_words(plain)):
+            return mark
+    return ""
+
+
 def has_suffix(values: pd.Series) -> bool:
-    return bool(values.str.lower().str.endswith(IMAGE_SUFFIXES).all())
+    return bool(values.str.strip().str.lower().str.endswith(IMAGE_SUFFIXES).all())
 
 
 def telling(frame: pd.DataFrame, known: set[str]) -> list[str]:
@@ -116,7 +136,7 @@ def find_id(train: pd.DataFrame, test: pd.DataFrame, first: str, images: list[st
         return naming[0]
     if first in train:
         return first                                                 # an id stands twice: make_train says which
-    raise ValueError(f"which column names an image? Not the sample's {first!r}; there are {', '.join(train)}: "
+    raise ValueError(f"which column names an image? Not the sample's {first!r}; there are {listed(list(train))}: "
                      + state("id, or train_images with a {label} where no csv tells it,"))
 
 
@@ -172,6 +192,24 @@ def find_warnings(c: "Competition", unused: list[str], sample: pd.DataFrame) -> 
     return said
 
 
+def find_doubts(c: "Competition", labels: pd.DataFrame, sample: pd.DataFrame) -> list[str]:
+    """Numbers that may be classes, classes that may be numbers, cells that may want several labels."""
+    whole, name = all(column.str.fullmatch(r"-?\d*").all() for _, column in labels.items()), listed(list(c.labels))
+    if c.task == "regression" and whole and len(c.labels) > 1:
+        return [f"the whole numbers of {name} are learned as amounts; are they codes of classes? Then "
+                + state("a make_table whose one label joins them, and an answer that takes it apart")]
+    if c.task == "regression" and whole and labels.iloc[:, 0].nunique() <= min(20, len(labels) / 3):
+        return [f"the whole numbers of {name} are learned as amounts; are they classes? Then {state('task=multiclass, or ordinal for grades,')}"]
+    numbers = sorted(map(int, c.classes)) if c.task == "multiclass" and whole and len(c.labels) == 1 else [0]
+    if len(numbers) > 10 and numbers[0] not in (0, 1):
+        said = f"{len(numbers)} whole numbers of {name}, {numbers[0]} to {numbers[-1]}, are taken for classes"
+        return [f"{said}; are they amounts, such as an age? Then {state('task=regression')}"]
+    cells = sample.iloc[:, 1] if len(sample.columns) > 1 else pd.Series(dtype=str)
+    if c.answer == "label" and cells.str.strip().str.contains(" ").mean() > 0.5 and not any(" " in name for name in c.classes):
+        return [f"a cell of {c.sample_csv} such as {cells.iloc[0]!r} holds several words, one label is submitted: else {state('answer')}"]
+    return []
+
+
 # -- the problem
 
 def find_task(train: pd.DataFrame, labels: tuple[str, ...], asked: list[str], wants_float: bool, *, has_folders: bool = False) -> str:
@@ -184,11 +222,16 @@ def find_task(train: pd.DataFrame, labels: tuple[str, ...], asked: list[str], wa
             return "regression"
         return ("binary" if len(labels) == 2 else "multiclass") if (cells.sum(axis=1) == 1).all() else "multilabel"
     label, num = values[labels[0]], values[labels[0]].nunique()
+    if num > 2 and label.str.fullmatch(r"[+-]?\d+,\d+").all():
+        raise ValueError(f"the numbers of {labels[0]!r} have a decimal comma: {state('a make_table that writes a point')}")
+    mark = joined_by(label, asked) if num > 2 else ""
+    if mark.strip():
+        raise ValueError(f"the cells of {labels[0]!r} join several labels by {mark!r}: {state('a make_table that joins them by spaces')}")
+    if mark:
+        return "multilabel"
     if len(asked) <= 1 and num > 2:
         if are_numbers(label) and (wants_float or 2 * num > len(label) and not has_folders or (label.astype(float) % 1 > 0).any()):
             return "regression"
-        if are_words(label):
-            return "multilabel"
         if wants_float:
             raise ValueError(f"the sample wants one number, but {labels[0]!r} has {num} classes: " + state("task or answer"))
     if num < 2:
@@ -240,12 +283,20 @@ def find_csv(files: list[str], field: str, *names: str) -> str:
     return ""
 
 
+def find_train_csv(root: Path, files: list[str], asked: list[str]) -> str:
+    """By its name; among several, or where train.csv lacks what the sample's columns ask for, the one that has it."""
+    names = ("train", r"train[ _-]?labels?", "train.*", "labels?")
+    known = [file for file in files if re.fullmatch(r"(train|label).*[.]csv", posixpath.basename(file), re.I)]
+    telling = [file for file in known if {*asked} <= {*map(str.strip, tables.read_csv(root / file, rows=1))}] if asked and len(known) > 1 else []
+    return find_csv(telling, "train_csv", *names) or find_csv(files, "train_csv", *names)
+
+
 @cache
 def part_of(folder: str) -> str:
-    """train, test or valid, by the deepest folder that says one; "" when none does."""
-    for name in reversed(folder.lower().split("/")):
-        if said := re.findall(r"train|test|(?<![a-z])eval|valid|(?<![a-z])val(?![a-z])", name):
-            return {"train": "train", "test": "test", "eval": "test"}.get(said[-1], "valid")
+    """train, test or valid, by the deepest folder that says one at the beginning of a word (not contest, intestine); "" when none does."""
+    for name in reversed(folder.split("/")):
+        if said := re.findall(r"(?:(?<![A-Za-z])|(?=[A-Z]))(?i:train|test|eval|valid|val(?![a-z]))", name):
+            return {"train": "train", "test": "test", "eval": "test"}.get(said[-1].lower(), "valid")
     return ""
 
 
@@ -256,7 +307,8 @@ def of_parts(files: list[str], *parts: str) -> list[str]:
 def find_class_folders(images: list[str], files: list[str]) -> str:
     """The pattern of images in a folder per class, wherever it lies."""
     for parts in (["train"], ["train", ""]):
-        folders = {posixpath.dirname(file) for file in of_parts(images, *parts)}
+        folders = {posixpath.dirname(file) for file in images}
+        folders = {folder for folder in folders if part_of(folder) in parts or part_of(posixpath.dirname(folder)) == "train"}    # a class train/valid
         home = posixpath.commonpath(folders) if folders else ""
         below = [folder.removeprefix(home).strip("/").partition("/") for folder in folders if folder != home]
         deeper = {rest for _, _, rest in below}
@@ -268,15 +320,16 @@ def find_class_folders(images: list[str], files: list[str]) -> str:
         raise ValueError(f"which folder names the class in {listed(sorted(folders))}: "
                          + state(f'train_images, such as "{above}{{label}}/**/*" or "{above}{{other}}/{{label}}/*"'))
     raise ValueError(f"no train.csv and no folder per class (train/<class>/<image>): {state('train_csv')} (there are "
-                     f"{listed([file for file in files if file.endswith('.csv')]) or 'none'}), or train_images with a {{label}} in it, "
+                     f"{listed([file for file in files if file.lower().endswith(TABLES)]) or 'none'}), or train_images with a {{label}} in it, "
                      'such as "train/{label}.{number}.jpg"')
 
 
 def find_test_folder(images: list[str]) -> str:
     """The pattern of the images below the folder that says test, for a competition that lists them in no csv."""
     homes = {posixpath.dirname(file) for file in of_parts(images, "test")}
+    homes = {home for home in homes if part_of(posixpath.dirname(home)) != "train"} or homes           # train/test_tube is a class
     if not homes:
-        raise ValueError("no sample_submission.csv, no test.csv and no image in a folder named test")
+        raise ValueError("no sample_submission.csv, no test.csv and no image in a folder named test: " + state("test_images, test_csv or make_test"))
     return posixpath.join(posixpath.commonpath(homes), "" if len(homes) == 1 else "**/", "{id}")
 
 
@@ -303,7 +356,8 @@ def find_images(frame: pd.DataFrame, files: list[str], part: str) -> str:
     if not partial:
         raise ValueError(f"none of {len(frame)} {part} ids ({listed(list(frame['id'][:3]))} ...) names an image; of {len(files)} images "
                          f"({', '.join((own or files)[:1]) or 'none'} ...) {len(own)} lie in a folder named {part}. "
-                         f"Is it empty, or still packed (then `make data COMP=...` unpacks it)? Else {state(f'{part}_images')}")
+                         f"Is it empty, or still packed (then `make data COMP=...` unpacks it)? Else "
+                         + state(f"{part}_images, or a {'make_test' if part == 'test' else 'make_table'} that adds a column path,"))
     return partial.most_common(1)[0][0]
 
 

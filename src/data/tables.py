@@ -7,9 +7,12 @@ import os
 import posixpath
 import re
 import sys
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,22 +45,24 @@ def complain(culprits: pd.Series, what: str) -> list[str]:
 
 # -- csv files
 
-def read_csv(path: Path) -> pd.DataFrame:
-    """Every cell as text, nothing taken for missing: "007", "NA" and "1e5" stay what they are; so does the header, spaces included."""
+def read_csv(path: Path, rows: int | None = None) -> pd.DataFrame:
+    """Every cell as text, nothing taken for missing: "007", "NA" and "1e5" stay what they are; so does the header, spaces included.
+    rows: only so many, to see what the file is."""
     if not path.is_file():
         raise ValueError(f"{path} does not exist")
     raw = path.read_bytes()
     try:
-        text = raw.decode("utf-8-sig")
+        text = raw.decode("utf-16" if raw.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
     except UnicodeDecodeError:
         text = raw.decode("latin-1")
+        say_once(f"warning: {path.name} is not UTF-8 and is read as latin-1: look whether its letters are right, else save it as UTF-8")
     text = text.replace("\r\n", "\n").replace("\r", "\n").lstrip("\n")
     first = text.partition("\n")[0]
     separator = max(",;\t", key=first.count)                        # a tie, as in a table of one column: the comma
     spaced = 0 < first.count(separator) == first.count(separator + " ")          # "id, label": no cell begins with that space
     csv.field_size_limit(sys.maxsize)
     reader = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=spaced)
-    lines = [line for line in reader if any(line)]
+    lines = list(islice((line for line in reader if any(line)), rows and rows + 1))
     if len(lines) < 2:
         raise ValueError(f"{path.name} is empty" + (": a header and no row" if lines else ""))
     width = len(lines[0])
@@ -71,6 +76,11 @@ def read_csv(path: Path) -> pd.DataFrame:
     if nameless := [name for name in frame.columns if name.lower().endswith(IMAGE_SUFFIXES)]:
         raise ValueError(f"{path.name} has no header, its first line names the image {nameless[0]}: " + state("make_table"))
     return frame.rename(columns={"": "Unnamed: 0"})                 # as pandas calls it
+
+
+@cache
+def say_once(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def joined(table: pd.DataFrame, columns: Iterable[str]) -> pd.Series:
@@ -124,8 +134,8 @@ def fill(pattern: str, frame: pd.DataFrame) -> list[str]:
 
 
 def clean(path: str) -> str:
-    """A path column may say ./train/a.JPG or train\\a.jpg; the case of an image's suffix tells nothing."""
-    stem, suffix = posixpath.splitext(posixpath.normpath(path.replace("\\", "/")))
+    """A path column may say ./train/a.JPG or train\\a.jpg; the case of an image's suffix tells nothing, nor how a Mac writes an accent."""
+    stem, suffix = posixpath.splitext(posixpath.normpath(unicodedata.normalize("NFC", path).strip().replace("\\", "/")))
     return stem + (suffix.lower() if suffix.lower() in IMAGE_SUFFIXES else suffix)
 
 
@@ -264,6 +274,9 @@ def make_targets(labels: pd.DataFrame, c: "Competition") -> pd.DataFrame:
     if c.task in NUMBERS:
         return labels
     if c.task != "multilabel":
+        if len(c.labels) > 1 and not ((cells := labels.astype(float)).isin([0, 1]).all(axis=None) and (cells.sum(axis=1) == 1).all()):
+            raise ValueError(f"task={c.task!r} takes one label, or a column per class with one 1 in each row; {listed(list(c.labels))} are others: "
+                             + state("a make_table that joins them into one label"))
         label = labels.iloc[:, 0] if len(c.labels) == 1 else labels.astype(float).idxmax(axis=1)
         return label.to_frame(c.targets[0])
     if len(c.labels) > 1:
