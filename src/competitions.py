@@ -57,7 +57,8 @@ class Competition:
         """The table's target columns: the one with the label, or one per class or number."""
         if self.task == "multilabel":
             return self.classes
-        return self.labels if self.task in tables.NUMBERS or len(self.labels) == 1 else ("label",)
+        is_free = len(self.labels) == 1 and self.labels[0] not in tables.RESERVED       # "group" may be what is to be told
+        return self.labels if self.task in tables.NUMBERS or is_free else ("label",)
 
     @property
     def outputs(self) -> tuple[str, ...]:

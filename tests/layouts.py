@@ -217,6 +217,21 @@ MESSY = {      # each tells cats, dogs and owls (or what `classes` says) of 12 i
         "train.csv": ("id,label", "{n},{label}"), "sample_submission.csv": ("id,label", "{n},{label}")}, "train/{n:04}.jpg", "test/{n:04}.jpg"),
     "a line twice, and spaces beside labels": lambda root: (plain(root, TRAIN | SAMPLE), (root / "train.csv").write_text(
         (root / "train.csv").read_text().replace("a4,dog", "a4, dog ").replace("a3,cat\n", "a3,cat\na3,cat\n"))),
+    "the label in train_labels.csv, a hint in train.csv": lambda root: plain(root, SAMPLE | {
+        "train.csv": ("id,sex", "{id},{abc}"), "test.csv": ("id,sex", "{id},{abc}"), "train_labels.csv": ("id,label", "{id},{label}")}),
+    "two csv files beside, one with the label": lambda root: plain(root, SAMPLE | {
+        "train_info.csv": ("id,camera", "{id},{abc}"), "train_truth.csv": ("id,label", "{id},{label}")}),
+    "a class with test in its name, and no sample": lambda root: plain(root, {}, "train/{label}/{id}.jpg", "test/{id}.jpg", classes="colon intestine stomach"),
+    "classes called valid and invalid": lambda root: plain(root, SAMPLE, "train/{label}/{id}.jpg", classes="invalid valid void"),
+    "a folder called contest": lambda root: plain(root, TRAIN | SAMPLE, "contest_images/{id}.jpg", "contest_images/{id}.jpg"),
+    "folders in camel case": lambda root: plain(root, TRAIN | SAMPLE, "PetsTrain/{id}.jpg", "PetsTest/{id}.jpg"),
+    "a test set that no csv lists": lambda root: plain(root, TRAIN),
+    "accents as a Mac writes them": lambda root: plain(root, {
+        "train.csv": ("id,label", "{id}\u00e9,{label}"), "sample_submission.csv": ("id,label", "{id}\u00e9,{label}")},
+        "train/{id}e\u0301.jpg", "test/{id}e\u0301.jpg"),
+    "spaces after file names": lambda root: plain(root, SAMPLE | {"train.csv": ("id,file,label", "{n},{id}.jpg ,{label}")}),
+    "a label called group": lambda root: plain(root, {"train.csv": ("id,group", "{id},{label}"), "sample_submission.csv": ("id,group", "{id},{label}")}),
+    "UTF-16": lambda root: (plain(root, TRAIN | SAMPLE), (root / "train.csv").write_text((root / "train.csv").read_text(), encoding="utf-16")),
     "other files beside": lambda root: (
         plain(root, TRAIN | SAMPLE), (root / "metadata.json").write_text("{}"), write(root / "classes.csv", "class,name", ["0,cat"]),
         pictures(root / "masks", [f"a{n}.png" for n in range(12)]), (root / "train/Thumbs.db").write_text("")),
@@ -237,6 +252,14 @@ UNCLEAR = {      # the files do not tell: what the message must say
     "ids that name no image": (lambda root: plain(root, {
         "train.csv": ("id,label", "{n},{label}"), "sample_submission.csv": ("id,label", "{id},{label}")}, "train/x{n}.jpg"),
         r"none of 12 train ids \(0, 1, 2 ...\).*\(train/x0.jpg ...\).*state train_images"),
+    "labels joined by |": (lambda root: plain(root, {"train.csv": ("id,label", "{id},{abc}|c"), "sample_submission.csv": ("id,a,b,c", "{id},0,0,0")}),
+                           r"cells of 'label' join several labels by '\|': state a make_table that joins them by spaces"),
+    "decimal commas": (lambda root: plain(root, {"train.csv": ("id;score", "{id};0,{n}5"), "sample_submission.csv": ("id;score", "{id};0,5")}),
+                       "numbers of 'score' have a decimal comma: state a make_table"),
+    "a column spelt otherwise": (lambda root: plain(root, TRAIN | {"sample_submission.csv": ("id,Cat,dog,owl", "{id},0,0,0")}),
+                                 "the label 'cat' is the column 'Cat': state a make_table"),
+    "pixels in a csv": (lambda root: [write(root / f"{part}.csv", "label,p0,p1", ["1,2,3", "2,3,4"]) for part in ("train", "test")],
+                        r"no image in .*/comp, there is 2 \.csv\. Still packed\? .* in a csv\? Then state a read_image"),
     "a test.csv of other rows and no sample": (lambda root: plain(root, TRAIN | {"test.csv": ("image,url", "{id},x")}),
                                                "the test table has no column id, only image, url: state another, or a make_table or make_test"),
 }

@@ -214,12 +214,53 @@ def test_mask_by_definition(tmp_path):
 @pytest.mark.parametrize("mess", layouts.MESSY)
 def test_messy_files_are_understood(mess, tmp_path):
     competition, table, test, sample = looked_at(tmp_path, layouts.MESSY[mess])
-    found = {"classes 0 to 10": [str(n) for n in range(11)], "a class called train": ["bus", "car", "train"], "grades written as floats": ["1", "2", "3"]}
+    found = {"classes 0 to 10": [str(n) for n in range(11)], "a class called train": ["bus", "car", "train"], "grades written as floats": ["1", "2", "3"],
+             "a class with test in its name, and no sample": ["colon", "intestine", "stomach"], "classes called valid and invalid": ["invalid", "valid", "void"]}
     assert list(competition.classes) == found.get(mess, ["cat", "dog", "owl"])
     assert (competition.task, competition.answer, len(table), len(test)) == ("multiclass", "label", 12, 3)
     assert (table["group"] == table["id"]).all() and all(Path(path).stem[0] in "a0" for path in table["path"]), mess
     assert competition.score(table, perfect(competition, table)) == 1.0
     assert submitted(competition, test, sample).iloc[:, 1].astype(str).tolist() == [competition.classes[-1]] * 3
+
+
+def test_words_that_are_columns_of_the_sample_are_several_labels(tmp_path):
+    csv = {"train.csv": ("id,label", "{id},{abc} c"), "sample_submission.csv": ("id,a,b,c", "{id},0,0,0")}
+    competition, table, test, sample = looked_at(tmp_path, lambda root: layouts.plain(root, csv))
+    assert (competition.task, competition.answer, competition.classes) == ("multilabel", "probabilities", ("a", "b", "c"))
+    assert table["c"].tolist() == ["1"] * 12 and competition.score(table, perfect(competition, table)) == 1.0
+    assert submitted(competition, test, sample)["c"].tolist() == [1.0] * 3
+
+
+DOUBTS = {
+    "codes in two columns": ({"train.csv": ("id,root,vowel", "{id},{n},1"), "sample_submission.csv": ("id,root,vowel", "{id},0,0")},
+                             "whole numbers of root, vowel are learned as amounts; are they codes of classes?"),
+    "grades that the sample writes as floats": ({"train.csv": ("id,grade", "{id},{label}"), "sample_submission.csv": ("id,grade", "{id},0.0")},
+                                                "whole numbers of grade are learned as amounts; are they classes? Then state task=multiclass, or ordinal"),
+    "several words where one label fits": ({"train.csv": ("id,label", "{id},{label}"), "sample_submission.csv": ("id,label", "{id},1 0.5")},
+                                           "a cell of sample_submission.csv such as '1 0.5' holds several words, one label is submitted"),
+}
+
+
+@pytest.mark.parametrize("case", DOUBTS)
+def test_a_doubt_is_said_aloud(case, tmp_path):
+    csv, message = DOUBTS[case]
+    competition, *_ = looked_at(tmp_path, lambda root: layouts.plain(root, csv, classes="0 1 2"))
+    assert [warning for warning in competition.warnings if message in warning], competition.warnings
+
+
+def test_ages_taken_for_classes_are_doubted(tmp_path):
+    layouts.write(tmp_path / "comp/train.csv", "id,age", [f"a{n},{20 + n // 3}" for n in range(60)])
+    layouts.write(tmp_path / "comp/sample_submission.csv", "id,age", ["b0,30"])
+    layouts.pictures(tmp_path / "comp", [f"train/a{n}.jpg" for n in range(60)] + ["test/b0.jpg"])
+    competition = competitions.load("comp", tmp_path)
+    assert competition.task == "multiclass"
+    assert [said for said in competition.warnings if "20 whole numbers of age, 20 to 39, are taken for classes; are they amounts" in said]
+
+
+def test_code_columns_are_no_one_hot_columns(tmp_path, monkeypatch):
+    monkeypatch.setitem(competitions.COMPETITIONS, "comp", lambda: Competition(task="multiclass", classes=("root", "vowel"), answer="probabilities"))
+    with pytest.raises(ValueError, match="root, vowel are others: state a make_table that joins them into one label"):
+        looked_at(tmp_path, lambda root: layouts.plain(root, DOUBTS["codes in two columns"][0]))
 
 
 @pytest.mark.parametrize("mess", layouts.UNCLEAR)

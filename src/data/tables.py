@@ -26,6 +26,7 @@ NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
 NUMBERS = ("regression", "bounded")          # tasks whose labels are numbers and no classes
 RESERVED = {"id", "row", "path", "group", "fold", "content", "external"}        # columns of the table and of folds.csv
 ASIDE = r"(test|testing|val|valid|validation|eval)(s|set|[_-][^/]*|\d+)?/"         # no class is called so
+PARTS = r"(test|testing|val|valid|validation|eval)(s|set)?([_-]?(images?|imgs?|set|data|\d+))?"       # what certainly is none
 EXTERNAL = "external.csv"       # more training images than the host's, and a folder of that name for them
 
 
@@ -197,7 +198,12 @@ def read_part(root: Path, c: "Competition", part: str) -> pd.DataFrame:
         frame = read_csv(root / file) if file else from_names(root, pattern, bool(c.read_image))
         home = pattern.partition("{")[0]
         if part == "train" and not file and "train" not in home.lower():                 # class folders with test/ among them
-            frame = frame[~frame["path"].str.slice(len(home)).str.lower().str.match(ASIDE)]
+            folders = frame["path"].str.slice(len(home)).str.partition("/")[0]
+            aside = (folders.str.lower() + "/").str.match(ASIDE)
+            for name in sorted({*folders[aside]}):
+                if not re.fullmatch(PARTS, name.lower()):
+                    say_once(f"warning: the images in {home}{name}/ are taken for no class, by its name: else {state('a make_table')}")
+            frame = frame[~aside]
     frame = frame.rename(columns=lambda name: str(name).strip())
     for name in {*c.labels} & {*frame}:
         frame[name] = frame[name].str.strip()

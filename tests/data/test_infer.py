@@ -92,7 +92,8 @@ def test_a_folder_per_class_that_is_none_or_two_is_asked_back(names, message, tm
 
 
 @pytest.mark.parametrize("folder, part", [("train_images", "train"), ("comp/test1", "test"), ("train/test", "test"), ("seg_train/seg_train/cat", "train"),
-                                          ("Validation", "valid"), ("valid", "valid"), ("eval", "test"), ("medieval", ""), ("interval", ""), ("images", "")])
+                                          ("Validation", "valid"), ("valid", "valid"), ("eval", "test"), ("medieval", ""), ("interval", ""), ("images", ""),
+                                          ("contest", ""), ("train/intestine", "train"), ("PetsTest", "test"), ("invalid", ""), ("strain_a", "")])
 def test_folders_say_which_part_they_hold(folder, part):
     assert infer.part_of(folder) == part
 

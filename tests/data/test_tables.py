@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from src.competitions import Competition
 from src.data import tables
 
 
@@ -33,14 +34,25 @@ def ids(*values: str, **columns: list[str]) -> pd.DataFrame:
     b"id,label,\n007,NA,\n1e5,None,\n",
     b"id,label\n007,NA,\n\n1e5,None,,\n,\n",
     b'"id","label"\n"007","NA"\n"1e5","None"\n',
+    "id,label\n007,NA\n1e5,None\n".encode("utf-16"),
 ])
 def test_every_dialect_reads_as_the_same_text(content, tmp_path):
     frame = frame_of(tmp_path / "a.csv", content)
     assert frame.to_dict("list") == {"id": ["007", "1e5"], "label": ["NA", "None"]}
 
 
-def test_latin_1_and_unicode_are_read(tmp_path):
-    assert frame_of(tmp_path / "a.csv", "id,größe\nä,1\n".encode("latin-1")).columns.tolist() == ["id", "größe"]
+def test_a_class_whose_name_begins_like_a_part_is_named_when_it_is_left_out(tmp_path, capsys):
+    images(tmp_path, "beaker/1.jpg", "flask/2.jpg", "test_tube/3.jpg", "test/4.jpg")
+    table = tables.train_frame(tmp_path, Competition(train_images="{label}/*"))
+    assert table["label"].tolist() == ["beaker", "flask"]
+    assert capsys.readouterr().err.splitlines() == ["warning: the images in test_tube/ are taken for no class, by its name: else state a make_table in "
+                                                    "src/competitions.py"]
+
+
+def test_latin_1_and_unicode_are_read(tmp_path, capsys):
+    assert frame_of(tmp_path / "latin.csv", "id,größe\nä,1\n".encode("latin-1")).columns.tolist() == ["id", "größe"]
+    tables.read_csv(tmp_path / "latin.csv")
+    assert capsys.readouterr().err.count("latin.csv is not UTF-8 and is read as latin-1") == 1
     assert frame_of(tmp_path / "a.csv", "id,大きさ\nä,1\n".encode())["id"].tolist() == ["ä"]
 
 
