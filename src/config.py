@@ -107,7 +107,7 @@ class Machine:
     precision: Literal["auto", "no", "fp16", "bf16"] = "auto"
     # what runs the frozen trunk; auto: openvino where it is installed and the device is a CPU. Proven within 5e-5 of torch, as torch's versions are
     engine: Literal["auto", "torch", "openvino"] = "auto"
-    compile: bool = False                           # torch.compile of what learns: a minute per fold at first, then faster steps on a GPU
+    compile: bool = False                           # torch.compile of what learns: half a minute or more first; for long trainings on a GPU
     max_hours: Amount = 0.0                         # stop and save before this; 0: no limit
     save_minutes: Amount = 10.0
     sanity: bool = True                             # stop a fold that is worse after two epochs than an answer that looks at no image
