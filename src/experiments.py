@@ -20,7 +20,7 @@ def baseline() -> Config:
 
 def head() -> Config:
     """Only a new head: for pictures like ImageNet's. The backbone runs once over each image, 30 epochs then take seconds.
-    Clothing, 2 cores: 40 s; OOF macro F1 0.846 (spread 0.010)."""
+    Clothing, 2 cores: 39 s, OOF macro F1 0.846 (spread 0.010); with image_size=288 44 s and 0.867 (0.014)."""
     return Config(trainable="head", epochs=30, batch_size=128)
 
 

@@ -235,7 +235,7 @@ DOUBTS = {
     "codes in two columns": ({"train.csv": ("id,root,vowel", "{id},{n},1"), "sample_submission.csv": ("id,root,vowel", "{id},0,0")},
                              "whole numbers of root, vowel are learned as amounts; are they codes of classes?"),
     "grades that the sample writes as floats": ({"train.csv": ("id,grade", "{id},{label}"), "sample_submission.csv": ("id,grade", "{id},0.0")},
-                                                "whole numbers of grade are learned as amounts; are they classes? Then state task=multiclass, or ordinal"),
+                                                "whole numbers of grade are learned as amounts; are they classes? Then state task=\"multiclass\", or"),
     "several words where one label fits": ({"train.csv": ("id,label", "{id},{label}"), "sample_submission.csv": ("id,label", "{id},1 0.5")},
                                            "a cell of sample_submission.csv such as '1 0.5' holds several words, one label is submitted"),
 }
@@ -246,6 +246,8 @@ def test_a_doubt_is_said_aloud(case, tmp_path):
     csv, message = DOUBTS[case]
     competition, *_ = looked_at(tmp_path, lambda root: layouts.plain(root, csv, classes="0 1 2"))
     assert [warning for warning in competition.warnings if message in warning], competition.warnings
+    certain = competitions.infer(Competition(name="comp", task=competition.task, answer=competition.answer), tmp_path / "comp")
+    assert not [warning for warning in certain.warnings if message in warning]
 
 
 def test_ages_taken_for_classes_are_doubted(tmp_path):

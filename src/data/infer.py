@@ -81,7 +81,7 @@ def facts(stated: "Competition", root: Path, reads_probabilities: bool) -> "Comp
     fill("test_images", lambda: "{path}" if c.make_test and "path" in test else find_images(test, images, "test"))
     others = telling(train, {"id", "path", c.id, c.row, c.group, *c.labels, *c.features})
     c = replace(c, suspects=find_suspects(train[others]))
-    doubts = find_doubts(c, train[list(c.labels)], sample)
+    doubts = [] if stated.task or stated.answer else find_doubts(c, train[list(c.labels)], sample)
     return replace(c, warnings=(*find_warnings(c, [name for name in others if name in test], sample), *doubts))
 
 
@@ -199,11 +199,11 @@ def find_doubts(c: "Competition", labels: pd.DataFrame, sample: pd.DataFrame) ->
         return [f"the whole numbers of {name} are learned as amounts; are they codes of classes? Then "
                 + state("a make_table whose one label joins them, and an answer that takes it apart")]
     if c.task == "regression" and whole and labels.iloc[:, 0].nunique() <= min(20, len(labels) / 3):
-        return [f"the whole numbers of {name} are learned as amounts; are they classes? Then {state('task=multiclass, or ordinal for grades,')}"]
+        return [f"the whole numbers of {name} are learned as amounts; are they classes? Then " + state('task="multiclass", or "ordinal" for grades,')]
     numbers = sorted(map(int, c.classes)) if c.task == "multiclass" and whole and len(c.labels) == 1 else [0]
     if len(numbers) > 10 and numbers[0] not in (0, 1):
         said = f"{len(numbers)} whole numbers of {name}, {numbers[0]} to {numbers[-1]}, are taken for classes"
-        return [f"{said}; are they amounts, such as an age? Then {state('task=regression')}"]
+        return [f"{said}; are they amounts, such as an age? Then " + state('task="regression"')]
     cells = sample.iloc[:, 1] if len(sample.columns) > 1 else pd.Series(dtype=str)
     if c.answer == "label" and cells.str.strip().str.contains(" ").mean() > 0.5 and not any(" " in name for name in c.classes):
         return [f"a cell of {c.sample_csv} such as {cells.iloc[0]!r} holds several words, one label is submitted: else {state('answer')}"]
