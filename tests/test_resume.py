@@ -323,8 +323,7 @@ def test_two_processes_share_the_folds_and_give_the_same_bytes(bench, monkeypatc
     said = process.communicate(timeout=300)[0]
     assert process.returncode == 0, said
     assert [products(paths, k) for k in range(3)] + [paths.oof.read_bytes()] == expected
-    assert paths.test.exists()                                       # the process that started them predicts
-    assert said.count("decoding 36 images") == said.count("trunk: view light-h-1") == said.count("OOF macro_f1") == 1 and said.count("device: ") == 2, said
+    assert said.count("decoding 36 images") == said.count("OOF macro_f1") == 1 and said.count("device: ") == 2, said
 
 
 # ---- a full disk ----
