@@ -69,6 +69,7 @@ weights = $(PY) -m src.fetch weights "$(call setting,backbone)"
 lite_weights = case "$(call setting,pretrained) $(call setting,backbone)" in "true tf_efficientnet_lite"[012]) $(weights);; esac
 EXTRAS := $(foreach x,doctor audit report,$(if $(wildcard src/$x src/$x.py),$x))
 quick = $(if $(filter 0,$(CHECKS)),,$(filter $1,$(EXTRAS)))
+AND_SUBMIT := $(if $(filter submit smoke,$(MAKECMDGOALS)), + submit)
 # The quick checks, then the stages $1, all that need torch in one process.
 chain = $(if $(call quick,audit),$(PY) -m src.audit $(R) --quick --quiet && )$(PY) -m src.chain $(R) $(if $(call quick,doctor),doctor --quick --quiet + )$1
 clean_env = unset $(VARIABLES) MAKEFLAGS MAKELEVEL MFLAGS; OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1}
@@ -128,9 +129,9 @@ $(R)/folds.csv: $(R)/split.json $(ALWAYS)
 # score.json is written last, so make need watch nothing else of a training.
 $(R)/score.json: $(R)/train.json $(R)/folds.csv $(RETIRE) $(ALWAYS)
 	@$(lite_weights)
-	$(begin)$(eval CHAINED := predict$(if $(filter submit smoke,$(MAKECMDGOALS)), + submit))$(call chain,train$(if $(GPUS), --gpus $(GPUS)) + $(CHAINED))
+	$(begin)$(eval CHAINED := predict$(AND_SUBMIT))$(call chain,train$(if $(GPUS), --gpus $(GPUS)) + $(CHAINED))
 $(R)/test.parquet: $(R)/predict.json $(R)/score.json $(ALWAYS)
-	$(begin)$(if $(CHAINED),@:,$(eval CHAINED := $(if $(filter submit smoke,$(MAKECMDGOALS)),submit))$(PY) -m src.chain $(R) predict$(CHAINED:%= + %))
+	$(begin)$(if $(CHAINED),@:,$(eval CHAINED := predict$(AND_SUBMIT))$(PY) -m src.chain $(R) $(CHAINED))
 submissions/$(RUN).csv: $(R)/submit.json $(R)/test.parquet $(ALWAYS)
 	$(begin)$(if $(filter submit,$(CHAINED)),@:,$(PY) -m src.submit $(R))
 
