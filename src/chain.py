@@ -12,6 +12,14 @@ from types import ModuleType
 from src import competitions, runs
 
 
+def import_timm() -> None:
+    """timm without the wandb that it loads for a summary nobody here asks of it: a fifth of a second. The tracker loads it where it is on."""
+    if "wandb" not in sys.modules:
+        sys.modules["wandb"] = None              # type: ignore[assignment]
+        import timm  # noqa: F401
+        del sys.modules["wandb"]
+
+
 def read(words: list[str]) -> list[tuple[ModuleType, list[str]]]:
     """(module, its own words) of each stage."""
     parts = [list(part) for is_plus, part in groupby(words, lambda word: word == "+") if not is_plus]
@@ -33,5 +41,6 @@ def main(run: str, stages: list[tuple[ModuleType, list[str]]]) -> None:
 
 if __name__ == "__main__":
     _, run, *words = sys.argv
+    import_timm()
     stages = read(words)             # here, where src/__init__.py keeps the garbage collector out of the imports
     runs.main(lambda: main(run, stages))

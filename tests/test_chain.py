@@ -63,6 +63,13 @@ def test_a_head_learns_the_same_beside_a_shared_backbone(bench, monkeypatch):
         assert own.fold(k).model.read_bytes() == (bench.folder / f"elsewhere/shared/fold{k}/model.safetensors").read_bytes()
 
 
+def test_wandb_is_loaded_by_the_tracker_alone():
+    code = ("import sys; from src import chain; chain.import_timm(); chain.read(['train']); print('wandb' in sys.modules, 'timm' in sys.modules); "
+            "import wandb; print(wandb.init is not None)")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "False True\nTrue\n", done.stderr
+
+
 def test_the_files_are_looked_at_once_for_all_stages(monkeypatch):
     looked = []
     monkeypatch.setattr(competitions, "load", lambda comp, inputs: looked.append(comp))
