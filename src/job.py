@@ -60,7 +60,7 @@ def make_job(settings: Settings, paths: RunPaths) -> Job:
     table = tables.read_folds(paths.folds)
     folds.check(table, experiment, competition.targets, task=competition.task)
     fold_hash = folds.fold_hash(table, competition.targets)
-    weights_hash = weights.weights_hash(weights.resolve_weights(experiment.backbone, experiment.weights)) if experiment.pretrained else ""
+    weights_hash = weights.pretrained_hash(experiment)
     init_recipe = init_folds(settings, paths, fold_hash)
     recipe = recipe_hash(settings, competition, fold_hash, weights_hash, init_recipe,
                          folds.external_hash(table, competition.targets), pseudo_hash(settings, paths, fold_hash))

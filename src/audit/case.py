@@ -104,7 +104,7 @@ class Case:
         from src.model import weights
 
         c = self.config
-        known = weights.weights_hash(weights.resolve_weights(c.backbone, c.weights)) if c.pretrained else f"random {c.seed}"
+        known = weights.pretrained_hash(c) or f"random {c.seed}"
         code = [runs.file_sha(runs.SRC / name) for name in ("competitions.py", "data/images.py", "model/backbone.py")]
         return runs.sha256([c.backbone, c.pool_type, c.image_size, known, code, self.images[["id", "content"]].to_numpy().tolist()])
 

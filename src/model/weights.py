@@ -15,6 +15,8 @@ from src import runs
 if TYPE_CHECKING:  # torch and timm take seconds to import: only inside the functions that need them
     from torch import Tensor, nn
 
+    from src.config import Config
+
 WEIGHTS = Path("weights")
 READABLE = (".safetensors", ".pt", ".pth", ".bin")
 WAYS_OUT = """{problem}. Three ways out:
@@ -75,6 +77,13 @@ def weights_hash(path: Path) -> str:
     except OSError:
         pass  # a read-only input folder, as on Kaggle: hashed again next time, nothing is lost
     return found
+
+
+def pretrained_hash(config: "Config") -> str:
+    """Hash of all the weight files that the backbone begins with, "" for none: part of a run's recipe."""
+    if not config.pretrained:
+        return ""
+    return weights_hash(resolve_weights(config.backbone, config.weights))
 
 
 def hub_reachable(timeout: float = 3.0) -> bool:
