@@ -11,7 +11,7 @@ import pandas as pd
 from PIL import Image
 
 from src import runs
-from src.data.images import Reader, read_picture
+from src.data.images import Reader, check_file, open_picture, read_picture
 
 SIDE = 64                                                            # pixels of the small grey picture that the hash is made of
 WAVES = np.cos(np.pi * np.outer(np.arange(16), 2 * np.arange(SIDE) + 1) / (2 * SIDE))      # the 16 slowest of the cosine transform
@@ -34,6 +34,7 @@ def look(record: Mapping[str, str], reader: Reader | None, max_pixels: int) -> d
             facts |= told_by_file(Path(record["file"]))
             picture = read_picture(Path(record["file"]), SIDE, max_pixels)
         else:
+            check_file(Path(record["file"]))
             picture = Image.fromarray(np.asarray(reader(record)).squeeze()).convert("RGB")
             facts |= {"width": picture.width, "height": picture.height}
         grey, packed = np.asarray(picture.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX), dtype=float), io.BytesIO()
@@ -48,7 +49,7 @@ def look(record: Mapping[str, str], reader: Reader | None, max_pixels: int) -> d
 
 def told_by_file(path: Path) -> dict:
     """What stands in the header; alpha and depth from the pixels where there are any."""
-    with Image.open(path) as picture:
+    with open_picture(path) as picture:
         deep = picture.mode.startswith(("I", "F")) or any(";16" in str(tile[3]) for tile in picture.tile)
         facts = {"width": picture.width, "height": picture.height, "format": picture.format, "mode": picture.mode, "deep": deep,
                  "turned": picture.getexif().get(0x0112, UPRIGHT) != UPRIGHT,

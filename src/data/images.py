@@ -1,9 +1,10 @@
 """Images: read, brought upright to RGB, resized whole to a square, decoded once per size into one uint8 array."""
+import hashlib
 import json
 import os
+import stat
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,26 @@ from PIL import Image, ImageOps
 from src.data.arrays import Array, make_array
 
 Reader = Callable[[Mapping[str, str]], np.ndarray]
+# What Pillow decodes by itself, looked for in the file's first bytes. Of the others it knows, EPS would start Ghostscript.
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "PPM", "ICO", "PCX", "SGI", "QOI", "PSD")
+
+
+def check_file(path: Path) -> None:
+    """Raises ValueError for a pipe or a device, links followed: reading one may wait or go on for ever. What is missing, its reader says."""
+    mode = os.stat(path).st_mode if path.exists() else stat.S_IFREG
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):           # one's own reader may take a folder
+        raise ValueError(f"{path} is a pipe or a device, not a file")
+
+
+def open_picture(path: Path) -> Image.Image:
+    """A picture whose header is read, in one of FORMATS."""
+    check_file(path)
+    return Image.open(path, formats=FORMATS)
 
 
 def read_picture(path: Path, size: int, max_pixels: int) -> Image.Image:
     """An upright RGB picture, at least `size` on its shorter side when it was. JPEGs are decoded at a fraction of their size where that suffices."""
-    with Image.open(path) as picture:
+    with open_picture(path) as picture:
         if picture.width * picture.height > max_pixels:
             raise ValueError(f"{picture.width} x {picture.height} pixels are more than the competition's max_pixels={max_pixels:,}")
         picture.draft("RGB", (2 * size, 2 * size))               # twice, so that the resize below still has something to average
@@ -39,6 +55,7 @@ def read_square(record: Mapping[str, str], size: int, read_image: Reader | None,
     """One image of the table as (size, size, 3) uint8, by the competition's own reader when it has one."""
     if read_image is None:
         return square(read_picture(Path(record["file"]), size, max_pixels), size)
+    check_file(Path(record["file"]))
     values = np.asarray(read_image(record))
     if values.dtype != np.uint8 or values.ndim not in (2, 3) or values.ndim == 3 and values.shape[2] not in (1, 3):
         raise ValueError(f"read_image must give uint8 (H, W, 3) or (H, W), it gave {values.dtype} {values.shape}")
@@ -93,8 +110,10 @@ def content_hashes(files: Iterable[Path], memory: Path) -> list[str]:
 
     def digest(name: str) -> str:
         try:
-            return sha256(Path(name).read_bytes()).hexdigest()[:32]
-        except OSError:
+            check_file(Path(name))
+            with open(name, "rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+        except (OSError, ValueError):
             return f"unreadable {name}"                           # decode says so, with all others of its kind
 
     names = [str(file) for file in files]
@@ -113,7 +132,7 @@ def content_hashes(files: Iterable[Path], memory: Path) -> list[str]:
 
 def size_and_time(name: str) -> list[int]:
     try:
-        stat = os.stat(name)
-        return [stat.st_size, stat.st_mtime_ns]
+        status = os.stat(name)
+        return [status.st_size, status.st_mtime_ns]
     except OSError:
         return []

@@ -1,5 +1,7 @@
 """Images come out upright, RGB and square, whatever goes in; what can't be read is named."""
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -124,3 +126,42 @@ def test_each_kind_of_bad_image_is_named_and_each_odd_one_is_read(tmp_path):
     assert array.values.shape == (30, 12, 12, 3) and (array.values[:len(good)].reshape(len(good), -1).std(axis=1) >= 0).all()
     hashes = images.content_hashes([tmp_path / name for name in ("folder.jpg", "loop.png", "nowhere.png")], tmp_path / "memory.json")
     assert len(set(hashes)) == 3, "what can't be read is no copy of anything"
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n(file) run showpage\n%%EOF\n"
+
+
+def test_no_picture_starts_another_program(tmp_path, monkeypatch):
+    from PIL import EpsImagePlugin
+
+    started = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *args, **how: started.append(args) or Image.new("RGB", (8, 8)))
+    (tmp_path / "a.png").write_bytes(EPS)
+    rows = [{"id": "a", "path": "a.png", "file": str(tmp_path / "a.png")}]
+    with pytest.raises(ValueError, match="1 of 1 images can't be read:\n  a.png: cannot identify image file"):
+        decode(tmp_path, rows)
+    assert not started
+
+
+READ_PIPES = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+import numpy as np
+from pathlib import Path
+from PIL import Image
+from src.data import images
+names, folder = ("pipe.png", "zero.png"), Path(sys.argv[1])
+rows = [{"id": name, "path": name, "file": str(folder / name)} for name in names]
+for reader in (None, lambda record: np.asarray(Image.open(record["file"]))):
+    array, bad = images.decode(rows, 8, folder / f"{reader is None}.npy", tolerant=True, workers=2, max_pixels=10**8, read_image=reader)
+    assert bad == {name: f"{name}: the file is a pipe or a device, not a file" for name in names}, bad
+hashes = images.content_hashes([folder / name for name in names], folder / "memory.json")
+assert hashes == [f"unreadable {folder / name}" for name in names], hashes
+"""
+
+
+def test_a_pipe_or_a_device_in_the_place_of_an_image_is_named_and_never_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    done = subprocess.run([sys.executable, "-c", READ_PIPES, str(tmp_path)], capture_output=True, text=True, timeout=120)       # else it waits for ever
+    assert done.returncode == 0, done.stderr
