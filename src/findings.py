@@ -61,7 +61,9 @@ def report(findings: Iterable[Finding], what: str, given: argparse.Namespace) ->
         print(json.dumps([finding._asdict() for finding in made], indent=2, ensure_ascii=False))
     failed = [finding.check for finding in made if finding.level == "FAIL"]
     warned = sum(finding.level == "warn" for finding in made)
-    told = f"{what}: {len(made)} findings, {len(failed)} failed, {warned} warnings, {time.perf_counter() - began:.0f} s"
+    passed = len(made) - len(failed) - warned
+    told = (f"{what}: {len(made)} checks: {passed} passed, {len(failed)} failed, {warned} warning{'' if warned == 1 else 's'}, "
+            f"{time.perf_counter() - began:.0f} s")
     if failed:
         raise runs.CheckFailed(f"{told}: {', '.join(failed)}. CHECKS=0 trains all the same")
     print(told, file=sys.stderr if given.json else sys.stdout)

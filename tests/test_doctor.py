@@ -2,6 +2,7 @@
 import json
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import layouts
@@ -10,6 +11,7 @@ from conftest import fast
 
 from src import config, runs
 from src.doctor import __main__ as doctor
+from src.findings import good, report, warn
 from src.fit import losses
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -113,3 +115,9 @@ def test_values_far_from_zero_begin_where_others_do(bench, monkeypatch):
     bench.stage("split", paths)
     findings = {finding.check: finding for finding in doctor.examine(config.load(paths.config), paths, doctor.QUICK)}
     assert findings["first loss"].level == "pass" and [finding for finding in findings.values() if finding.level == "FAIL"] == []
+
+
+def test_the_last_line_counts_what_passed_and_does_not_sound_like_so_many_problems(capsys):
+    given = Namespace(json=False, quiet=True)
+    report([good("a"), good("b"), warn("c", "d")], "doctor", given)
+    assert capsys.readouterr().out.splitlines()[-1].startswith("doctor: 3 checks: 2 passed, 0 failed, 1 warning, ")

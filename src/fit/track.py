@@ -2,6 +2,8 @@
 import json
 import math
 import os
+import shlex
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self
@@ -9,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 INIT_SECONDS = 10       # W&B itself waits 90 s when there is a key but no network
-FINISH_SECONDS = 20     # and for ever at the end of a run; what is not uploaded by then stays on disk for `wandb sync`
+FINISH_SECONDS = 20     # and for ever at the end of a run; what is not uploaded by then stays on disk, see sync_command
 _said: set[str] = set()         # lines printed by this process: with ten folds, each is said once
 _online_failed: list[str] = []  # after one failure the later folds do not wait again
 
@@ -73,11 +75,18 @@ def start_wandb(mode: str, facts: dict):
             except Exception as error:  # no network, a malformed or refused key, a time-out
                 problem = first_line(error)
             _online_failed.append(problem)
-            say(f'W&B: {problem}; logging offline, `wandb sync` can send it later, MACHINE="wandb=off" leaves it out')
+            say(f'W&B: {problem}; logging offline, `{sync_command(facts["dir"])}` sends it later, MACHINE="wandb=off" leaves it out')
         return None if mode == "disabled" else wandb.init(mode="offline", settings=quiet, **facts)
     except Exception as error:  # not installed, a full disk ...
         say(f"W&B is left out ({first_line(error)}); log.jsonl is written all the same")
         return None
+
+
+def sync_command(folder: str) -> str:
+    """What sends the offline runs below a folder: typed in a shell as it stands, whether a venv is active or not."""
+    python = Path(sys.executable)
+    python = python.relative_to(Path.cwd()) if python.is_relative_to(Path.cwd()) else python
+    return f"{shlex.quote(str(python))} -m wandb sync {shlex.quote(folder)}/wandb/offline-run-*"
 
 
 def plain(values: dict) -> dict:

@@ -116,6 +116,14 @@ def test_without_a_key_and_a_terminal_auto_is_offline_with_one_line(tmp_path):  
     assert len(list(tmp_path.glob("wandb/offline-run-*"))) == 2
 
 
+def test_the_command_that_sends_it_later_stands_there_whole(tmp_path):
+    done = run_alone(TWO_FOLDS.replace('Path(".")', 'Path("my runs/x")'), tmp_path)
+    command = done.stdout.split("`")[-2]
+    expanded = subprocess.run(["sh", "-c", f"printf '%s\\n' {command}"], cwd=tmp_path, capture_output=True, text=True).stdout.splitlines()
+    *program, first, second = expanded
+    assert program == [sys.executable, "-m", "wandb", "sync"] and all((tmp_path / folder).is_dir() for folder in (first, second))
+
+
 def test_online_without_a_key_does_not_prompt_either(tmp_path):
     done = run_alone("import sys; sys.argv.append('online')\n" + TWO_FOLDS, tmp_path)
     assert done.returncode == 0 and "no key" in done.stdout and len(done.stdout.splitlines()) == 1
