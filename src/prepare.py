@@ -140,7 +140,7 @@ def trunk_outputs(
 ) -> list[Array]:
     """One Array per view, (N, H, W, C) or (N, ...) float32: the trunk's output for each image. Made once, then found by its key."""
     state = b"".join(v.detach().cpu().contiguous().numpy().tobytes() for _, v in sorted(model.trunk.state_dict().items()))
-    num_images = len(pictures.decoded.values)
+    num_images = len(pictures.decoded)
     how = [settings.config.backbone, model.cut_at, settings.config.pool_type, runs.sha256(state), pictures.key, code_of(backbone),
            accelerator.device.type, accelerator.mixed_precision, torch.__version__, timm.__version__]
     shape = (num_images, *output_shape(model, settings))

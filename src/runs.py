@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from typing import IO, Any
 from src import IS_STAGE
 
 SRC = Path(__file__).resolve().parent
+HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:4]      # in the names of part files: a process number tells nothing elsewhere
 REFIT = -2          # the number of the first model that learns from all images, -3 of the next: no image has such a fold, so none is held out
 NOT_TRAINING = {"config.py", "runs.py", "experiments.py", "collect.py", "decode.py", "predict.py", "submit.py", "split.py", "advise.py", "probe.py",
                 "compare.py", "chain.py", "findings.py", "doctor"}     # their effect is in settings or folds, or later, or they call a training
@@ -115,13 +117,14 @@ def check_name(value: str, what: str) -> str:
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yields path.part to write to; it is renamed to `path` if all went well, else removed: a file that exists is finished.
+    """Yields a file of this writer's own to write to; it is renamed to `path` if all went well, else removed: a file that exists is finished.
 
     Raises ValueError where the disk refuses it.
     """
-    part = path.with_name(path.name + ".part")
+    part = part_of(path)
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        remove_dead(path.parent)
         try:
             yield part
             with part.open("rb+") as file:
@@ -129,6 +132,38 @@ def atomic(path: Path) -> Iterator[Path]:
             os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)
+
+
+def part_of(path: Path) -> Path:
+    """Where to write what will be `path`: beside it, under a name that no other writer has."""
+    return path.with_name(f"{path.name}.{HOST}-{os.getpid()}-{os.urandom(3).hex()}.part")
+
+
+def remove_dead(folder: Path) -> None:
+    """Remove what killed writers have left half written: at once where the process was of this machine, after a day where it was of another."""
+    for part in folder.glob("*.part"):
+        if match := re.search(r"\.([0-9a-f]{4})-(\d+)-[0-9a-f]{6}\.part$", part.name):
+            is_over = not is_alive(int(match[2])) if match[1] == HOST else time.time() - modified(part) > 24 * 3600
+            if is_over:
+                part.unlink(missing_ok=True)
+
+
+def is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:                                          # it lives, and is another user's
+        pass
+    return True
+
+
+def modified(path: Path) -> float:
+    """When; now for a file that has just gone."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return time.time()
 
 
 @contextmanager
@@ -139,9 +174,18 @@ def naming(path: Path) -> Iterator[None]:
     except Exception as error:
         if not isinstance(error, OSError) and "os error" not in str(error):        # so safetensors says it
             raise
-        free = shutil.disk_usage(next(folder for folder in path.parents if folder.exists())).free
-        need = f"; it needs more than the {free:,} bytes that are free there" if "No space left" in str(error) else ""
+        there = next(folder for folder in path.parents if folder.exists())
+        if not there.is_dir():
+            raise ValueError(f"{there} is a file, and a folder must be there: move it away") from error
+        need = f"; it needs more than the {shutil.disk_usage(there).free:,} bytes that are free there" if "No space left" in str(error) else ""
         raise ValueError(f"{path} can't be written: {error}{need}. What was finished before is whole") from error
+
+
+def make_folder(folder: Path) -> Path:
+    """The folder, made if it isn't there. Raises ValueError where the disk refuses it."""
+    with naming(folder / "any file"):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 @contextmanager
@@ -195,12 +239,47 @@ def write_text(text: str, path: Path) -> None:
         part.write_text(text, encoding="utf-8")
 
 
-def write_json(obj: Any, path: Path) -> None:
-    write_text(json.dumps(obj, indent=2, ensure_ascii=False) + "\n", path)
+def write_json(obj: Any, path: Path, *, indent: int | None = 2) -> None:
+    """Write it as json; a dict gets its own checksum, so that read_json sees a damage."""
+    if isinstance(obj, dict):
+        plain = json.loads(json.dumps({key: value for key, value in obj.items() if key != "checksum"}))      # as it will be read: keys are texts
+        obj = {**plain, "checksum": sha256(plain)}
+    write_text(json.dumps(obj, indent=indent, ensure_ascii=False) + "\n", path)
 
 
 def read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    """What write_json was given. Raises Damaged for anything else."""
+    try:
+        obj = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise Damaged(path, str(error)) from error
+    if isinstance(obj, dict) and obj.pop("checksum", None) not in (None, sha256(obj)):       # none: written by earlier code, or by hand
+        raise Damaged(path, "its checksum is another")
+    return obj
+
+
+class Damaged(ValueError):
+    """A file is not what was written: it is cut, a bit of it has flipped, or it was edited by hand."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        self.why = why
+        super().__init__(f"{path} is damaged ({why}): {repair(path)}")
+
+
+def repair(path: Path) -> str:
+    """What to type when this file is damaged."""
+    folder, run = path.parent, path.parent.parent.name
+    if path.name == "config.json":
+        return "remove it and give the whole command once more, with COMP, EXP and SET"
+    if folder.name == "submissions":
+        return f"make submit RUN={path.name.partition('.fold')[0].removesuffix('.json')} FORCE=1 writes it again"
+    if path.name in ("competition.json", "folds.csv"):
+        return f"make split RUN={folder.name} FORCE=1 writes it again"
+    if re.fullmatch(r"(fold|refit)\d+", folder.name) and path.stem not in ("test", "valid_views"):
+        return f"remove the folder {folder}, and make train RUN={run} FORCE=1 trains it again"
+    if re.fullmatch(r"(fold|refit)\d+", folder.name):
+        return f"remove it, and make train RUN={run} FORCE=1 predicts it again"
+    return "remove it, and the same command with FORCE=1 writes it again"
 
 
 def sha256(content: Any) -> str:

@@ -70,7 +70,8 @@ def load(folder: Path) -> dict | None:
         try:
             return read(path)
         except (OSError, ValueError, KeyError, SafetensorError) as error:
-            print(f"{path} is damaged ({str(error).splitlines()[0]}); the one before it is taken", flush=True)
+            why = error.why if isinstance(error, runs.Damaged) else str(error).splitlines()[0]
+            print(f"{path} is damaged ({why}); the one before it is taken", flush=True)
             path.unlink()
     return None
 

@@ -13,6 +13,7 @@ os.environ.setdefault("WANDB_MODE", "offline")
 from src import config, predict, split, submit, train
 from src.runs import RunPaths
 
+ROOT = Path(__file__).parents[1]
 COLOURS = {"blue": (30, 60, 200), "green": (40, 180, 60), "red": (210, 40, 40)}
 FAST = "backbone=test_resnet pretrained=false trainable=1 image_size=32 epochs=2 folds=3 batch_size=8"
 

@@ -228,7 +228,7 @@ def test_each_file_is_written_only_when_its_content_changes(kit):
 def test_the_files_hold_a_stages_settings_and_what_it_reads(kit):
     run(SET="epochs=4")
     split, train, predict, submit = (
-        json.loads(Path(f"runs/x/{stage}.json").read_text()) for stage in ("split", "train", "predict", "submit")
+        runs.read_json(Path(f"runs/x/{stage}.json")) for stage in ("split", "train", "predict", "submit")
     )
     assert set(split) == {*config.STAGES["split"], "comp", "files", "competitions.py"} and set(split["files"]) == {
         "train.csv",

@@ -1,6 +1,5 @@
 """Every image opened once, whole: what its file says, how it looks after loading, and a hash of its looks. Remembered by content."""
 import io
-import json
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +10,7 @@ import pandas as pd
 from PIL import Image
 
 from src import runs
+from src.data import images
 from src.data.images import Reader, check_file, open_picture, read_picture
 
 SIDE = 64                                                            # pixels of the small grey picture that the hash is made of
@@ -63,7 +63,7 @@ def told_by_file(path: Path) -> dict:
 
 def remembered(memory: Path) -> dict[str, dict]:
     """Content -> facts, by the code as it is now."""
-    saved = json.loads(memory.read_text()) if memory.exists() else {}
+    saved = images.remembered(memory)
     return saved["images"] if saved.get("code") == runs.file_sha(Path(__file__)) else {}
 
 
@@ -78,13 +78,13 @@ def open_all(records: list[dict], memory: Path, *, reader: Reader | None, max_pi
             print(f"opening {len(part)} images, {start} of {len(new)} done", flush=True)
             found = pool.map(lambda record: look(record, reader, max_pixels), part)
             known |= {record["content"]: facts for record, facts in zip(part, found)}
-            runs.write_text(json.dumps({"code": runs.file_sha(Path(__file__)), "images": known}), memory)
+            runs.write_json({"code": runs.file_sha(Path(__file__)), "images": known}, memory, indent=None)
     return pd.DataFrame([known.get(record["content"], {}) for record in records], columns=list(COLUMNS))
 
 
 def known_contents(files: list[Path], memory: Path) -> list[str]:
     """The contents' hashes that split and train have remembered, "" where the file is new: nothing is read."""
-    known = json.loads(memory.read_text()) if memory.exists() else {}
+    known = images.remembered(memory)
 
     def one(file: Path) -> str:
         try:

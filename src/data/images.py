@@ -1,8 +1,8 @@
 """Images: read, brought upright to RGB, resized whole to a square, decoded once per size into one uint8 array."""
 import hashlib
-import json
 import os
 import stat
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from src import runs
 from src.data.arrays import Array, make_array
 
 Reader = Callable[[Mapping[str, str]], np.ndarray]
@@ -90,10 +91,12 @@ def decode(records: list[dict[str, str]], size: int, path: Path, *, tolerant: bo
         bad = read_all(records, size, values.__setitem__, **how)
         if bad and not tolerant:
             raise ValueError(complain(bad, len(records)))
-        beside.write_text(json.dumps(bad))
+        runs.write_json({"unreadable": bad}, beside)
 
+    if not beside.exists():                                       # it is written before the array, so somebody has removed it
+        path.unlink(missing_ok=True)
     array = make_array(path, (len(records), size, size, 3), "uint8", fill)
-    bad = json.loads(beside.read_text())
+    bad = runs.read_json(beside)["unreadable"]
     if bad and not tolerant:
         raise ValueError(complain(bad, len(records)))
     return array, bad
@@ -106,7 +109,7 @@ def complain(bad: Mapping[str, str], total: int) -> str:
 
 def content_hashes(files: Iterable[Path], memory: Path) -> list[str]:
     """A hash of each file's bytes. `memory` (json) remembers them by size and modification time, so that each file is read once."""
-    known = json.loads(memory.read_text()) if memory.exists() else {}
+    known = remembered(memory)
 
     def digest(name: str) -> str:
         try:
@@ -121,13 +124,28 @@ def content_hashes(files: Iterable[Path], memory: Path) -> list[str]:
     new = [name for name, its in facts.items() if not its or known.get(name, [])[:2] != its]
     with ThreadPoolExecutor(4) as pool:
         digests = dict(zip(new, pool.map(digest, new)))
-    found = {name: [*facts[name], digest] for name, digest in digests.items() if not digest.startswith("unreadable")}
-    if found:
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        part = memory.with_name(memory.name + ".part")
-        part.write_text(json.dumps(known | found))
-        part.replace(memory)
+    remember({name: [*facts[name], digest] for name, digest in digests.items() if not digest.startswith("unreadable")}, memory)
     return [digests.get(name) or known[name][2] for name in names]
+
+
+def remembered(memory: Path) -> dict:
+    """What is known of earlier times. A damaged file is as good as none: all is read again."""
+    try:
+        return runs.read_json(memory) if memory.exists() else {}
+    except (ValueError, FileNotFoundError):
+        print(f"warning: {memory} is damaged: all images are hashed anew", file=sys.stderr)
+        return {}
+
+
+def remember(new: dict[str, list], memory: Path) -> None:
+    """Add to what other processes may add to now. Where the disk refuses it, the files are read again the next time."""
+    if not new:
+        return
+    try:
+        with runs.lock(memory.with_name(memory.name + ".lock"), wait=True):
+            runs.write_json(remembered(memory) | new, memory, indent=None)
+    except ValueError as error:
+        print(f"warning: {error}", file=sys.stderr)
 
 
 def size_and_time(name: str) -> list[int]:
