@@ -27,7 +27,7 @@ without = $(if $2,$(call without,$(subst $(firstword $2),,$1),$(wordlist 2,99,$2
 unsafe = $(call without,$1,$(SAFE))$(findstring ..,$1)
 name_rule := can't be a name: use letters, digits and . _ = - $(comma) (a letter or digit first, no ..)
 check_name = $(if $(call unsafe,$2)$(filter .% _% =% -% $(comma)%,$2)$(if $2,,none),$(error $1=$2 $(name_rule)))
-$(foreach v,COMP EXP RUN NAME ONLY A B,$(if $(call given,$v),$(call check_name,$v,$($v))))$(foreach list,RUNS BACKBONES,$(foreach one,$($(list)),$(call check_name,$(list),$(one))))
+$(foreach v,COMP EXP RUN NAME ONLY,$(if $(call given,$v),$(call check_name,$v,$($v))))$(foreach list,RUNS BACKBONES A B,$(foreach one,$($(list)),$(call check_name,$(list),$(one))))
 $(foreach v,FOLD GPUS,$(if $(call without,$($v),$(DIGITS)),$(error $v=$($v) must be a whole number)))
 $(if $(call without,$(CUT),$(DIGITS) .),$(error CUT=$(CUT) must be a number such as 0.95))
 
@@ -170,8 +170,8 @@ ensemble: | $(STAMP) ## blend finished runs into one more, to its csv: RUNS="a b
 	$(PY) -m src.submit runs/$(NAME)
 endif
 ifneq ($(wildcard src/compare.py),)
-compare: | $(STAMP) ## is run B really better than run A? A=run B=run
-	@$(if $(and $(A),$(B)),,$(error compare needs A=run B=run))$(PY) -m src.compare runs/$(A) runs/$(B)
+compare: | $(STAMP) ## is run B really better than run A? A=run B=run, or as many seeds of each
+	@$(if $(and $(A),$(B)),,$(error compare needs A=run B=run))$(PY) -m src.compare $(addprefix runs/,$(A)) -- $(addprefix runs/,$(B))
 endif
 ifneq ($(wildcard src/restore.py),)
 restore: | $(STAMP) ## take up a run of a session that ended: FROM=folder RUN=name

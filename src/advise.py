@@ -117,7 +117,7 @@ def ranked(results: Iterable[Result], competition: Competition, table: pd.DataFr
     for new in results:
         print(f"  {new.name:34} {new.score:.4f}  {new.spread:.4f} {new.seconds:8.0f}", end="")
         if best:
-            duels.append(duel(best, new, compare(competition, table, best.oof, new.oof), competition.lower_is_better))
+            duels.append(duel(best, new, compare(competition, table, [best.oof], [new.oof])))
             print(f"  {duels[-1]} over {best.name}{'' if duels[-1].is_won else ', not shown to be better'}", end="")
         print(flush=True)
         best = new if not best or duels[-1].is_won else best
@@ -125,10 +125,10 @@ def ranked(results: Iterable[Result], competition: Competition, table: pd.DataFr
     return best, duels
 
 
-def duel(old: Result, new: Result, found: Comparison, lower_is_better: bool) -> Duel:
-    low, high = found.interval
-    is_won = low > 0 and min(found.per_fold) > 0                     # a t test of three folds would hardly ever tell
-    return Duel(new, old, -found.difference if lower_is_better else found.difference, (high - low) / 2, is_won)
+def duel(old: Result, new: Result, comparison: Comparison) -> Duel:
+    scored = [gain for gain in comparison.per_fold if np.isfinite(gain)]
+    is_won = comparison.over_images.is_gain and min(scored) > 0      # a t test of three folds would hardly ever tell
+    return Duel(new, old, comparison.gain, comparison.over_images.margin, is_won)
 
 
 def verdict(best: Result, duels: list[Duel], rarest: int) -> str:

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from conftest import fast, make_competition
 
-from src import advise, compare, competitions, config, predictions, runs
+from src import advise, competitions, config, paired, predictions, runs
 from src.advise import Result
 
 
@@ -20,7 +20,7 @@ def results(competition, shares, n=300):
 
 @pytest.fixture
 def competition(tmp_path, monkeypatch):
-    monkeypatch.setattr(compare, "DRAWS", 20)
+    monkeypatch.setattr(paired, "PARTS", 20)
     make_competition(tmp_path / "tiny")
     return competitions.load("tiny", tmp_path)
 

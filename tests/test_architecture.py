@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 SRC = Path(__file__).resolve().parent.parent / "src"
-CORE = {"competitions", "experiments", "config", "runs", "predictions", "tasks", "decode", "prepare", "job", "fold", "split", "train", "collect", "predict", "submit", "layers", "fetch", "state"}
+CORE = {"competitions", "experiments", "config", "runs", "predictions", "tasks", "paired", "decode", "prepare", "job", "fold", "split", "train", "collect", "predict", "submit", "layers", "fetch", "state"}
 STAGES = {"split", "train", "predict", "submit", "collect", "job", "fold", "prepare", "layers", "fetch"}
 PARTS = {"data", "model", "fit"}
 
@@ -43,7 +43,7 @@ def test_parts_import_neither_stages_nor_each_other(file):
 
 
 def test_what_stages_share_imports_no_stage():
-    for name in ("competitions", "experiments", "config", "runs", "predictions", "tasks", "decode"):
+    for name in ("competitions", "experiments", "config", "runs", "predictions", "tasks", "paired", "decode"):
         assert not imports_of(SRC / f"{name}.py") & STAGES, name
 
 
