@@ -4,7 +4,6 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -13,13 +12,14 @@ import torch
 from tqdm import tqdm
 
 from src import config, predictions, runs, state
+from src.data import folds
 from src.data.batches import SAMPLERS, Batch, Batches, draw, in_parts
 from src.data.tables import joined
 from src.fit import memory
 from src.fit.loop import Average, predict, train_steps, unused
 from src.fit.losses import LOSSES
 from src.fit.optim import make_optimizer
-from src.fit.sanity import STOP_AFTER, below_constant, constant_answer, spread_by_chance
+from src.fit.sanity import STOP_AFTER, below_constant, constant_answer
 from src.fit.track import Tracker
 from src.job import Job, loss_name, make_rows, make_unit, of_fold, tracking
 from src.model.classifier import Classifier, build
@@ -256,15 +256,16 @@ def judge(job: Job, fold: int, epoch: int, frame: pd.DataFrame, score: float, tr
     """Warn of a fold that is worse than an answer which looks at no image. Raises CheckFailed when it still is after STOP_AFTER epochs."""
     if epoch > STOP_AFTER or not job.settings.machine.sanity:
         return
-    competition, held_out = job.competition, job.table[job.table["id"].isin(frame.index)]
+    competition, held_out = job.competition, job.table.set_index("id", drop=False).loc[frame.index].reset_index(drop=True)
+    score_of = competition.score_of(held_out)
     constant = np.tile(constant_answer(job.target[training]), (len(frame), 1))
-    bar = competition.score(held_out, predictions.make(frame.index, constant, competition.outputs))
-    tell = partial(below_constant, score, bar, len(frame), epoch, lower_is_better=competition.lower_is_better)
-    if not tell() or not (told := tell(spread=spread_by_chance(partial(competition.score, held_out), frame))):
+    bar = score_of(predictions.make(frame.index, constant, competition.outputs))
+    verdict = below_constant(score_of, frame, folds.join_groups(held_out), score, bar, epoch, lower_is_better=competition.lower_is_better)
+    if not verdict:
         return
     if epoch == STOP_AFTER:
-        raise CheckFailed(f'fold {fold}: {competition.metric_name} {told}. MACHINE="sanity=false" trains on all the same')
-    print(f"warning: fold {fold}: {competition.metric_name} {told}", file=sys.stderr)
+        raise CheckFailed(f'fold {fold}: {competition.metric_name} {verdict}. MACHINE="sanity=false" trains on all the same')
+    print(f"warning: fold {fold}: {competition.metric_name} {verdict}", file=sys.stderr)
 
 
 def write_fold(paths: FoldPaths, model: Classifier, frame: pd.DataFrame, per_epoch: pd.DataFrame) -> None:

@@ -5,6 +5,8 @@ import numpy as np
 import pandas as pd
 
 STOP_AFTER = 2          # epochs; a warning before
+DEALS = (20, 200)       # how often the predictions are dealt out at random: most folds clear the first; eight may all miss a rare class
+MOST_IMAGES = 10_000    # of which the spread is measured; that of more images follows from theirs
 CAUSES = ("the usual causes, in this order: labels that belong to other images (look at doctor/augment.png), a rate far too high or too low "
           "(doctor/rate.png), too much frozen for pictures so unlike the pretrained ones (trainable), a loss that is given probabilities in place "
           "of logits, probabilities bent by class_weights or sampler=balanced where the metric reads them: `make doctor` looks for the first four")
@@ -15,20 +17,56 @@ def constant_answer(target: np.ndarray) -> np.ndarray:
     return target.mean(axis=0)
 
 
-def spread_by_chance(score_of: Callable[[pd.DataFrame], float], frame: pd.DataFrame, times: int = 8) -> float:
-    """How much the score of these predictions varies when they are dealt out to the images at random."""
+def spread_by_chance(score_of: Callable[[pd.DataFrame], float], frame: pd.DataFrame, groups: np.ndarray, times: int = DEALS[-1]) -> float:
+    """How much the score of these predictions varies when they are dealt out at random to the images; NaN where it hardly ever has a score.
+
+    groups: a number per line of the frame. Images of one group stay together, since their labels and their predictions are alike: twenty patients
+    with fifty images each are twenty draws and not a thousand.
+    """
     rng = np.random.default_rng(0)
-    return float(np.std([score_of(frame.set_axis(rng.permutation(frame.index))) for _ in range(times)]))
+    numbers, first = np.unique(groups, return_index=True)
+    part = np.arange(len(frame))
+    if len(frame) > MOST_IMAGES:
+        chosen = rng.permutation(numbers)[:max(MOST_IMAGES * len(numbers) // len(frame), 2)]
+        part = np.flatnonzero(np.isin(groups, chosen))
+    ordered = part[np.argsort(groups[part], kind="stable")]                  # group by group
+    blocks = np.split(ordered, np.flatnonzero(np.diff(groups[ordered])) + 1)
+    images, values = frame.index[ordered], frame.to_numpy()
+    scores = []
+    for _ in range(times):
+        dealt = np.concatenate([blocks[i] for i in rng.permutation(len(blocks))])
+        scores.append(score_of(pd.DataFrame(values[dealt], index=images, columns=frame.columns)))
+    finite = np.array(scores)[np.isfinite(scores)]
+    if len(finite) < times / 2:
+        return float("nan")
+    return float(finite.std() * np.sqrt(len(part) / len(frame)))
 
 
-def below_constant(score: float, constant_score: float, n: int, epoch: int, *, spread: float = 0.0, lower_is_better: bool = False) -> str:
-    """What to say of a fold that, after `epoch` (1, 2, ...), is worse than a constant answer by more than chance; "" when it is not.
+def is_below(score: float, constant_score: float, n: int, *, spread: float = 0.0, lower_is_better: bool = False) -> bool:
+    """Is a score worse than a constant answer's by more than three standard errors, the larger of `spread` and a share's (of other scores, a mean's)?
 
-    n: held-out images. Chance is three standard errors, the larger of spread_by_chance and a share's (of other scores, a mean's).
+    n: held-out images. One image more or less is never an error: a bar of 0 or 1 has no spread of its own.
     """
     is_share = 0 <= constant_score <= 1 and not lower_is_better
-    error = np.sqrt(constant_score * (1 - constant_score) / n) if is_share else abs(constant_score) / np.sqrt(n)
+    error = np.sqrt(max(constant_score * (1 - constant_score), 1 / n) / n) if is_share else abs(constant_score) / np.sqrt(n)
     lack = score - constant_score if lower_is_better else constant_score - score
-    if not lack > 3 * max(error, spread):                              # a NaN score is not judged here
+    return bool(lack > 3 * max(error, spread))                               # a NaN score is not judged here
+
+
+def below_constant(
+    score_of: Callable[[pd.DataFrame], float], frame: pd.DataFrame, groups: np.ndarray, score: float, constant_score: float, epoch: int, *,
+    lower_is_better: bool = False,
+) -> str:
+    """What to say of a fold that, after `epoch` (1, 2, ...), is worse than a constant answer by more than chance; "" when it is not.
+
+    Most folds clear the plain error, and no score is computed for them. Where the score can't vary (a fold of one class, predictions that are all
+    alike) or has no value, it tells nothing and the fold goes on.
+    """
+    if not is_below(score, constant_score, len(frame), lower_is_better=lower_is_better):
         return ""
-    return f"{score:.4f} after epoch {epoch} is worse than an answer that looks at no image ({constant_score:.4f}, {n} images); {CAUSES}"
+    for times in DEALS:
+        spread = spread_by_chance(score_of, frame, groups, times)
+        is_degenerate = not spread > 1e-9
+        if is_degenerate or not is_below(score, constant_score, len(frame), spread=spread, lower_is_better=lower_is_better):
+            return ""
+    return f"{score:.4f} after epoch {epoch} is worse than an answer that looks at no image ({constant_score:.4f}, {len(frame)} images); {CAUSES}"
