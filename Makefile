@@ -125,28 +125,28 @@ $(R)/folds.csv: $(R)/split.json $(ALWAYS)
 	$(begin)$(if $(ALWAYS),,[ $@ -nt $< ] || )$(PY) -m src.split $(R)
 
 # The stages write whole files, so a stop must not make make remove one: the score is finished while the predictions are not.
-.PRECIOUS: $(R)/folds.csv $(R)/score.json $(R)/test.parquet submissions/$(RUN).csv
+.PRECIOUS: $(R)/folds.csv $(R)/score.json $(R)/test.json submissions/$(RUN).csv
 # score.json is written last, so make need watch nothing else of a training.
 $(R)/score.json: $(R)/train.json $(R)/folds.csv $(RETIRE) $(ALWAYS)
 	@$(lite_weights)
 	$(begin)$(eval CHAINED := predict$(AND_SUBMIT))$(call chain,train$(if $(GPUS), --gpus $(GPUS)) + $(CHAINED))
-$(R)/test.parquet: $(R)/predict.json $(R)/score.json $(ALWAYS)
+# test.json is written after test.parquet, the mean of all models.
+$(R)/test.json: $(R)/predict.json $(R)/score.json $(ALWAYS)
 	$(begin)$(if $(CHAINED),@:,$(eval CHAINED := predict$(AND_SUBMIT))$(PY) -m src.chain $(R) $(CHAINED))
-submissions/$(RUN).csv: $(R)/submit.json $(R)/test.parquet $(ALWAYS)
+submissions/$(RUN).csv: $(R)/submit.json $(R)/test.json $(ALWAYS)
 	$(begin)$(if $(filter submit,$(CHAINED)),@:,$(PY) -m src.submit $(R))
 
 ifeq ($(FOLD),)
-train: $(R)/score.json $(R)/test.parquet ## every unfinished fold, then the score and the test predictions
+train: $(R)/score.json $(R)/test.json ## every unfinished fold, then the score and the test predictions
 	$(call end,$< is up to date)
 submit: submissions/$(RUN).csv ## the whole chain to submissions/RUN.csv, checked
 	$(call end,$< is up to date)
 else
 train: $(R)/train.json $(R)/folds.csv $(RETIRE)
 	$(call chain,train --fold $(FOLD))
-# At the end both products are made older than all else, or a later `make submit` would take them for the whole.
+# The products have the fold in their names: fold0/test.parquet, submissions/RUN.fold0.csv.
 submit: $(R)/predict.json $(R)/submit.json $(R)/train.json $(R)/folds.csv
 	$(call chain,train --fold $(FOLD) + predict --fold $(FOLD) + submit --fold $(FOLD))
-	@touch -t 200001010000 $(R)/test.parquet submissions/$(RUN).csv
 endif
 smoke: submit ## a first look at your data: 200 images, 2 folds, 1 epoch, to a csv
 layers: config ## the layer groups by number: what trainable=N means
@@ -161,7 +161,7 @@ advise: $(R)/folds.csv ## what should learn, and on which backbone? cross-valida
 	$(PY) -m src.advise $(R) $(BACKBONES)
 endif
 ifneq ($(wildcard src/pseudo.py),)
-pseudo: $(R)/test.parquet ## the run's sure test predictions as labels for a run with SET="pseudo=RUN": CUT=0.95
+pseudo: $(R)/test.json ## the run's sure test predictions as labels for a run with SET="pseudo=RUN": CUT=0.95
 	$(PY) -m src.pseudo $(R)$(if $(CUT), --cut $(CUT))
 endif
 ifneq ($(wildcard src/ensemble.py),)

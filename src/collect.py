@@ -21,6 +21,8 @@ def collect(competition: Competition, settings: Settings, paths: RunPaths, table
     if len(recipes) > 1:
         raise ValueError(f"{paths.root}: the folds were trained by differing recipes {sorted(recipes)}: make retrain")
     held_out = table[table["fold"] >= 0]
+    for k in numbers:
+        runs.check_fold(paths.fold(k), "valid.parquet", "valid_epochs.parquet")
     oof = predictions.join(predictions.read(paths.fold(k).valid) for k in numbers)
     predictions.check_ids(oof, held_out["id"], "oof")                # each image once, or nothing is scored (FIELD B1)
     score = {
@@ -33,6 +35,7 @@ def collect(competition: Competition, settings: Settings, paths: RunPaths, table
     }
     with runs.atomic(paths.oof) as part:
         predictions.write(oof, part)
+        score["sha256"] = runs.file_sha(part)
     runs.write_text(runs.diff(), paths.diff)
     runs.write_json(plain(score), paths.score)
     return score

@@ -265,7 +265,8 @@ def settings_for(paths: RunPaths, environ: Mapping[str, str]) -> Settings:
         except ValueError as error:
             problems.append(str(error))
 
-    for value, variable in ((paths.name, "RUN"), (comp, "COMP"), (exp, "EXP")):
+    attempt(runs.check_run_name, paths.name, "RUN")
+    for value, variable in ((comp, "COMP"), (exp, "EXP")):
         attempt(runs.check_name, value, variable)
     inputs, config = attempt(find_inputs, Path(environ.get("INPUTS") or "inputs"), comp), attempt(experiment, exp)
     changes, machine = attempt(parse_set, text), attempt(parse_set, environ.get("MACHINE", ""), Machine)

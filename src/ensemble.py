@@ -115,7 +115,7 @@ def ensemble(paths: RunPaths, names: list[str], how: str = "auto") -> dict:
     def score(part: pd.DataFrame, frame: pd.DataFrame) -> float:
         return sign * competition.score(part.drop(columns="__label__"), frame)
 
-    oofs, tests = predictions.aligned(predictions.read(m.scored()[0]) for m in members), [predictions.read(m.test) for m in members]
+    oofs, tests = predictions.aligned(predictions.read(m.scored()[0]) for m in members), [predictions.read_test(m) for m in members]
     say_members(competition, names, members, oofs)
     same_folds = len({runs.read_json(m.score)["fold_hash"] for m in members}) == 1
     ways, extra = ways_for(how, competition, same_folds), ExtraColumns.fit(table, competition.features, np.ones(len(table), bool))
@@ -179,9 +179,9 @@ def say_members(competition: Competition, names: list[str], members: list[RunPat
 
 
 def write_run(paths: RunPaths, settings: config.Settings, members: list[RunPaths], names: list[str], how: str, weights: list[float] | None) -> None:
-    paths.root.mkdir(parents=True, exist_ok=True)
-    for name in ("folds", "competition"):
-        shutil.copyfile(getattr(members[0], name), getattr(paths, name))
+    for name in ("competition", "folds"):
+        with runs.atomic(getattr(paths, name)) as part:
+            shutil.copyfile(getattr(members[0], name), part)
     saved = runs.read_json(members[0].config) | {"exp": "ensemble", "set": "", "ensemble": {"runs": names, "how": how, "weights": weights}}
     runs.write_json(saved, paths.config)
 
@@ -190,16 +190,16 @@ def write_scores(paths: RunPaths, competition: Competition, table: pd.DataFrame,
                  tried: dict[str, float]) -> dict:
     with runs.atomic(paths.oof) as part:
         predictions.write(predictions.check_ids(oof, table["id"], "oof"), part)
-    with runs.atomic(paths.test) as part:
-        predictions.write(test, part)
+        sha = runs.file_sha(part)
     given = [m.scored()[1] for m in members]
     result = plain({
         "metric": competition.metric_name, "lower_is_better": competition.lower_is_better, **summary(competition, table, oof), "tried": tried,
-        "optimistic": False,
+        "optimistic": False, "sha256": sha,
         "recipe": runs.sha256([s["recipe"] for s in given]), "fold_hash": given[0]["fold_hash"], "commit": runs.commit(),
         "members": {m.name: s["oof"] for m, s in zip(members, given)},
     })
     runs.write_json(result, paths.score)
+    predictions.write_test(test, paths, {m.name: {"recipe": s["recipe"], "sha256": runs.file_sha(m.test)} for m, s in zip(members, given)})
     return result
 
 
@@ -209,6 +209,7 @@ def main() -> None:
     parser.add_argument("members", nargs="*")
     parser.add_argument("--how", default="auto")
     given = parser.parse_args()
+    runs.check_run_name(given.run.name, "NAME")
     ensemble(RunPaths(given.run), given.members, given.how)
 
 

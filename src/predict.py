@@ -1,6 +1,6 @@
 """Predict with each fold's model behind one pass of the trunk per view: the test images and, for what tta is worth, the held-out part.
 
-folds.csv, fold*/{model.safetensors, valid.parquet} -> fold*/{test, valid_views}.parquet, oof_tta.parquet, tta.json, test.parquet
+folds.csv, fold*/{model.safetensors, valid.parquet} -> fold*/{test, valid_views}.parquet, oof_tta.parquet, tta.json, test.parquet, test.json
 With refit=n, n models are trained on all images first; they predict the test images in the folds' place: refit*/test.parquet
 
 Run: python -m src.predict runs/<name> [--fold 0]
@@ -27,7 +27,7 @@ from src.tasks import TASKS
 
 
 def predict(settings: Settings, paths: RunPaths, only: int | None = None) -> None:
-    """Write what each model predicts, and their means; test.parquet is the last. Raises ValueError when a fold isn't trained."""
+    """Write what each model predicts and, of all models, their means; test.json is the last. Raises ValueError when a fold isn't trained."""
     competition, table = competitions.load(settings.comp, settings.inputs), tables.read_folds(paths.folds)
     for line in prepare.unseen(competition, settings):
         print(f"warning: {line}", file=sys.stderr)
@@ -42,6 +42,7 @@ def predict(settings: Settings, paths: RunPaths, only: int | None = None) -> Non
         if only is None:
             with runs.atomic(paths.oof_tta) as part:
                 predictions.write(mean, part)
+                found["sha256"] = runs.file_sha(part)
             runs.write_json(found, paths.tta)
     if only is None and settings.config.refit:
         train.refit(settings, paths)
@@ -49,10 +50,17 @@ def predict(settings: Settings, paths: RunPaths, only: int | None = None) -> Non
               f"the test images are predicted by {settings.config.refit} models of all images")
         numbers = paths.predicting(settings.config.refit)
     predict_test(settings, paths, competition, table, numbers)
+    if only is not None:
+        print(f"{paths.fold(only).test} is of this fold alone; the run's test.parquet is the mean of all")
+        return
+    mean = predictions.mean(predictions.read_fold_test(paths.fold(k)) for k in numbers)
+    models = {paths.fold(k).root.name: {"recipe": runs.read_json(paths.fold(k).done)["recipe"], "sha256": runs.file_sha(paths.fold(k).test)}
+              for k in numbers}
+    predictions.write_test(mean, paths, models)
 
 
 def predict_test(settings: Settings, paths: RunPaths, competition: Competition, table: pd.DataFrame, numbers: list[int]) -> None:
-    """Write each model's predictions of the test images, the mean over its views, and the mean over the models."""
+    """Write each model's predictions of the test images, the mean over its views."""
     began, test = time.perf_counter(), competition.test_table(settings.folder)
     asked = [settings.config.tta, test["id"].tolist(), prepare.content(settings, test)]
     keys = {k: runs.sha256([runs.read_json(paths.fold(k).done)["recipe"], *asked]) for k in numbers}
@@ -66,9 +74,6 @@ def predict_test(settings: Settings, paths: RunPaths, competition: Competition, 
         note = {"key": keys[k], "tta": settings.config.tta, "images": len(test), "seconds": spent, "unreadable": unreadable,
                 "sha256": runs.file_sha(paths.fold(k).test)}
         runs.write_json(note, paths.fold(k).test_json)
-    mean = predictions.mean(predictions.read(paths.fold(k).test) for k in numbers)
-    with runs.atomic(paths.test) as part:
-        predictions.write(mean, part)
     print(f"predicted {len(test)} test images with {len(numbers)} models, views {', '.join(views)}, in {time.perf_counter() - began:.1f} s")
 
 
@@ -86,7 +91,18 @@ def predict_held_out(settings: Settings, paths: RunPaths, competition: Competiti
 
 
 def is_made(product: Path, note: Path, key: str) -> bool:
-    return product.exists() and note.exists() and runs.read_json(note)["key"] == key
+    """Is it there, of these models and images, and as it was written? What is damaged is made again."""
+    if not product.exists() or not note.exists():
+        return False
+    try:
+        written = runs.read_json(note)
+        if written["key"] != key:
+            return False
+        runs.check_file(product, written["sha256"])
+    except runs.Damaged as damage:
+        print(f"predicted again: {damage.path} is damaged ({damage.why})", file=sys.stderr)
+        return False
+    return True
 
 
 def predict_images(
@@ -104,6 +120,7 @@ def predict_images(
     is_cached = prepare.pays_to_cache(model, settings, len(images), len(views), len(views) * uses)
     arrays = prepare.trunk_outputs(model, pictures, views, settings, accelerator) if is_cached else [pictures.decoded] * len(views)
     for fold, positions in todo.items():
+        runs.check_fold(paths.fold(fold), paths.fold(fold).model.name)
         model.load(paths.fold(fold).model)
         extra = ExtraColumns.fit(table, competition.features, (table["fold"] != fold).to_numpy()).encode(images)
         rows = Rows(np.zeros((len(images), 1), np.float32), np.ones(len(images), np.float32), extra)
@@ -133,6 +150,8 @@ def score_views(settings: Settings, paths: RunPaths, competition: Competition, t
     """The out-of-fold score of each view and of their mean, which is what the test images get; and that mean."""
     held_out = table[table["fold"].isin(numbers)]
     made = predictions.join(pd.read_parquet(paths.fold(k).valid_views) for k in numbers)
+    for k in numbers:
+        runs.check_fold(paths.fold(k), paths.fold(k).valid.name)
     frames = {"plain": predictions.join(predictions.read(paths.fold(k).valid) for k in numbers)}
     frames |= {str(view): frame.drop(columns="view") for view, frame in made.groupby("view", sort=False)}
     mean = predictions.check_ids(predictions.mean(frames.values()), held_out["id"], "oof_tta")

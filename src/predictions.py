@@ -1,9 +1,12 @@
 """The frame of predictions: indexed by `id`, one float32 column per class or target. Everything that averages or joins goes through here, by id."""
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+from src import runs
+from src.runs import FoldPaths, RunPaths
 
 
 def make(ids: Iterable[str], values: np.ndarray, outputs: Iterable[str]) -> pd.DataFrame:
@@ -44,6 +47,40 @@ def write(predictions: pd.DataFrame, path: Path) -> None:
 
 def read(path: Path) -> pd.DataFrame:
     return pd.read_parquet(path)
+
+
+def write_test(predictions: pd.DataFrame, paths: RunPaths, models: Mapping[str, Mapping[str, str]]) -> None:
+    """The run's test predictions and then test.json, which says whose mean they are: {"fold0": {"recipe": ..., "sha256": ...}, ...}."""
+    with runs.atomic(paths.test) as part:
+        write(predictions, part)
+    runs.write_json({"models": models, "sha256": runs.file_sha(paths.test)}, paths.test_json)
+
+
+def read_test(paths: RunPaths) -> pd.DataFrame:
+    """The run's test predictions. Raises ValueError where they are not what was written, or not of all its models as they are now."""
+    config = runs.read_json(paths.config)
+    again = f"make ensemble NAME={paths.name} and its RUNS" if "ensemble" in config else f"make train RUN={paths.name} FORCE=1"
+    if lost := [path for path in (paths.score, paths.test, paths.test_json) if not path.exists()]:
+        raise ValueError(f"{lost[0]} is not there, and without it {paths.root} has no predictions by all its models: {again}")
+    note, score = runs.read_json(paths.test_json), runs.read_json(paths.score)
+    runs.check_file(paths.test, note["sha256"])
+    if "ensemble" in config and set(config["ensemble"]["runs"]) != set(note["models"]):
+        raise ValueError(f"{paths.test} is not of the runs that {paths.config} names: {again}")
+    if "ensemble" not in config:
+        refit = config["config"].get("refit", 0)
+        folds = [paths.fold(k) for k in (paths.predicting(refit) if refit else map(int, score["folds"]))]
+        theirs = {fold.root.name: runs.read_json(fold.test_json)["sha256"] if fold.test_json.exists() else "" for fold in folds}
+        is_whole = theirs == {name: model["sha256"] for name, model in note["models"].items()}
+        if not is_whole or not refit and {model["recipe"] for model in note["models"].values()} != {score["recipe"]}:
+            raise ValueError(f"{paths.test} is not the mean of what {', '.join(theirs)} predict now: {again}")
+    return read(paths.test)
+
+
+def read_fold_test(fold: FoldPaths) -> pd.DataFrame:
+    """One model's test predictions. Raises ValueError where there are none, or where they are not what was written."""
+    if not fold.test.exists() or not fold.test_json.exists():
+        raise ValueError(f"{fold.root} has no test predictions: make submit RUN={fold.root.parent.name} FOLD={fold.root.name.removeprefix('fold')}")
+    return read(runs.check_file(fold.test, runs.read_json(fold.test_json)["sha256"]))
 
 
 def join(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:

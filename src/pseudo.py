@@ -35,7 +35,7 @@ def pseudo(settings: Settings, paths: RunPaths, competition: Competition, cut: f
         raise ValueError(f"fold {lost[0]} of {paths.root} has no test predictions of its own (with refit, or of an ensemble, none has): make submit")
     path, parts, most = competition.test_table(settings.folder).set_index("id")["path"], [], 0.0
     for k, fold in folds.items():
-        frame = predictions.check_ids(predictions.read(fold.test), path.index, f"test predictions of fold {k}")
+        frame = predictions.check_ids(predictions.read_fold_test(fold), path.index, f"test predictions of fold {k}")
         sure = confidence(competition, frame)
         most = max(most, sure.max())
         beside = pd.DataFrame({"fold": k, "recipe": runs.read_json(fold.done)["recipe"], "path": path, "confidence": sure}).loc[frame.index]

@@ -78,6 +78,7 @@ class RunPaths:
     oof_tta = file("oof_tta.parquet")
     tta = file("tta.json")
     test = file("test.parquet")
+    test_json = file("test.json")       # written after it: which models it is the mean of
     score = file("score.json")
     diff = file("code.diff")
     old = file("old")
@@ -105,13 +106,23 @@ class RunPaths:
         """The out-of-fold predictions that belong to the test predictions, and their score: the mean over the views of tta, where the run has it."""
         score, made = read_json(self.score), read_json(self.tta) if self.tta.exists() else {}
         is_current = made and (made["recipe"], made["tta"]) == (score["recipe"], read_json(self.config)["config"]["tta"])
-        return (self.oof_tta, score | made) if is_current else (self.oof, score)
+        path, score = (self.oof_tta, score | made) if is_current else (self.oof, score)
+        if "sha256" in score:                                        # not of a run of earlier code
+            check_file(path, score["sha256"])
+        return path, score
 
 
 def check_name(value: str, what: str) -> str:
     """The same value if it can name a folder, a make target and a file."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._=,-]*", value) or ".." in value:
         raise ValueError(f"{what}={value!r} can't be a name: use letters, digits and . _ = , - (a letter or digit first, no '..')")
+    return value
+
+
+def check_run_name(value: str, what: str) -> str:
+    """The same value if it can name a run. submissions/ holds the run's csv beside ledger.csv and the csv files of single folds."""
+    if check_name(value, what).lower() == "ledger" or re.search(r"\.fold\d+$", value):
+        raise ValueError(f"{what}={value}: submissions/{value}.csv is the name of another file: choose another {what}")
     return value
 
 
@@ -262,7 +273,7 @@ class Damaged(ValueError):
     """A file is not what was written: it is cut, a bit of it has flipped, or it was edited by hand."""
 
     def __init__(self, path: Path, why: str) -> None:
-        self.why = why
+        self.path, self.why = path, why
         super().__init__(f"{path} is damaged ({why}): {repair(path)}")
 
 
@@ -280,6 +291,24 @@ def repair(path: Path) -> str:
     if re.fullmatch(r"(fold|refit)\d+", folder.name):
         return f"remove it, and make train RUN={run} FORCE=1 predicts it again"
     return "remove it, and the same command with FORCE=1 writes it again"
+
+
+def check_file(path: Path, sha: str) -> Path:
+    """The same path. Raises Damaged when its content is not what that hash was made of."""
+    if not path.exists():
+        raise Damaged(path, "it is missing")
+    if file_sha(path) != sha:
+        raise Damaged(path, "its content is not what was written")
+    return path
+
+
+def check_fold(fold: FoldPaths, *names: str) -> dict:
+    """What done.json says. Raises Damaged when one of its files, or of those named, is not what was written."""
+    done = read_json(fold.done)
+    for name in names or done["files"]:
+        if sha := done["files"].get(name):
+            check_file(fold.root / name, sha)
+    return done
 
 
 def sha256(content: Any) -> str:

@@ -1,6 +1,6 @@
 """Decode the mean test predictions, write the host's form, check it.  test.parquet, oof.parquet, sample -> submissions/<name>.{csv,json}, ledger.csv
 
-Run: python -m src.submit runs/<name> [--fold 0]
+Run: python -m src.submit runs/<name> [--fold 0]         of one fold alone: submissions/<name>.fold0.{csv,json}
 """
 import argparse
 import csv
@@ -24,25 +24,30 @@ LEDGER = ("when", "submission", "metric", "oof", "spread", "folds", "commit", "s
 
 
 def submit(settings: Settings, paths: RunPaths, fold: int | None = None, folder: Path = SUBMISSIONS) -> Path:
-    """Write and check the submission; returns its path. Raises ValueError when it would be refused, and then nothing is left behind."""
+    """Write and check the submission; returns its path. Raises ValueError when it would be refused, and then nothing is left behind.
+
+    The csv is the last, so that the same command repairs what a kill between the files has left.
+    """
+    runs.check_run_name(paths.name, "RUN")
     competition = competitions.load(settings.comp, settings.inputs)
     test, sample = competition.test_table(settings.folder), competition.sample(settings.folder)
-    images = predictions.check_ids(predictions.read(paths.test), test["id"], "test predictions")
+    images = predictions.read_test(paths) if fold is None else predictions.read_fold_test(paths.fold(fold))
+    predictions.check_ids(images, test["id"], "test predictions")
     by_row = predictions.pool(images, test.set_index("id")["row"], competition.pool)
     decoded = fit_decoder(settings, paths, competition) if fold is None else {}
     answer = competition.answer_rows(decode.apply(decoded, by_row), sample)
-    folder.mkdir(exist_ok=True)
-    path = folder / f"{paths.name}.csv"
+    path = runs.make_folder(folder) / f"{paths.name if fold is None else f'{paths.name}.fold{fold}'}.csv"
+    note, spent = describe(settings, paths, path, fold) | decoded, seconds(paths)
     with runs.atomic(path) as part:
         answer.to_csv(part, index=False)
-        check(tables.read_csv(Path(part)), sample, competition)      # what lies on the disk, as the host will read it
-    note = describe(settings, paths, path, fold) | decoded
-    runs.write_json(note, path.with_suffix(".json"))
-    add_to_ledger(folder / "ledger.csv", note)
-    if KAGGLE.is_dir():
-        with runs.atomic(KAGGLE / "submission.csv") as part:
-            shutil.copyfile(path, part)
-    say(competition, settings, paths, sample, answer, note)
+        check(tables.read_csv(part), sample, competition)            # what lies on the disk, as the host will read it
+        note["sha256"] = runs.file_sha(part)
+        runs.write_json(note, path.with_suffix(".json"))
+        add_to_ledger(folder / "ledger.csv", note)
+        if KAGGLE.is_dir() and fold is None:
+            with runs.atomic(KAGGLE / "submission.csv") as copy:
+                shutil.copyfile(part, copy)
+    say(competition, settings, sample, answer, note, spent)
     return path
 
 
@@ -86,8 +91,8 @@ def check(answer: pd.DataFrame, sample: pd.DataFrame, competition: Competition) 
 def describe(settings: Settings, paths: RunPaths, path: Path, fold: int | None) -> dict:
     """What the csv was made of, for the json beside it."""
     note = {"submission": path.name, "run": paths.name, "comp": settings.comp, "exp": settings.exp, "set": settings.set, "commit": runs.commit(),
-            "sha256": runs.file_sha(path), "tta": settings.config.tta, "when": datetime.now().isoformat(timespec="seconds")}
-    notes = [paths.fold(k).test_json for k in paths.predicting(settings.config.refit if fold is None else 0)]
+            "tta": settings.config.tta, "when": datetime.now().isoformat(timespec="seconds")}
+    notes = [paths.fold(k).test_json for k in (paths.predicting(settings.config.refit) if fold is None else [fold])]
     tested = [file for file in notes if file.exists()]             # an ensemble has none
     note["unreadable"] = runs.read_json(tested[0]).get("unreadable", {}) if tested else {}
     if fold is not None:
@@ -102,6 +107,11 @@ def describe(settings: Settings, paths: RunPaths, path: Path, fold: int | None) 
 
 def add_to_ledger(path: Path, note: dict) -> None:
     """One line per differing submission, for ever: the place to write down what the leaderboard said."""
+    with runs.lock(path.with_name(f"{path.name}.lock"), wait=True):
+        add_line(path, note)
+
+
+def add_line(path: Path, note: dict) -> None:
     known = path.read_text(encoding="utf-8") if path.exists() else ""
     if note["sha256"] in known:
         return
@@ -114,7 +124,7 @@ def add_to_ledger(path: Path, note: dict) -> None:
     runs.write_text(known + "\n" * (known[-1:] not in ("", "\n")) + lines.getvalue(), path)      # not appended: a full disk must not tear it
 
 
-def say(competition: Competition, settings: Settings, paths: RunPaths, sample: pd.DataFrame, answer: pd.DataFrame, note: dict) -> None:
+def say(competition: Competition, settings: Settings, sample: pd.DataFrame, answer: pd.DataFrame, note: dict, spent: dict[str, float]) -> None:
     """The last lines that a competitor sees."""
     print()
     for name, score in note.get("folds", {}).items():
@@ -134,7 +144,7 @@ def say(competition: Competition, settings: Settings, paths: RunPaths, sample: p
     if private.exists():
         truth = tables.read_csv(private)
         print(f"  private     {competition.metric_value(truth, answer):.4f}  on the demo's {len(truth)} test images, whose labels were kept aside")
-    print(f"  seconds     {', '.join(f'{stage} {spent:.0f}' for stage, spent in seconds(paths).items())}")
+    print(f"  seconds     {', '.join(f'{stage} {time:.0f}' for stage, time in spent.items())}")
     print(f"  submission  {SUBMISSIONS / note['submission']}  {len(answer)} rows, checked against the sample", flush=True)
 
 

@@ -8,11 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import FAST, ROOT, fast
 
-from src import runs
+from src import ensemble, runs, submit
 from src.data import images
 from src.data.arrays import Array, make_array
+from src.runs import RunPaths
+
+
+class Killed(BaseException):
+    """The process ends here."""
 
 
 def together(code: str, *words: str, number: int = 4) -> list[str]:
@@ -182,3 +187,110 @@ def test_a_decoded_array_without_its_list_of_unreadable_images_is_made_again(tmp
         if name.endswith(".json"):
             (tmp_path / name).unlink()
     assert decode().values.shape == (1, 8, 8, 3)
+
+
+# ---- one fold is not the whole ----
+
+
+@pytest.fixture
+def tiny(bench):
+    """A finished run of two folds."""
+    return bench, bench.run(fast("folds=2 epochs=1"))
+
+
+def test_one_folds_predictions_never_bear_the_name_of_the_whole(tiny):
+    bench, paths = tiny
+    before = {file: file.read_bytes() for file in bench.folder.glob("runs/tiny-run/**/*.parquet")} | {
+        file: file.read_bytes() for file in bench.folder.glob("submissions/tiny-run.*")}
+    bench.stage("predict", paths, only=0)
+    assert paths.fold(0).test.exists()
+    path = bench.stage("submit", paths, fold=0)
+    assert path.name == "tiny-run.fold0.csv" and runs.read_json(path.with_suffix(".json"))["partial"] == "fold 0 only"
+    assert before == {file: file.read_bytes() for file in before}, "what is of all folds stays as it was"
+
+
+def test_test_predictions_that_are_not_of_all_models_as_they_are_now_are_refused_by_submit_and_ensemble(tiny):
+    bench, paths = tiny
+    other = bench.run(fast("folds=2 epochs=1 seed=1"), "other")
+    whole, note = paths.test.read_bytes(), runs.read_json(paths.test_json)
+    one_fold = {"models": {"fold0": note["models"]["fold0"]}, "sha256": runs.file_sha(paths.fold(0).test)}
+
+    def refused(match: str) -> None:
+        csv = (bench.folder / "submissions/tiny-run.csv").read_bytes()
+        for act in (lambda: bench.stage("submit", paths), lambda: ensemble.ensemble(RunPaths(Path("runs/both")), ["tiny-run", "other"])):
+            with pytest.raises(ValueError, match=match):
+                act()
+        assert (bench.folder / "submissions/tiny-run.csv").read_bytes() == csv
+
+    paths.test.write_bytes(paths.fold(0).test.read_bytes())           # as an earlier version's `--fold 0` did
+    refused("runs/tiny-run/test.parquet is damaged .its content is not what was written.: remove it")
+    runs.write_json(one_fold, paths.test_json)
+    refused("is not the mean of what fold0, fold1 predict now: make train RUN=tiny-run FORCE=1")
+    paths.test_json.unlink()
+    refused("runs/tiny-run/test.json is not there, .* make train RUN=tiny-run FORCE=1")
+    paths.test.write_bytes(whole)
+    runs.write_json(note, paths.test_json)
+    model = note["models"]["fold0"]
+    runs.write_json(note | {"models": note["models"] | {"fold0": model | {"recipe": "0" * 16}}}, paths.test_json)
+    refused("is not the mean of what")
+    bench.stage("predict", paths)
+    bench.stage("submit", paths)
+    ensemble.ensemble(RunPaths(Path("runs/both")), ["tiny-run", "other"])
+    assert [*runs.read_json(Path("runs/both/test.json"))["models"]] == ["tiny-run", "other"] and other.test.exists()
+
+
+def test_one_folds_submission_is_not_what_a_kaggle_notebook_hands_in(tiny, monkeypatch):
+    bench, paths = tiny
+    monkeypatch.setattr(submit, "KAGGLE", runs.make_folder(bench.folder / "working"))
+    bench.stage("submit", paths, fold=0)
+    assert not os.listdir(submit.KAGGLE)
+    bench.stage("submit", paths)
+    assert (submit.KAGGLE / "submission.csv").read_bytes() == (bench.folder / "submissions/tiny-run.csv").read_bytes()
+
+
+# ---- the submission, its note and the ledger ----
+
+
+@pytest.mark.parametrize("name", ["ledger", "Ledger", "LEDGER", "a.fold0", "a.fold12"])
+def test_a_name_whose_csv_is_another_files_is_refused_before_anything_is_written(bench, name):
+    for act in (lambda: bench.configure(FAST, name), lambda: submit.submit(None, RunPaths(Path("runs") / name))):
+        with pytest.raises(ValueError, match=rf"RUN={name}: submissions/{name}.csv is the name of another file: choose another RUN"):
+            act()
+    assert not Path("runs").exists()
+    assert runs.check_run_name("my-ledger", "RUN") and runs.check_run_name("a.folds0", "RUN")
+
+
+@pytest.mark.parametrize("place", [".json", "ledger.csv", ".csv"])
+def test_a_kill_between_the_submissions_files_is_repaired_by_the_same_command(bench, monkeypatch, place):
+    paths = bench.configure(fast("folds=2 epochs=1"))
+    for stage in ("split", "train", "predict"):
+        bench.stage(stage, paths)
+    real = os.replace
+
+    def replace(part, path):
+        if str(path).endswith(place) and "submissions" in str(path):
+            raise Killed
+        real(part, path)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(os, "replace", replace)
+        bench.stage("submit", paths)
+    assert not Path("submissions/tiny-run.csv").exists(), "make goes by it, so it must be the last"
+    bench.stage("submit", paths)
+    assert sorted(os.listdir("submissions")) == ["ledger.csv", "tiny-run.csv", "tiny-run.json"]
+    sha = runs.file_sha(Path("submissions/tiny-run.csv"))
+    assert runs.read_json(Path("submissions/tiny-run.json"))["sha256"] == sha and Path("submissions/ledger.csv").read_text().count(sha) == 1
+
+
+def test_submits_at_once_lose_no_line_of_the_ledger(tmp_path):
+    code = """
+import sys
+from pathlib import Path
+from src import submit
+for number in range(12):
+    submit.add_to_ledger(Path(sys.argv[2]), {"submission": "a.csv", "sha256": f"{sys.argv[1]}-{number:015}"})
+"""
+    for _ in range(2):
+        together(code, str(tmp_path / "ledger.csv"))
+        assert len((tmp_path / "ledger.csv").read_text().splitlines()) == 1 + 4 * 12
+        assert os.listdir(tmp_path) == ["ledger.csv"]

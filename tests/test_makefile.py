@@ -30,8 +30,9 @@ case "$1 $2" in
   "src.split "*) echo id,fold > "$2/folds.csv";;
 esac
 case "$*" in *train*--fold*|*fetch*) ;; *train*) echo "{{}}" > "$2/score.json";; esac
-case "$*" in *predict*) echo > "$2/test.parquet";; esac
-case "$*" in *submit*) mkdir -p submissions; echo > "submissions/${{2#runs/}}.csv";; esac
+case "$*" in *predict*--fold*) ;; *predict*) echo > "$2/test.json";; esac
+case "$*" in *submit*) mkdir -p submissions; fold=${{*##*--fold }}; [ "$fold" = "$*" ] && fold= || fold=.fold$fold
+  echo > "submissions/${{2#runs/}}$fold.csv";; esac
 """
 
 
@@ -117,7 +118,7 @@ def test_changed_views_predict_again_and_train_nothing(kit):
 def test_a_score_survives_a_stop_during_the_predictions(kit):
     """make removes the target of a rule that a signal ends; but the stages write whole files, and the training is done."""
     kit.write("inputs/demo/train.csv", "id,label\n")
-    kit.write("python", PYTHON.replace('echo > "$2/test.parquet"', 'touch scored; exec sleep 60'))
+    kit.write("python", PYTHON.replace('echo > "$2/test.json"', 'touch scored; exec sleep 60'))
     process = subprocess.Popen(
         ["make", "submit", "PY=./python"], cwd=kit.root, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),      # tests in the background inherit that it is ignored
@@ -252,9 +253,12 @@ def test_one_fold_alone_has_no_score_and_is_not_taken_for_the_whole_later(kit):
     assert kit.calls("train", "FOLD=0") == [*stages("demo-demo")[:1], one[0].partition(" + ")[0]]
     assert not (kit.root / "runs/demo-demo/score.json").exists()
     assert kit.calls("submit", "FOLD=0") == one
+    assert not (kit.root / "submissions/demo-demo.csv").exists()
     assert kit.calls("submit") == stages("demo-demo")[1:]
+    before = kit.files()
     assert kit.calls("submit", "FOLD=0") == one
-    assert kit.calls("submit") == predicted("demo-demo")
+    assert {name for name, time in kit.files().items() if before.get(name) != time} == {"submissions/demo-demo.fold0.csv"}
+    assert kit.calls("submit") == []
     assert kit.make("train", "FOLD=x").returncode == 2
 
 

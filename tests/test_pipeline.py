@@ -12,7 +12,7 @@ from src.data import tables
 from src.fit.losses import LOSSES
 
 RUN_FILES = {"config.json", "split.json", "train.json", "predict.json", "submit.json", "competition.json", "folds.csv", "oof.parquet", "score.json", "test.parquet",
-             "code.diff"}
+             "test.json", "code.diff"}
 FOLD_FILES = {"model.safetensors", "valid.parquet", "valid_epochs.parquet", "log.jsonl", "done.json", "test.parquet", "test.json"}
 
 
@@ -117,7 +117,8 @@ def test_one_fold_gives_a_score_at_once_and_a_partial_submission(bench, capsys):
     paths = bench.configure()
     bench.stage("split", paths), bench.stage("train", paths, only=0), bench.stage("predict", paths, only=0), bench.stage("submit", paths, fold=0)
     assert not paths.score.exists() and "fold 0, 1 of 3" in capsys.readouterr().out
-    assert "partial" in json.loads((bench.folder / "submissions/tiny-run.json").read_text())
+    assert "partial" in runs.read_json(bench.folder / "submissions/tiny-run.fold0.json")
+    assert not paths.test.exists() and not (bench.folder / "submissions/tiny-run.csv").exists()
     with pytest.raises(ValueError, match="FOLD=7"):
         bench.stage("train", paths, only=7)
 
@@ -155,6 +156,8 @@ def test_an_image_without_a_prediction_is_never_scored(bench):         # FIELD B
     valid = predictions.read(paths.fold(1).valid)
     for broken in (valid.iloc[1:], pd.concat([valid, valid.iloc[:1]]), predictions.read(paths.fold(0).valid)):
         predictions.write(broken, paths.fold(1).valid)
+        done = runs.read_json(paths.fold(1).done)
+        runs.write_json(done | {"files": done["files"] | {"valid.parquet": runs.file_sha(paths.fold(1).valid)}}, paths.fold(1).done)
         with pytest.raises(ValueError, match="missing|twice"):
             bench.stage("train", paths)
 

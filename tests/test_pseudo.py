@@ -71,6 +71,8 @@ def test_labels_of_the_mean_over_the_folds_flatter_on_pure_noise_and_those_by_fo
     mean = predictions.read(first.test)
     for k in range(3):                                              # what a csv of the mean would give each fold
         predictions.write(mean, first.fold(k).test)
+        note = runs.read_json(first.fold(k).test_json)
+        runs.write_json(note | {"sha256": runs.file_sha(first.fold(k).test)}, first.fold(k).test_json)
     label(bench, first, 0.5)
     by_mean = bench.run(f"{how} pseudo=first", "by_mean", machine=machine)
     accuracy = {paths.name: runs.read_json(paths.score)["also"]["accuracy"] for paths in (first, by_fold, by_mean)}

@@ -94,7 +94,7 @@ def test_the_oof_of_tta_is_the_mean_over_views_of_the_model_that_has_not_seen_th
     predictions.write(predictions.read(paths.oof), paths.oof_tta)
     with pytest.raises(runs.CheckFailed):
         verify.verify(loaded, paths)
-    assert "oof_tta.parquet: " in capsys.readouterr().out
+    assert "oof_tta.parquet is damaged" in capsys.readouterr().out
 
 
 def test_a_killed_prediction_goes_on_and_a_changed_tta_only_predicts(bench, monkeypatch, capsys):
