@@ -11,8 +11,19 @@
 .SUFFIXES:
 
 # ---- what is asked for ----
-VARIABLES := COMP EXP SET MACHINE RUN FOLD GPUS RUNS NAME ONLY A B BACKBONES CUT CHECKS FORCE FROM INPUTS CACHE
-given = $(filter-out undefined,$(origin $1))
+SHARED := COMP EXP SET MACHINE RUN INPUTS CACHE
+TYPED := FOLD GPUS RUNS NAME ONLY A B BACKBONES CUT CHECKS FORCE FROM
+VARIABLES := $(SHARED) $(TYPED)
+given = $(filter command environment override,$(firstword $(origin $1)))
+# The environment gives SHARED alone: a B or a NAME in someone's shell is theirs. What the command line gives wins over this.
+$(foreach v,$(TYPED),$(eval $v :=))
+quoted = '$(subst ','\'',$1)'
+# A name on the command line that nobody reads is a slip. Python, without any package, says what was meant.
+UNKNOWN := $(foreach v,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $v))),$v))
+UNKNOWN := $(if $(filter 0,$(MAKELEVEL)),$(filter-out $(VARIABLES) PY PYTHON VENV SHELL MAKEFLAGS,$(UNKNOWN)))
+PYTHON ?= python3
+ask = $(shell $(PYTHON) -m src.variables $(VARIABLES) PY PYTHON VENV -- $(foreach v,$(UNKNOWN) SET MACHINE,$(call quoted,$v=$(value $v))))
+$(if $(UNKNOWN),$(error $(or $(ask),there is no variable $(UNKNOWN); choose from $(VARIABLES) PY PYTHON VENV)))
 RUN_GIVEN := $(call given,RUN)
 # Taken as they are written: a $(shell ...) in a value would run when make expands or exports it. strip also makes line ends spaces.
 $(foreach v,$(VARIABLES),$(if $(call given,$v),$(eval override $v := $$(strip $$(value $v)))))
@@ -26,7 +37,13 @@ SAFE := a b c d e f g h i j k l m n o p q r s t u v w x y z A B C D E F G H I J 
 without = $(if $2,$(call without,$(subst $(firstword $2),,$1),$(wordlist 2,99,$2)),$1)
 unsafe = $(call without,$1,$(SAFE))$(findstring ..,$1)
 name_rule := can't be a name: use letters, digits and . _ = - $(comma) (a letter or digit first, no ..)
-check_name = $(if $(call unsafe,$2)$(filter .% _% =% -% $(comma)%,$2)$(if $2,,none),$(error $1=$2 $(name_rule)))
+# $1 with a space after each of the characters $2: its characters as words, to count them
+spread = $(if $2,$(call spread,$(subst $(firstword $2),$(firstword $2) ,$1),$(wordlist 2,99,$2)),$1)
+longer = $(word $1,$(call spread,$2,$(SAFE)))
+base = $(notdir $(patsubst %/,%,$1))
+instead = $(if $(findstring /,$2),: write $1=$(call base,$2)$(if $(filter COMP,$1), INPUTS=$(patsubst %/$(call base,$2),%,$(patsubst %/,%,$2))))
+check_name = $(if $(call unsafe,$2)$(filter .% _% =% -% $(comma)%,$2)$(if $2,,none),$(error $1=$2 $(name_rule)$(instead)))
+check_name += $(if $(call longer,121,$2),$(error $1=$2 is too long for a name: use at most 120 characters))
 $(foreach v,COMP EXP RUN NAME ONLY,$(if $(call given,$v),$(call check_name,$v,$($v))))$(foreach list,RUNS BACKBONES A B,$(foreach one,$($(list)),$(call check_name,$(list),$(one))))
 $(foreach v,FOLD GPUS,$(if $(call without,$($v),$(DIGITS)),$(error $v=$($v) must be a whole number)))
 $(if $(call without,$(CUT),$(DIGITS) .),$(error CUT=$(CUT) must be a number such as 0.95))
@@ -45,8 +62,7 @@ override SET := limit=200 folds=2 epochs=1 $(filter-out limit=% folds=% epochs=%
 override RUN := $(COMP)-smoke
 endif
 # The run's name tells its SET, or a checksum where that is long or has other characters (then quoted: the shell only hands it on).
-quoted = '$(subst ','\'',$1)'
-in_name = $(if $(strip $(unsafe))$(word 9,$1),$(shell printf %s $(quoted) | cksum | cut -d' ' -f1),$(subst $(space),-,$1))
+in_name = $(if $(strip $(unsafe))$(word 9,$1)$(call longer,101,$(COMP)-$(EXP)-$1),$(shell printf %s $(quoted) | cksum | cut -d' ' -f1),$(subst $(space),-,$1))
 RUN ?= $(COMP)-$(EXP)$(if $(SET),-$(call in_name,$(SET)))
 override RUN := $(RUN)
 R := runs/$(RUN)
@@ -54,7 +70,6 @@ export $(foreach v,$(VARIABLES),$(if $(call given,$v),$v))
 
 # ---- which python: the venv's, yours (PY=python), or on Kaggle and Colab theirs, whose torch is never replaced ----
 VENV ?= .venv
-PYTHON ?= python3
 PY_GIVEN := $(call given,PY)
 HOSTED := $(if $(wildcard $(VENV)/bin/python),,$(KAGGLE_KERNEL_RUN_TYPE)$(COLAB_RELEASE_TAG)$(wildcard /kaggle /content))
 PY ?= $(if $(HOSTED),$(PYTHON),$(VENV)/bin/python)
@@ -75,10 +90,12 @@ chain = $(if $(call quick,audit),$(PY) -m src.audit $(R) --quick --quiet && )$(P
 clean_env = unset $(VARIABLES) MAKEFLAGS MAKELEVEL MFLAGS; OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1}
 ALWAYS := $(if $(FORCE),always)
 RETIRE := $(if $(filter retrain,$(MAKECMDGOALS)),retire)
-DATA := $(if $(filter demo,$(COMP)),$(INPUTS)/demo/train.csv,$(if $(wildcard $(INPUTS)/$(COMP)),,$(if $(wildcard $(INPUTS)/$(COMP).zip),$(INPUTS)/$(COMP))))
-PACKED := $(strip $(foreach zip,$(wildcard $(INPUTS)/$(COMP)/*.zip),$(if $(wildcard $(zip:.zip=)),,$(zip))))
+# What is still to be fetched or unpacked. INPUTS may hold a space or a colon, so it is part of no target.
+at = $(wildcard $(subst $(space),\ ,$(INPUTS))/$1)
+DATA := $(if $(filter demo,$(COMP)),$(if $(call at,demo/train.csv),,fetch-demo),$(if $(call at,$(COMP)),,$(if $(call at,$(COMP).zip),unpack-all)))
+PACKED := $(if $(call at,$(COMP)/*.zip),$(shell for zip in $(call quoted,$(INPUTS)/$(COMP))/*.zip; do [ -e "$${zip%.zip}" ] || echo packed; done))
 DATA := $(strip $(DATA) $(if $(PACKED),unpack))
-.PHONY: unpack help setup data weights config split train submit smoke layers retrain retire pseudo advise ensemble compare restore verify bench test test-all soak lint clean always $(EXTRAS)
+.PHONY: fetch-demo unpack-all unpack help setup data weights config split train submit smoke layers retrain retire pseudo advise ensemble compare restore verify bench test test-all soak lint clean always $(EXTRAS)
 
 help: ## this screen
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -102,13 +119,12 @@ $(DEV): requirements-dev.txt $(STAMP)
 endif
 
 data: $(STAMP) $(DATA) ## the demo's data into inputs/demo; unpacks inputs/COMP.zip
-	@$(if $(DATA),echo "$(DATA) is there",echo "put train.csv, sample_submission.csv and the images into $$INPUTS/$(COMP)/, or a link to them")
-$(INPUTS)/demo/train.csv: | $(STAMP)
+	@[ -e $(call quoted,$(INPUTS)/$(COMP)) ] && echo $(call quoted,$(INPUTS)/$(COMP) is there) || \
+	echo "put train.csv, sample_submission.csv and the images into" $(call quoted,$(INPUTS)/$(COMP)/)", or a link to them"
+fetch-demo: | $(STAMP)
 	$(begin)$(PY) -m src.fetch demo $(call quoted,$(INPUTS)/demo)
-ifneq ($(COMP),)
-$(INPUTS)/$(COMP): | $(STAMP)
+unpack-all: | $(STAMP)
 	$(begin)$(PY) -m src.fetch archive $(call quoted,$(INPUTS)/$(COMP).zip) $(call quoted,$(INPUTS)/$(COMP))
-endif
 unpack: | $(STAMP)
 	$(begin)$(PY) -m src.fetch archives $(call quoted,$(INPUTS)/$(COMP))
 weights: config ## the pretrained weights of the run's backbone into weights/

@@ -5,6 +5,7 @@ Writes config.json and {split,train,predict,submit}.json, each only when its con
 """
 import dataclasses
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -214,7 +215,7 @@ def parse_set(text: str, of: type = Config) -> dict[str, Any]:
     problems = []
     for pair in text.split():
         name, equals, value = pair.partition("=")
-        if not equals:
+        if not equals or not name:
             problems.append(f"{pair}: write setting=value, without spaces")
         elif name in [field.name for field in dataclasses.fields(elsewhere)]:
             problems.append(f'{pair}: write {other}="{pair}"')
@@ -222,6 +223,8 @@ def parse_set(text: str, of: type = Config) -> dict[str, Any]:
             problems.append(f"{pair}: there is no setting {name}; {nearest(name, list(types))}")
         elif name in given:
             problems.append(f"{pair}: {name} is given twice")
+        elif re.search(r",\w+=", value):
+            problems.append(f"{pair}: separate settings by spaces")
         elif "," in value and "tuple" not in types[name]:
             problems.append(f"{pair}: {name} takes one value, not a list")
         else:
@@ -231,8 +234,24 @@ def parse_set(text: str, of: type = Config) -> dict[str, Any]:
     except ValidationError as error:
         problems += explain(error, given)
     if problems:
+        if (tidied := tidy(text)) != text and is_valid(tidied, of):
+            problems = [f'{text!r} is not how settings are written: write {variable}="{tidied}"']
         raise ValueError(f"{variable}: " + "\n     ".join(problems))
     return {name: getattr(checked, name) for name in given}
+
+
+def tidy(text: str) -> str:
+    """Settings as they are to be written, of settings as people write them: "epochs = 3, lr: 1e-3;" or "--epochs=3"."""
+    text = re.sub(r"\s*[=:]\s*", "=", text.replace('"', "").replace("'", ""))
+    pairs = re.sub(r"[\s,;]+(?:--?)?(?=\w+=)", " ", f" {text.strip(' ,;')}")
+    return pairs.strip()
+
+
+def is_valid(text: str, of: type) -> bool:
+    try:
+        return bool(parse_set(text, of))
+    except ValueError:
+        return False
 
 
 def load(path: Path) -> Settings:

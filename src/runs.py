@@ -27,6 +27,7 @@ from src import IS_STAGE
 
 SRC = Path(__file__).resolve().parent
 HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:4]      # in the names of part files: a process number tells nothing elsewhere
+LONGEST_NAME = 120  # of a run: a file may have 255 characters, and what is written beside it has an end of its own; W&B takes 128
 REFIT = -2          # the number of the first model that learns from all images, -3 of the next: no image has such a fold, so none is held out
 NOT_TRAINING = {"config.py", "runs.py", "experiments.py", "collect.py", "decode.py", "predict.py", "submit.py", "split.py", "advise.py", "probe.py",
                 "compare.py", "chain.py", "findings.py", "doctor"}     # their effect is in settings or folds, or later, or they call a training
@@ -116,6 +117,8 @@ def check_name(value: str, what: str) -> str:
     """The same value if it can name a folder, a make target and a file."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._=,-]*", value) or ".." in value:
         raise ValueError(f"{what}={value!r} can't be a name: use letters, digits and . _ = , - (a letter or digit first, no '..')")
+    if len(value) > LONGEST_NAME:
+        raise ValueError(f"{what}={value[:20]}... has {len(value)} characters, a name may have {LONGEST_NAME}: RUN=name gives a shorter one")
     return value
 
 

@@ -82,7 +82,13 @@ def with_groups(table: pd.DataFrame, settings: Settings, paths: RunPaths) -> pd.
 def assign(settings: Settings, competition: Competition, table: pd.DataFrame, content: list[str] | None) -> pd.DataFrame:
     """The table with a checked column `fold`."""
     by_hand = settings.folder / "folds.csv"
-    given = tables.read_csv(by_hand).set_index("id")["fold"] if settings.config.fold_scheme == "file" else None
+    given = None
+    if settings.config.fold_scheme == "file":
+        frame = tables.read_csv(by_hand)
+        tables.check_columns(frame, ["id", "fold"], str(by_hand))
+        given = frame.set_index("id")["fold"]
+    elif by_hand.exists():
+        print(f'warning: {by_hand} is there and not used: SET="fold_scheme=file" takes its folds', file=sys.stderr)
     with_content = table.assign(content=content) if content else table
     fold = folds.assign(with_content, settings.config, task=competition.task, targets=competition.targets, given=given)
     assigned = table.assign(fold=fold)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import FAST, make_competition
+from conftest import FAST, fast, make_competition
 
 from src import submit
 from src.competitions import Competition, load
@@ -147,3 +147,20 @@ def test_a_refused_submission_leaves_the_old_one(bench, monkeypatch):
     with pytest.raises(ValueError, match="odd"):
         bench.stage("submit", paths)
     assert (bench.folder / "submissions/tiny-run.csv").read_bytes() == before
+
+
+# -- folds by hand
+
+def test_a_folds_csv_that_is_not_used_is_spoken_of(bench, capsys):
+    pd.DataFrame({"id": table(bench.inputs)["id"], "fold": [i // 3 % 3 for i in range(36)]}).to_csv(bench.inputs / "folds.csv", index=False)
+    bench.stage("split", bench.configure())
+    line = "warning: inputs/tiny/folds.csv is there and not used: SET=\"fold_scheme=file\" takes its folds"
+    assert line in capsys.readouterr().err.splitlines()
+    bench.stage("split", bench.configure(fast("fold_scheme=file"), "by-hand"))
+    assert "not used" not in capsys.readouterr().err
+
+
+def test_a_folds_csv_without_its_columns_says_so(bench):
+    table(bench.inputs).to_csv(bench.inputs / "folds.csv", index=False)
+    with pytest.raises(ValueError, match="folds.csv has no column fold, only id, colour"):
+        bench.stage("split", bench.configure(fast("fold_scheme=file")))

@@ -326,3 +326,20 @@ def test_a_wrong_experiment_says_which_setting(kit, monkeypatch):
 def test_it_imports_nothing_slow():
     code = "import sys, src.config, src.experiments; print([m for m in ('numpy', 'pandas', 'torch', 'timm', 'PIL') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("text, meant", [
+    ("epochs = 3", "epochs=3"), ("epochs=3,lr=1e-3", "epochs=3 lr=1e-3"), ("epochs: 3; lr = 1e-3", "epochs=3 lr=1e-3"),
+    ("--epochs=3 --lr=1", "epochs=3 lr=1"), ("trainable=a,b,lr=1", "trainable=a,b lr=1"), ('"lr=1"', "lr=1"),
+])
+def test_settings_written_in_another_way_get_the_line_to_type(text, meant):
+    with pytest.raises(ValueError) as caught:
+        parse_set(text)
+    assert str(caught.value) == f'SET: {text!r} is not how settings are written: write SET="{meant}"'
+
+
+@pytest.mark.parametrize("text", ["=", "lr = x", "a:b", "lr==1"])
+def test_no_line_to_type_is_offered_that_would_be_refused_too(text):
+    with pytest.raises(ValueError, match=text.split()[-1]) as caught:
+        parse_set(text)
+    assert 'write SET="' not in str(caught.value)

@@ -23,7 +23,7 @@ def baseline():
 EXPERIMENTS = {"demo": demo, "baseline": baseline}
 """
 PYTHON = f"""#!/bin/sh
-case "$2" in src.config|src.runs) exec {sys.executable} "$@";; esac
+case "$2" in src.config|src.runs|src.variables) exec {sys.executable} "$@";; esac
 shift; echo "$*" >> calls.txt
 case "$1 $2" in
   "src.fetch demo") mkdir -p "$3"; echo id,label > "$3/train.csv";;
@@ -45,7 +45,7 @@ class Kit:
             shutil.copy(ROOT / name, root)
         self.write("src/competitions.py", "")
         self.write("src/experiments.py", EXPERIMENTS)
-        for name in ("__init__", "config", "runs"):
+        for name in ("__init__", "config", "runs", "variables"):
             shutil.copy(ROOT / f"src/{name}.py", root / "src")
         self.write("python", PYTHON)
         (root / "python").chmod(0o755)
@@ -236,6 +236,88 @@ def test_a_value_that_can_not_be_a_name_is_refused_before_anything_is_written(ki
     done = kit.make("submit", f"{variable}={value}")
     assert done.returncode == 2 and f"{variable}={value}" in done.stdout and "can't be a name" in done.stdout, done.stdout
     assert kit.files() == before
+
+
+@pytest.mark.parametrize("words, message", [
+    (["comp=my-competition"], "there is no variable comp; did you mean COMP=my-competition?"),
+    (["COMPETITION=x"], "there is no variable COMPETITION; did you mean COMP=x?"),
+    (["experiment=head"], "there is no variable experiment; did you mean EXP=head?"),
+    (["SET=epochs=3", "lr=1e-3"], 'lr is a setting: put all settings between quotes, SET="epochs=3 lr=1e-3"'),
+    (["epochs=3", "learning_rate=1"], 'epochs, learning_rate are settings: put all settings between quotes, SET="epochs=3 learning_rate=1"'),
+    (["MACHINE=wandb=off", "workers=0"], 'workers is a setting: put all settings between quotes, MACHINE="wandb=off workers=0"'),
+    (["fold=0"], "there is no variable fold; did you mean FOLD=0?"),
+    (["zzzz=$(touch x)`touch x`'; touch x; '"], "there is no variable zzzz; choose from COMP, EXP, SET,"),
+    (["lr=1\n\ttouch x", "q'u;touch=1"], "there is no variable q'u;touch"),
+])
+@pytest.mark.parametrize("target", ["submit", "compare", "clean"])
+def test_a_variable_that_nobody_reads_is_refused_with_what_was_meant(kit, words, message, target):
+    kit.write("runs/kept/score.json", "{}")
+    before = kit.files()
+    done = kit.make(target, *words)
+    assert done.returncode == 2 and message in done.stdout and len(done.stdout.splitlines()) == 1, done.stdout
+    assert kit.files() == before
+
+
+def test_unknown_variables_are_refused_without_python_too_and_are_a_calling_makes_own_business(kit):
+    assert "there is no variable comp; choose from COMP EXP" in kit.make("submit", "comp=x", "PYTHON=./none").stdout
+    kit.write("outer.mk", "all:\n\t$(MAKE) help\n")
+    assert kit.make("-f", "outer.mk", "OTHER=1").returncode == 0
+
+
+@pytest.mark.parametrize("variable", ["FOLD", "GPUS", "RUNS", "NAME", "ONLY", "A", "B", "BACKBONES", "CUT", "CHECKS", "FORCE", "FROM"])
+def test_what_someones_shell_exports_for_itself_changes_nothing(kit, variable):
+    """NAME is the host's name on some systems, B or CUT anyone's."""
+    assert kit.calls("submit", env={variable: "a b/../$(touch x)"}) == ["src.fetch demo inputs/demo", *stages("demo-demo")]
+    assert kit.calls("submit", env={variable: "1"}) == []
+    kit.write("src/compare.py", ""), kit.write("src/ensemble.py", "")
+    assert "needs" in kit.make("compare", env={"A": "a", "B": "b"}).stdout
+    assert "needs" in kit.make("ensemble", env={"NAME": "a", "RUNS": "b c"}).stdout
+
+
+@pytest.mark.parametrize("words, message", [
+    (["COMP=inputs/x"], "write COMP=x INPUTS=inputs"), (["COMP=/data/kaggle/x/"], "write COMP=x INPUTS=/data/kaggle"),
+    (["RUN=runs/x"], "write RUN=x"), (["A=runs/x", "B=y"], "write A=x"),
+])
+def test_a_path_in_the_place_of_a_name_gets_the_line_to_type(kit, words, message):
+    before = kit.files()
+    done = kit.make("submit", *words)
+    assert done.returncode == 2 and message in done.stdout and kit.files() == before
+
+
+ODD_FOLDERS = ["my data", "a:b", "a;touch x", "$(touch x)", "it's", 'say "x"', "a#b", "a%b", "a&touch x", "`touch x`", "ä"]
+
+
+@pytest.mark.parametrize("folder", ODD_FOLDERS)
+def test_inputs_may_be_any_folder(kit, folder):
+    before = {path.name for path in kit.root.iterdir()}
+    assert kit.calls("submit", f"INPUTS={folder}") == [f"src.fetch demo {folder}/demo", *stages("demo-demo")]
+    assert kit.calls("submit", f"INPUTS={folder}") == []
+    kit.write(f"{folder}/mine.zip", "")
+    kit.write("python", PYTHON.replace('"src.fetch demo") ', '"src.fetch archive") mkdir -p "$4";;\n  "src.fetch demo") '))
+    assert kit.calls("data", "COMP=mine", env={"INPUTS": folder}) == [f"src.fetch archive {folder}/mine.zip {folder}/mine"]
+    kit.write(f"{folder}/mine/train.zip", "")
+    assert kit.calls("split", "COMP=mine", env={"INPUTS": folder}) == [f"src.fetch archives {folder}/mine", "src.split runs/mine-baseline"]
+    kit.write(f"{folder}/mine/train/1.jpg", "")
+    assert kit.make("data", "COMP=mine", f"INPUTS={folder}").stdout == f"{folder}/mine is there\n"
+    assert {path.name for path in kit.root.iterdir()} - before <= {folder, "runs", "submissions", "calls.txt"}
+
+
+def test_a_name_too_long_for_the_files_of_a_run_is_refused_before_anything_is_written(kit):
+    kit.write("inputs/demo/train.csv", "id,label\n")
+    before = kit.files()
+    for words in (["RUN=" + "r" * 121], ["COMP=" + "c" * 121], ["NAME=" + "n" * 246], ["RUNS=" + "n" * 246]):
+        done = kit.make("submit", *words)
+        assert done.returncode == 2 and "too long" in done.stdout and kit.files() == before
+    kit.write(f"inputs/{'c' * 119}/train.csv", "id,label\n")
+    done = kit.make("submit", "COMP=" + "c" * 119)
+    assert done.returncode == 2 and "RUN=name gives a shorter one" in done.stdout and not (kit.root / "runs").exists()
+    assert kit.calls("split", "RUN=" + "r" * 120) == ["src.split runs/" + "r" * 120]
+
+
+def test_a_long_list_in_set_is_named_by_a_checksum(kit):
+    kit.write("inputs/demo/train.csv", "id,label\n")
+    names = ",".join(f"blocks.{number}.conv_pw" for number in range(20))
+    assert kit.calls("split", f"SET=trainable={names}")[-1].removeprefix("src.split runs/demo-demo-").isdigit()
 
 
 def test_a_wrong_setting_or_experiment_stops_with_the_nearest_name_and_writes_nothing(kit):
