@@ -66,6 +66,11 @@ class Competition:
         return self.targets if self.task in (*tables.NUMBERS, "ordinal") else self.classes
 
     @property
+    def is_single(self) -> bool:
+        """Is one class right for each row?"""
+        return self.task in ("multiclass", "binary")
+
+    @property
     def positive(self) -> str:
         """The class whose probability a single column wants: the one it is called after, else "1", else the last."""
         return next(name for name in (*self.names[1:], "1", self.classes[-1]) if name in self.classes)
@@ -182,17 +187,23 @@ class Competition:
         if numeric := [name for name in submission.select_dtypes("number") if name in solution]:      # the truth may come from a csv, as text
             solution = solution.assign(**{name: pd.to_numeric(solution[name]) for name in numeric})
         if not callable(self.metric):
-            return METRICS[self.metric](*(split_words(solution, submission) if self.answer == "words" else (solution, submission)))
+            return self.known_metric(self.metric, *(split_words(solution, submission) if self.answer == "words" else (solution, submission)))
         needed = [p for p in inspect.signature(self.metric).parameters.values() if p.default is p.empty]
         if len(needed) < 3:
             return float(self.metric(solution, submission))
         return float(self.metric(solution.reset_index(), submission.reset_index(), row))
 
+    def known_metric(self, name: str, solution: pd.DataFrame, submission: pd.DataFrame) -> float:
+        """One of METRICS, told by the task whether one class is right: sums of rows don't, when these are pooled by max or have a label each."""
+        metric = METRICS[name]
+        is_asked = "is_single" in inspect.signature(metric).parameters
+        return metric(solution, submission, is_single=self.is_single) if is_asked else metric(solution, submission)
+
     def also(self, table: pd.DataFrame, oof: pd.DataFrame) -> dict[str, float]:
         """Accuracy and log loss whatever the metric is; for values the two usual errors."""
         table, by_row = self.pooled(table, oof)
         wanted, names = list(self.scored or self.outputs), ("rmse", "mae") if TASKS[self.task].kind == "value" else ("accuracy", "log_loss")
-        return {name: METRICS[name](self.truth(table)[wanted], by_row[wanted]) for name in names}
+        return {name: self.known_metric(name, self.truth(table)[wanted], by_row[wanted]) for name in names}
 
     def facts(self) -> dict:
         """What can change a model: goes into hashes. Neither paths nor the metric are among it."""

@@ -56,10 +56,17 @@ def like(by_row: pd.DataFrame, values: np.ndarray) -> pd.DataFrame:
 
 
 def fit_thresholds(by_row: pd.DataFrame, truth: pd.DataFrame, score: Score) -> Parameters:
-    """{class: the probability from which it is said}."""
-    odds, zeros = log_odds(by_row.to_numpy()), np.zeros(by_row.shape[1])
-    shift = climb(lambda shift: score(like(by_row, sigmoid(odds + shift))), zeros, zeros + 1.5)
-    return dict(zip(by_row.columns, sigmoid(-shift).round(5).tolist()))
+    """{class: the probability from which it is said}; it begins at a half, or where each class is said as often as it is true, whichever is better:
+    rare ones may never come near a half."""
+    odds, shares = log_odds(by_row.to_numpy()), truth.to_numpy(dtype=np.float64).mean(axis=0)
+
+    def score_of(shift: np.ndarray) -> float:
+        return score(like(by_row, sigmoid(odds + shift)))
+
+    as_often = -np.array([np.quantile(column, 1 - share) for column, share in zip(odds.T, shares)])
+    start = max([np.zeros(len(shares)), as_often], key=score_of)
+    thresholds = sigmoid(-climb(score_of, start, np.full(len(shares), 1.5)))
+    return {name: float(f"{threshold:.5g}") for name, threshold in zip(by_row.columns, thresholds)}
 
 
 def apply_thresholds(thresholds: Parameters, by_row: pd.DataFrame) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import f1_score
 
 from src import decode, predictions
 from src.competitions import Competition
@@ -158,3 +159,30 @@ def test_values_without_end_are_no_grades():
     values = np.random.default_rng(0).random(60)
     with pytest.raises(ValueError, match="the truth has 60 values"):
         fitted("cut_points", *case(competition, {"label": values.astype(str)}, values[:, None]))
+
+
+@pytest.mark.parametrize("power", [1, 6])
+def test_rare_labels_get_thresholds_as_good_as_the_best_by_trying_all(power):
+    """A label of 3 % whose probabilities stay far below a half: rightly, or since class weights or a focal loss bent them."""
+    rng = np.random.default_rng(0)
+    chance = 0.03 * np.exp(rng.normal(0, 1.2, (2000, 3))).clip(0, 12)
+    truth, probs = rng.random((2000, 3)) < chance, chance**power
+    result = fitted("thresholds", *case(several(), cells(truth), probs))
+    best = np.mean([max(f1_score(true, values >= cut) for cut in np.quantile(values, np.linspace(0.5, 1, 200))) for true, values in zip(truth.T, probs.T)])
+    assert result.in_sample > best - 0.02, (result, best)
+
+
+@pytest.mark.parametrize("pool", ["max", lambda images: images.median()])
+def test_rows_pooled_by_max_or_a_function_are_scored_as_the_one_label_that_they_have(pool):
+    from sklearn import metrics as sk
+
+    rng = np.random.default_rng(0)
+    truth = np.repeat(rng.integers(0, 3, 100), 3)
+    probs = np.exp(np.eye(3)[truth] * 1.5 + rng.normal(0, 1, (300, 3)))
+    for metric in ("accuracy", "macro_f1"):
+        competition, table, oof = case(single(metric, "probabilities", pool=pool), {"label": np.array(LETTERS)[truth]}, probs / probs.sum(axis=1, keepdims=True))
+        table["row"] = [f"r{n // 3:03}" for n in range(300)]
+        pooled = competition.pooled(table, oof)[1]
+        answer = pooled.idxmax(axis=1).loc[table["row"].unique()]
+        right = {"accuracy": sk.accuracy_score, "macro_f1": lambda t, g: sk.f1_score(t, g, average="macro")}[metric](np.array(LETTERS)[truth[::3]], answer)
+        assert competition.score(table, oof) == pytest.approx(right) and competition.also(table, oof)["accuracy"] > 0.6

@@ -44,12 +44,16 @@ def join_groups(table: pd.DataFrame) -> np.ndarray:
 
 
 def labels_of(table: pd.DataFrame, *, task: str, targets: tuple[str, ...]) -> pd.Series | pd.DataFrame:
-    """What is to be spread evenly: a class per image, or a column of bool per class, or (regression) the tenth that the value is in."""
+    """What is to be spread evenly: a class per image, or a column of bool per class, or (regression) the value where there are at most ten of them,
+    else the tenth that it is in."""
     columns = table[list(targets)]
     if task == "multilabel":
         return columns == "1"
     if task in NUMBERS:
-        return pd.qcut(columns.astype(float).rank().mean(axis=1), 10, labels=False, duplicates="drop").fillna(0).astype(int)
+        values = columns.astype(float)
+        if len(values.drop_duplicates()) <= 10:
+            return values.groupby(list(targets)).ngroup()
+        return pd.qcut(values.rank().mean(axis=1), 10, labels=False, duplicates="drop").fillna(0).astype(int)
     return joined(table, targets)
 
 

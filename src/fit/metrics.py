@@ -1,6 +1,7 @@
 """Metrics as hosts publish them: (solution, submission) -> float. Both frames are indexed by row and hold the answer's columns.
 
-One column of labels, one of the positive class's probability, or a column per class: accuracy, F1 and their like take all three.
+One column of labels, one of the positive class's probability, or a column per class: accuracy, F1 and their like take all three. is_single, where
+a metric has it: is one class of the columns right? The task tells; None, for frames of which nothing else is known: where all rows sum to one.
 The name in METRICS is all that early stopping, curves, decoding, blending and the ledger know of it."""
 from collections.abc import Callable
 from functools import partial
@@ -29,12 +30,14 @@ def numbers(solution: pd.DataFrame, submission: pd.DataFrame) -> tuple[np.ndarra
     return truth, guess
 
 
-def is_multiclass(*frames: np.ndarray) -> bool:
-    """Several columns whose rows sum to one: the largest is the label. Otherwise each column is a yes or no of its own."""
-    return all(frame.shape[1] > 1 and np.allclose(frame.sum(axis=1), 1, atol=1e-3) for frame in frames)
+def is_multiclass(is_single: bool | None, truth: np.ndarray, *guess: np.ndarray) -> bool:
+    """Is the largest column the label? Otherwise each is a yes or no of its own. Where rows are pooled by max, guesses need not sum to one."""
+    if is_single is None:
+        return all(frame.shape[1] > 1 and np.allclose(frame.sum(axis=1), 1, atol=1e-3) for frame in (truth, *guess))
+    return is_single and truth.shape[1] > 1 and bool((truth.sum(axis=1) > 0).all())         # a class may have no column
 
 
-def decisions(solution: pd.DataFrame, submission: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+def decisions(solution: pd.DataFrame, submission: pd.DataFrame, is_single: bool | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Labels (N,), or zeros and ones (N, columns) where a row may have several."""
     solution, submission = paired(solution, submission)
     if solution.shape[1] == 1:
@@ -44,32 +47,34 @@ def decisions(solution: pd.DataFrame, submission: pd.DataFrame) -> tuple[np.ndar
         is_probability = truth.isin([0, 1]).all() and guess.between(0, 1).all()
         return (truth.to_numpy() >= 0.5, guess.to_numpy() >= 0.5) if is_probability else (truth.to_numpy(), guess.to_numpy())
     truth, guess = numbers(solution, submission)
-    if is_multiclass(truth, guess):
+    if is_multiclass(is_single, truth, guess):
         return truth.argmax(axis=1), guess.argmax(axis=1)
     return (truth >= 0.5).astype(int), (guess >= 0.5).astype(int)
 
 
-def accuracy(solution: pd.DataFrame, submission: pd.DataFrame) -> float:
+def accuracy(solution: pd.DataFrame, submission: pd.DataFrame, is_single: bool | None = None) -> float:
     """Share of rows that are right; with several labels a row is right when all are."""
-    truth, guess = decisions(solution, submission)
+    truth, guess = decisions(solution, submission, is_single)
     return float((truth == guess).reshape(len(truth), -1).all(axis=1).mean())
 
 
-def balanced_accuracy(solution: pd.DataFrame, submission: pd.DataFrame) -> float:
-    """Mean over the classes of the share found."""
+def balanced_accuracy(solution: pd.DataFrame, submission: pd.DataFrame, is_single: bool | None = None) -> float:
+    """Mean over the classes of the share found; a class that is only guessed has none."""
     from sklearn.metrics import recall_score
-    truth, guess = decisions(solution, submission)
-    present = None if truth.ndim > 1 else np.unique(truth)      # a class that is only guessed has no share to find
+    truth, guess = decisions(solution, submission, is_single)
+    present = np.unique(truth) if truth.ndim == 1 else np.flatnonzero(truth.any(axis=0))
+    if not len(present):
+        return float("nan")
     return float(recall_score(truth, guess, labels=present, average="macro", zero_division=0))
 
 
-def f_beta(solution: pd.DataFrame, submission: pd.DataFrame, average: str, beta: float) -> float:
+def f_beta(solution: pd.DataFrame, submission: pd.DataFrame, average: str, beta: float, is_single: bool | None = None) -> float:
     """(1 + b^2) TP / (TP + FP + b^2 (TP + FN)): mean over classes (macro), of all cells at once (micro), or mean over rows' sets of labels (samples).
 
     scikit-learn's values, without its checks: a decoder asks thousands of times. Nothing to find and nothing said is 0, for a row 1."""
     if average == "samples" and not pd.api.types.is_numeric_dtype(solution.iloc[:, 0]):
         solution, submission = split_words(solution, submission)
-    truth, guess = decisions(solution, submission)
+    truth, guess = decisions(solution, submission, is_single)
     if truth.ndim == 1 and average == "samples":
         return float((truth == guess).mean())
     if truth.ndim == 1:
@@ -93,20 +98,21 @@ def split_words(solution: pd.DataFrame, submission: pd.DataFrame) -> tuple[pd.Da
     return truth, guess
 
 
-def log_loss(solution: pd.DataFrame, submission: pd.DataFrame) -> float:
+def log_loss(solution: pd.DataFrame, submission: pd.DataFrame, is_single: bool | None = None) -> float:
     """Mean of -log p(truth); rows are made to sum to one, as most hosts do. Several labels: the mean over all cells."""
     truth, guess = numbers(solution, submission)
-    if is_multiclass(truth):
+    if is_multiclass(is_single, truth):
         guess = np.clip(guess, 1e-15, None)
         return float(-(truth * np.log(guess / guess.sum(axis=1, keepdims=True))).sum(axis=1).mean())
     guess = np.clip(guess, 1e-15, 1 - 1e-15)
     return float(-(truth * np.log(guess) + (1 - truth) * np.log(1 - guess)).mean())
 
 
-def by_column(value: Callable[[np.ndarray, np.ndarray], float], solution: pd.DataFrame, submission: pd.DataFrame) -> float:
-    """The mean over columns of value(truth (N,), guess (N,)); a column with a single truth has none and is left out."""
-    found = [value(t, g) for t, g in zip(*(array.T for array in numbers(solution, submission))) if len(np.unique(t)) > 1]
-    return float(np.mean(found)) if found else float("nan")
+def by_column(value: Callable[[np.ndarray, np.ndarray], float], solution: pd.DataFrame, submission: pd.DataFrame, needs: str = "two truths") -> float:
+    """The mean over columns of value(truth (N,), guess (N,)); columns without what it needs, two truths or a positive, are left out."""
+    columns = zip(*(array.T for array in numbers(solution, submission)))
+    values = [value(truth, guess) for truth, guess in columns if (truth.any() if needs == "a positive" else len(np.unique(truth)) > 1)]
+    return float(np.mean(values)) if values else float("nan")
 
 
 def roc_auc(solution: pd.DataFrame, submission: pd.DataFrame) -> float:
@@ -130,7 +136,7 @@ def partial_auc(solution: pd.DataFrame, submission: pd.DataFrame, min_tpr: float
 def average_precision(solution: pd.DataFrame, submission: pd.DataFrame) -> float:
     """Precision at each true row, by descending probability; the mean over columns."""
     from sklearn.metrics import average_precision_score
-    return by_column(average_precision_score, solution, submission)
+    return by_column(average_precision_score, solution, submission, needs="a positive")
 
 
 def probabilistic_f1(solution: pd.DataFrame, submission: pd.DataFrame) -> float:
@@ -139,7 +145,7 @@ def probabilistic_f1(solution: pd.DataFrame, submission: pd.DataFrame) -> float:
         guess = guess.clip(0, 1)
         return 2 * (truth * guess).sum() / (truth.sum() + guess.sum())
 
-    return by_column(f1, solution, submission)
+    return by_column(f1, solution, submission, needs="a positive")
 
 
 def spearman(solution: pd.DataFrame, submission: pd.DataFrame) -> float:
@@ -169,24 +175,24 @@ def mean_average_precision(solution: pd.DataFrame, submission: pd.DataFrame, k: 
     return float(np.mean([of_row(set(true), said[:k]) for true, said in zip(truth, guess)]))
 
 
-def single(solution: pd.DataFrame, submission: pd.DataFrame, name: str) -> tuple[np.ndarray, np.ndarray]:
+def single(solution: pd.DataFrame, submission: pd.DataFrame, name: str, is_single: bool | None) -> tuple[np.ndarray, np.ndarray]:
     """Labels (N,). Raises ValueError where a row may have several."""
-    truth, guess = decisions(solution, submission)
+    truth, guess = decisions(solution, submission, is_single)
     if truth.ndim > 1:
         raise ValueError(f"{name} reads one label per row")
     return truth, guess
 
 
-def mcc(solution: pd.DataFrame, submission: pd.DataFrame) -> float:
+def mcc(solution: pd.DataFrame, submission: pd.DataFrame, is_single: bool | None = None) -> float:
     """Matthews' correlation coefficient."""
     from sklearn.metrics import matthews_corrcoef
-    return float(matthews_corrcoef(*single(solution, submission, "mcc")))
+    return float(matthews_corrcoef(*single(solution, submission, "mcc", is_single)))
 
 
-def quadratic_weighted_kappa(solution: pd.DataFrame, submission: pd.DataFrame) -> float:
+def quadratic_weighted_kappa(solution: pd.DataFrame, submission: pd.DataFrame, is_single: bool | None = None) -> float:
     """1 - mean squared difference of the pairs / that of all possible pairs: the usual definition without its matrices."""
     try:
-        truth, guess = (labels.astype(float) for labels in single(solution, submission, "quadratic_weighted_kappa"))
+        truth, guess = (labels.astype(float) for labels in single(solution, submission, "quadratic_weighted_kappa", is_single))
     except ValueError as error:
         raise ValueError(f"quadratic_weighted_kappa reads grades that are numbers ({error}): state another metric") from None
     by_chance = truth.var() + guess.var() + (truth.mean() - guess.mean()) ** 2
@@ -204,7 +210,7 @@ def mae(solution: pd.DataFrame, submission: pd.DataFrame) -> float:
     return float(np.abs(truth - guess).mean())
 
 
-METRICS: dict[str, Callable[[pd.DataFrame, pd.DataFrame], float]] = {      # add yours: a function above, a word here (and in the sets at the top)
+METRICS: dict[str, Callable[..., float]] = {      # add yours: a function above, a word here (and in the sets at the top)
     "accuracy": accuracy, "balanced_accuracy": balanced_accuracy, "log_loss": log_loss, "roc_auc": roc_auc, "partial_auc": partial_auc,
     "average_precision": average_precision, "probabilistic_f1": probabilistic_f1, "mcc": mcc, "rmse": rmse, "mae": mae, "spearman": spearman,
     "quadratic_weighted_kappa": quadratic_weighted_kappa,

@@ -152,6 +152,13 @@ def test_unknown_persons_are_not_one_person():
     assert fold.value_counts().tolist() == [8] * 5 and fold[2] == fold[3]
 
 
+def test_at_most_ten_values_of_a_regression_are_classes_of_their_own():
+    table = make_table([str(value) for value in [0.0] * 60 + [1.0] * 20 + [2.5] * 10 + [7.0] * 5 + [9.0] * 5])
+    fold = assign(table, make_config(), task="regression", targets=("label",))
+    counts = pd.crosstab(table["label"], fold)
+    assert counts.to_numpy().tolist() == [[n] * 5 for n in (12, 4, 2, 1, 1)]
+
+
 def test_a_class_in_fewer_groups_than_folds_always_trains_and_is_named(capsys):
     """Ten photographs of the only dodo are ten images, but one group: they cannot be in every training part otherwise."""
     labels = ["cat", "dog"] * 20 + ["dodo"] * 10 + ["emu"] * 2

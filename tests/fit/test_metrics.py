@@ -68,6 +68,36 @@ def test_log_loss_and_roc_auc_are_scikit_learns():
     assert METRICS["roc_auc"](frame(CELLS), frame(CELL_PROBABILITIES)) == pytest.approx(sk.roc_auc_score(CELLS, CELL_PROBABILITIES))
 
 
+@pytest.mark.parametrize("name, theirs", {"accuracy": sk.accuracy_score, "macro_f1": lambda t, g: sk.f1_score(t, g, average="macro"), "mcc": sk.matthews_corrcoef,
+                                          "balanced_accuracy": sk.balanced_accuracy_score}.items())
+def test_a_task_of_one_label_is_read_so_where_pooled_rows_do_not_sum_to_one(name, theirs):
+    pooled = frame(np.maximum(PROBABILITIES, PROBABILITIES[::-1]))                # as pool="max" makes them
+    one_hot = frame(np.eye(4)[TRUTH])
+    assert METRICS[name](one_hot, pooled, is_single=True) == pytest.approx(theirs(TRUTH, pooled.to_numpy().argmax(axis=1)))
+
+
+def test_a_task_of_several_labels_is_read_so_where_each_row_happens_to_have_one():
+    one_each, guess = np.eye(3)[TRUTH % 3], CELL_PROBABILITIES
+    assert METRICS["log_loss"](frame(one_each), frame(guess), is_single=False) == pytest.approx(np.mean([sk.log_loss(t, g) for t, g in zip(one_each.T, guess.T)]))
+    even = guess / guess.sum(axis=1, keepdims=True)
+    assert METRICS["accuracy"](frame(one_each), frame(even), is_single=False) == pytest.approx(sk.accuracy_score(one_each, even >= 0.5))
+
+
+def test_a_class_that_no_row_has_does_not_count_in_balanced_accuracy():
+    truth, guess = CELLS.copy(), CELL_PROBABILITIES
+    truth[:, 0] = 0
+    expected = sk.recall_score(truth[:, 1:], guess[:, 1:] >= 0.5, average="macro")
+    assert METRICS["balanced_accuracy"](frame(truth), frame(guess)) == pytest.approx(expected)
+    assert np.isnan(METRICS["balanced_accuracy"](frame(np.zeros((4, 2))), frame(np.ones((4, 2)))))
+
+
+def test_a_column_of_positives_alone_has_a_probabilistic_f1_and_a_precision():
+    truth, guess = frame(np.ones((4, 1))), frame([[0.5], [1.0], [0.5], [0.0]])
+    assert METRICS["probabilistic_f1"](truth, guess) == pytest.approx(2 * 2 / (4 + 2))
+    assert METRICS["average_precision"](truth, guess) == sk.average_precision_score(truth, guess) == 1
+    assert np.isnan(METRICS["probabilistic_f1"](truth * 0, guess)), "nothing is to be found"
+
+
 def test_a_column_of_one_class_has_no_area_and_is_left_out():
     truth, guess = CELLS.copy(), CELL_PROBABILITIES
     truth[:, 0] = 0
