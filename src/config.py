@@ -111,6 +111,7 @@ class Machine:
     compile: bool = False                           # torch.compile of what learns: half a minute or more first; for long trainings on a GPU
     max_hours: Amount = 0.0                         # stop and save before this; 0: no limit
     save_minutes: Amount = 10.0
+    memory: Literal["warn", "strict"] = "warn"      # when a finished fold is still in memory, say who holds it; strict: end there
     sanity: bool = True                             # stop a fold that is worse after two epochs than an answer that looks at no image
     wandb: Literal["auto", "online", "offline", "off"] = "auto"    # auto: online where a key exists
 

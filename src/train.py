@@ -82,11 +82,17 @@ def finish_fold(job: Job, fold: int, baseline: int) -> None:
         raise ValueError(f"{fold_name(fold)}: {error}; images {ids}. Lower lr (now {job.settings.config.lr:g}) or set clip_grad") from error
     if job.settings.machine.compile:
         torch.compiler.reset()
-    held = memory.give_back(watch, job.accelerator, device=job.accelerator.device, baseline=baseline)
+    held = memory.free(watch, job.accelerator, device=job.accelerator.device)
     files = {file.name: runs.file_sha(file) for file in (paths.model, paths.valid, paths.valid_epochs, paths.log) if file.exists()}
     machine = config.as_dict(job.settings.machine) | {"engine": prepare.engine_of(job.arrays)}
     runs.write_json(result | {"files": files, "memory": held, "machine": machine}, paths.done)
     state.clear(paths.state)
+    try:                                                             # now that nothing can be lost by it
+        memory.judge(watch, device=job.accelerator.device, baseline=baseline)
+    except memory.MemoryHeld as complaint:
+        if job.settings.machine.memory == "strict":
+            raise
+        print(f"warning: {fold_name(fold)} is finished, but {complaint}", file=sys.stderr)
 
 
 def is_finished(job: Job, fold: int) -> bool:

@@ -47,7 +47,7 @@ class Bench:
         monkeypatch.chdir(folder)
         self.inputs = make_competition(folder / "inputs" / "tiny")
 
-    def configure(self, settings: str = FAST, name: str = "tiny-run", *, machine: str = "wandb=off workers=0 device=cpu", exp: str = "baseline",
+    def configure(self, settings: str = FAST, name: str = "tiny-run", *, machine: str = "wandb=off workers=0 device=cpu memory=strict", exp: str = "baseline",
                   comp: str = "tiny") -> RunPaths:
         for key, value in {"COMP": comp, "EXP": exp, "SET": settings, "MACHINE": machine, "INPUTS": "inputs", "CACHE": "runs/.cache"}.items():
             self.monkeypatch.setenv(key, value)

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from conftest import FAST, ROOT, fast
 
-from src import ensemble, runs, submit
+from src import ensemble, fold, runs, submit
 from src.data import images
 from src.data.arrays import Array, make_array
+from src.fit.memory import MemoryHeld
 from src.runs import RunPaths
 
 
@@ -294,3 +295,27 @@ for number in range(12):
         together(code, str(tmp_path / "ledger.csv"))
         assert len((tmp_path / "ledger.csv").read_text().splitlines()) == 1 + 4 * 12
         assert os.listdir(tmp_path) == ["ledger.csv"]
+
+
+# ---- a fold that stays in memory ----
+
+
+@pytest.mark.parametrize("how", ["warn", "strict"])
+def test_a_finished_fold_is_written_before_its_memory_is_judged(bench, monkeypatch, capsys, how):
+    kept, real = [], fold.write_fold
+
+    def write_fold(paths, model, *rest):
+        kept.append(model)
+        real(paths, model, *rest)
+
+    monkeypatch.setattr(fold, "write_fold", write_fold)
+    paths = bench.configure(fast("folds=2 epochs=1"), machine=f"wandb=off workers=0 device=cpu memory={how}")
+    bench.stage("split", paths)
+    if how == "strict":
+        with pytest.raises(MemoryHeld, match="the finished fold is still in memory"):
+            bench.stage("train", paths)
+        assert paths.finished() == [0] and not paths.fold(0).state.exists()
+        return
+    bench.stage("train", paths)
+    assert paths.finished() == [0, 1] and paths.score.exists()
+    assert "warning: fold 1 is finished, but the finished fold is still in memory (" in capsys.readouterr().err

@@ -73,7 +73,7 @@ def test_compiled_folds_learn_the_same_and_give_their_memory_back(bench):
     plain = bench.run(fast("trainable=1 folds=2"), "plain")
     (bench.folder / "elsewhere").mkdir()
     plain.root.rename("elsewhere/plain")
-    compiled = bench.run(fast("trainable=1 folds=2"), "compiled", machine="wandb=off workers=0 device=cpu compile=true")
+    compiled = bench.run(fast("trainable=1 folds=2"), "compiled", machine="wandb=off workers=0 device=cpu compile=true memory=strict")
     assert np.allclose(predictions.read(compiled.oof), pd.read_parquet("elsewhere/plain/oof.parquet"), atol=1e-3)
     assert runs.read_json(compiled.score)["machine"]["compile"] is True
 

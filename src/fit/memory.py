@@ -1,6 +1,6 @@
 """Between folds: give the finished fold's memory back, and prove that nothing which learned in it is alive; else say who holds it.
 
-Use: watch(model) in the fold, let every name of it go out of scope, then give_back(...). A shared trunk stays alive on purpose."""
+Use: watch(model) in the fold, let every name of it go out of scope, then free(...) and judge(...). A shared trunk stays alive on purpose."""
 import ctypes
 import gc
 import resource
@@ -69,8 +69,8 @@ def empty_cuda(device: torch.device | str) -> int:
     return torch.cuda.memory_allocated(device)
 
 
-def give_back(watch: Watch, accelerator=None, *, device: torch.device | str, baseline: int) -> dict[str, float]:
-    """Free the fold and check that it is gone; returns its peak on the GPU and the process's memory now, in MiB."""
+def free(watch: Watch, accelerator=None, *, device: torch.device | str) -> dict[str, float]:
+    """Free the fold; returns its peak on the GPU and the process's memory now, in MiB."""
     peak = torch.cuda.max_memory_allocated(device) if torch.device(device).type == "cuda" else 0
     if accelerator is not None:
         accelerator.free_memory()       # it lists all that it prepared
@@ -78,13 +78,18 @@ def give_back(watch: Watch, accelerator=None, *, device: torch.device | str, bas
     if watch.alive():
         gc.unfreeze()                   # perhaps a cycle through something older
         gc.collect()
+    empty_cuda(device)
+    return {"peak_mib": round(peak / MIB, 1), "rss_mib": round(process_bytes() / MIB, 1)}
+
+
+def judge(watch: Watch, *, device: torch.device | str, baseline: int) -> None:
+    """Raises MemoryHeld when the fold is still alive, or has left more on the GPU than there was before."""
     extra = empty_cuda(device) - baseline
     if names := watch.alive():
         held = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         raise MemoryHeld(f"the finished fold is still in memory ({held}), held by " + "; and by ".join(holders(watch)))
     if extra > MIB:                     # a gradient scaler and the like may stay
         raise MemoryHeld(f"the finished fold left {extra / MIB:.1f} MiB on {device}; the largest tensors: " + "; ".join(largest(device)))
-    return {"peak_mib": round(peak / MIB, 1), "rss_mib": round(process_bytes() / MIB, 1)}
 
 
 def process_bytes() -> int:

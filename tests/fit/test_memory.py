@@ -13,7 +13,15 @@ from accelerate import Accelerator
 from torch import nn
 
 from src.fit import memory
-from src.fit.memory import MemoryHeld, Watch, give_back, watch
+from src.fit.memory import MemoryHeld, Watch, watch
+
+
+def give_back(watch: Watch, accelerator=None, *, device: torch.device | str, baseline: int) -> dict[str, float]:
+    """What the train stage does between folds, strictly."""
+    numbers = memory.free(watch, accelerator, device=device)
+    memory.judge(watch, device=device, baseline=baseline)
+    return numbers
+
 
 ROOT = Path(__file__).resolve().parents[2]
 
