@@ -4,6 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from tqdm import tqdm
 
 from src import config, predictions, runs, state
 from src.data import folds
-from src.data.batches import SAMPLERS, Batch, Batches, draw, in_parts
+from src.data.batches import SAMPLERS, Batch, Batches, Rows, draw, flat, in_steps
 from src.data.tables import joined
 from src.fit import memory
 from src.fit.loop import Average, predict, train_steps, unused
@@ -65,17 +66,24 @@ def train_fold(job: Job, fold: int, batch_size: int) -> tuple[dict, memory.Watch
         forward = torch.compile(forward)                           # finish_fold forgets it again: it holds the model
     sampled = job.table.assign(label=joined(job.table, job.competition.targets)).iloc[training].reset_index(drop=True)
 
-    def in_order(epoch: int) -> np.ndarray:
-        return training[SAMPLERS[experiment.sampler](sampled, epoch, np.random.default_rng(draw(experiment.seed, fold, epoch, "order")))]
+    @lru_cache(maxsize=1)
+    def plan(epoch: int) -> list[list[np.ndarray]]:
+        order = SAMPLERS[experiment.sampler](sampled, epoch, np.random.default_rng(draw(experiment.seed, fold, epoch, "order")))
+        if not len(order):
+            raise ValueError(f"sampler={experiment.sampler} gives no image in epoch {epoch + 1} of {fold_name(fold)}: it must give at least one")
+        return in_steps(training[order], experiment.batch_size * experiment.accumulate, batch_size)
+
+    def sizes(epoch: int) -> list[list[int]]:
+        return [[len(part) for part in parts] for parts in plan(epoch)]
 
     def coming(epoch: int) -> Iterator[Batch]:
         done = first.step if epoch == first.epoch else 0           # what was done before is not decoded again
-        return batches(in_order(epoch)[done * batch_size:], batch_size, epoch)
+        return batches.of_parts(flat(plan(epoch))[done:], epoch)
 
-    num_batches = len(in_parts(in_order(0), batch_size, alone=False))
+    num_batches, loss_fn = len(flat(plan(first.epoch))), LOSSES[loss_name(job)]
     steps = train_steps(
-        forward, coming, now.optimizer, LOSSES[loss_name(job)], config=experiment, fold=fold, accelerator=accelerator, begin_epoch=model.train,
-        num_batches=num_batches, accumulate=experiment.accumulate * experiment.batch_size // batch_size, average=now.average,
+        forward, coming, now.optimizer, loss_fn, config=experiment, fold=fold, accelerator=accelerator, begin_epoch=model.train,
+        sizes=sizes, average=now.average,
         smooth=experiment.label_smoothing if TASKS[job.competition.task].loss == "cross_entropy" else 0.0,
         first_epoch=experiment.epochs if now.best.is_over() else first.epoch, first_step=first.step,
     )
@@ -91,12 +99,13 @@ def train_fold(job: Job, fold: int, batch_size: int) -> tuple[dict, memory.Watch
             now.losses.append(step.loss)
             bar.update()
             if step.ends_epoch:
-                frame = predict_epoch(job, model, forward, batches, held_out, now.average)
-                scores, loss = scored(frame), float(np.mean(now.losses))
+                frame, valid_loss = predict_epoch(job, model, forward, batches, held_out, now.average, loss_fn)
+                scores, loss = scored(frame), float(np.average(now.losses, weights=flat(sizes(step.epoch))))
+                losses = {"loss": loss} | ({"valid_loss": valid_loss} if len(frame) else {})
                 with runs.naming(paths.log):
-                    tracker.log({"epoch": step.epoch + 1, "loss": loss, **scores, "lr": now.optimizer.param_groups[-1]["lr"]})
-                say_epoch(bar, f"{fold_name(fold)}  epoch {step.epoch + 1}/{experiment.epochs}  loss {loss:.4f}"
-                          + "".join(f"  {metric} {score:.4f}" for metric, score in scores.items()))
+                    tracker.log({"epoch": step.epoch + 1, **losses, **scores, "lr": now.optimizer.param_groups[-1]["lr"]})
+                say_epoch(bar, f"{fold_name(fold)}  epoch {step.epoch + 1}/{experiment.epochs}"
+                          + "".join(f"  {name} {value:.4f}" for name, value in (losses | scores).items()))
                 for value in scores.values():
                     judge(job, fold, step.epoch + 1, frame, value, training)
                 now.end_epoch(frame, *scores.values())
@@ -236,10 +245,13 @@ class Best:
         return self.epoch
 
 
-def predict_epoch(job: Job, model: Classifier, forward, batches: Batches, held_out: np.ndarray, average: Average | None) -> pd.DataFrame:
-    """Predictions of the held-out part, each id once, with the averaged weights where there are some. A refit has none: an empty frame."""
+def predict_epoch(
+    job: Job, model: Classifier, forward, batches: Batches, held_out: np.ndarray, average: Average | None, loss_fn,
+) -> tuple[pd.DataFrame, float]:
+    """Predictions of the held-out part, each id once, with the averaged weights where there are some; and their loss, as training has it but without
+    mixing and smoothing. A refit holds nothing out: an empty frame."""
     if not len(held_out):
-        return predictions.make([], np.empty((0, job.target.shape[1])), job.competition.outputs)
+        return predictions.make([], np.empty((0, job.target.shape[1])), job.competition.outputs), float("nan")
     model.eval()
     if average:
         average.swap()
@@ -249,7 +261,12 @@ def predict_epoch(job: Job, model: Classifier, forward, batches: Batches, held_o
     task = TASKS[job.competition.task]
     frame = predictions.make(job.table["id"].iloc[positions], task.activation(logits, model.unit), job.competition.outputs)
     predictions.check(frame, "valid", kind=task.kind, single_label=task.loss == "cross_entropy")
-    return predictions.check_ids(frame, job.table["id"].iloc[held_out], "valid")
+    return predictions.check_ids(frame, job.table["id"].iloc[held_out], "valid"), mean_loss(loss_fn, logits, batches.rows, positions)
+
+
+def mean_loss(loss_fn, logits: np.ndarray, rows: Rows, positions: np.ndarray) -> float:
+    losses = loss_fn(torch.from_numpy(logits), torch.from_numpy(rows.target[positions]))
+    return float((losses * torch.from_numpy(rows.weight[positions])).mean())
 
 
 def judge(job: Job, fold: int, epoch: int, frame: pd.DataFrame, score: float, training: np.ndarray) -> None:

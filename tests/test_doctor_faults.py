@@ -222,7 +222,7 @@ FAULTS = [
           "batch_size=5"),
     Fault("early stopping counts on from the fold before", "src/fold.py", "stopping", "inside the fold", function(Best, "__init__", shared_patience), "patience=2"),
     Fault("mixup mixes pictures, not labels", "src/fit/loop.py", "mixup", "mix the targets",
-          function(loop, "mix", lambda real: lambda image, target, config: (real(image, target, config)[0], target)), "mixup=0.4"),
+          function(loop, "mix", lambda real: lambda image, target, weight, config: (real(image, target, weight, config)[0], target, weight)), "mixup=0.4"),
     # heads and backbones of one's own
     Fault("view(-1, n) changes the batch size", "src/model/heads.py", "shapes", "x.flatten(1)", head(lambda n, c: Lambda(lambda x: x.view(-1, n // 2)), lambda n, c: nn.Linear(n // 2, c)), "head=mine"),
     Fault("Flatten forgotten between a convolution and a Linear", "src/model/heads.py", "shapes", "insert nn.Flatten()", choice(heads.HEADS, no_flatten), "head=mine pool_type=none"),

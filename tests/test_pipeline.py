@@ -340,3 +340,14 @@ def test_a_fold_that_learns_the_wrong_thing_is_stopped_with_the_usual_causes(ben
     paths = bench.configure(fast("loss=wrong epochs=3 lr=0.03"), machine="wandb=off workers=0 device=cpu sanity=false")
     bench.stage("train", paths)
     assert runs.read_json(paths.score)["oof"] < 0.2
+
+
+def test_the_log_holds_the_held_out_loss_of_each_epoch(bench, capsys):
+    """In the run's own loss, here the cross entropy, so that overfitting shows beside the training loss."""
+    paths = bench.run(fast("label_smoothing=0.1 mixup=0.2"))
+    log = pd.read_json(paths.fold(0).log, lines=True)
+    assert list(log) == ["epoch", "loss", "valid_loss", "macro_f1", "lr"]
+    valid, folds = predictions.read(paths.fold(0).valid), tables.read_folds(paths.folds).set_index("id")
+    own = [valid.at[image, folds.at[image, "colour"]] for image in valid.index]
+    assert log["valid_loss"].iloc[-1] == pytest.approx(-np.log(own).mean(), abs=1e-4)
+    assert f"valid_loss {log['valid_loss'].iloc[0]:.4f}" in capsys.readouterr().out

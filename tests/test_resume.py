@@ -18,6 +18,7 @@ from conftest import FAST, fast
 from torch import nn
 
 from src import config, predictions, prepare, runs, state
+from src.data.batches import SAMPLERS
 from src.fit.optim import make_optimizer
 
 ROOT = Path(__file__).parents[1]
@@ -401,3 +402,24 @@ def test_epochs_that_are_short_against_saving_are_not_all_saved(monkeypatch):
     assert not clock.is_due(ends_epoch=False)
     now[0] += 600
     assert clock.is_due(ends_epoch=False)
+
+
+# ---- a sampler of one's own ----
+
+
+def test_a_sampler_whose_epochs_differ_in_size_goes_on_to_the_same_bytes(bench, monkeypatch):
+    monkeypatch.setitem(SAMPLERS, "growing", lambda table, epoch, rng: rng.permutation(len(table))[:9 + 7 * epoch])
+    recipe = "sampler=growing epochs=3 accumulate=2 batch_size=4"
+    expected = whole_run(bench, recipe)
+    assert pd.read_json("elsewhere/fold0/log.jsonl", lines=True)["epoch"].tolist() == [1, 2, 3]
+    for steps in (2, 3):
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            after_steps(patch, steps, kill)
+            train_fold_0(bench, recipe, "broken")
+    assert products(train_fold_0(bench, recipe, "broken")) == expected
+
+
+def test_a_sampler_that_gives_no_image_is_named(bench, monkeypatch):
+    monkeypatch.setitem(SAMPLERS, "empty", lambda table, epoch, rng: rng.permutation(len(table) * (epoch == 0)))
+    with pytest.raises(ValueError, match="sampler=empty gives no image in epoch 2 of fold 0"):
+        train_fold_0(bench, "sampler=empty", "x")

@@ -1,6 +1,7 @@
 """Batches for the loop: from decoded images, augmented afresh each epoch, or from the trunk's cached output, one view per epoch."""
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -75,6 +76,15 @@ def in_parts(positions: np.ndarray, batch_size: int, *, alone: bool = True) -> l
     return parts
 
 
+def in_steps(positions: np.ndarray, step_size: int, batch_size: int) -> list[list[np.ndarray]]:
+    """The batches of each step of the optimizer: step_size images, in parts of at most batch_size (and one more), however small these must be."""
+    return [in_parts(step, batch_size, alone=False) for step in in_parts(positions, step_size, alone=False)]
+
+
+def flat(nested: Iterable[Sequence]) -> list:
+    return list(chain.from_iterable(nested))
+
+
 class Batches:
     """Batches of given positions of a table. Three sources: the trunk's outputs, one Array per view; decoded images with the same fixed views drawn
     on the fly; decoded images augmented afresh each epoch (one transform, named ""). Draws depend on seed, fold, epoch and position only."""
@@ -94,7 +104,10 @@ class Batches:
 
     def __call__(self, positions: np.ndarray, batch_size: int, epoch: int = 0, *, plain: bool = False) -> Iterator[Batch]:
         """The positions, in their order, in batches; none is dropped. plain: view 0, for validation and test."""
-        parts = in_parts(positions, batch_size, alone=plain)
+        return self.of_parts(in_parts(positions, batch_size, alone=plain), epoch, plain=plain)
+
+    def of_parts(self, parts: Sequence[np.ndarray], epoch: int = 0, *, plain: bool = False) -> Iterator[Batch]:
+        """A batch for each part, an array of positions."""
         if self.loader is not None and not plain:
             self.plan.batches = [[(v, self.draw_of(v, epoch, i), i) for v, i in zip(self.view_of(part, epoch), part.tolist())] for part in parts]
             images = iter(self.loader)

@@ -120,7 +120,7 @@ class Case:
         optimizer = job.accelerator.prepare(make_optimizer(model.learning(), config))
         smooth = config.label_smoothing if self.is_single else 0.0
         for step in train_steps(forward or model.forward, lambda epoch: [batch], optimizer, self.loss_fn, config=config, fold=0,
-                                accelerator=job.accelerator, begin_epoch=model.train, num_batches=1, smooth=smooth):
+                                accelerator=job.accelerator, begin_epoch=model.train, sizes=lambda epoch: [[len(batch.image)]], smooth=smooth):
             yield step.loss
 
     @cached_property

@@ -1,6 +1,6 @@
 """The training loop and prediction. It knows no files, folds or trackers: it yields after each step, and the stage decides to log, save or stop."""
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,25 +25,31 @@ def seed_of(*key: int | str) -> int:
     return int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=7).digest(), "big")
 
 
-def mix(image: Tensor, target: Tensor, config: Config) -> tuple[Tensor, Tensor]:
-    """Mixup (Zhang et al. 2018, arXiv:1710.09412) or CutMix (Yun et al. 2019, arXiv:1905.04899), once per batch; cached features mix at the cut."""
+def mix(image: Tensor, target: Tensor, weight: Tensor, config: Config) -> tuple[Tensor, Tensor, Tensor]:
+    """Mixup (Zhang et al. 2018, arXiv:1710.09412) or CutMix (Yun et al. 2019, arXiv:1905.04899), once per batch; cached features mix at the cut.
+
+    A mixed image weighs what its two parts do together, and its target holds each by its weight: class_weights balance the classes as without mixing.
+    """
     use_cutmix = config.cutmix > 0 and image.ndim == 4 and (config.mixup <= 0 or torch.rand(()) < 0.5)
     alpha = config.cutmix if use_cutmix else config.mixup
     if alpha <= 0:
-        return image, target
+        return image, target, weight
     share = float(np.random.default_rng(torch.randint(2**62, ()).item()).beta(alpha, alpha))
     partner = torch.randperm(len(image), device="cpu").to(image.device)
     if use_cutmix:
         height, width = image.shape[-2:]
         cut_h, cut_w = round(height * (1 - share) ** 0.5), round(width * (1 - share) ** 0.5)
-        top, left = int(torch.randint(height - cut_h + 1, ())), int(torch.randint(width - cut_w + 1, ()))
+        # as in the paper: the box's middle is anywhere in the image, what lies outside is cut off, and the share is that of the rest
+        top, left = int(torch.randint(height, ())) - cut_h // 2, int(torch.randint(width, ())) - cut_w // 2
+        rows, columns = slice(max(top, 0), min(top + cut_h, height)), slice(max(left, 0), min(left + cut_w, width))
         image = image.clone()
-        image[..., top:top + cut_h, left:left + cut_w] = image[partner][..., top:top + cut_h, left:left + cut_w]
-        share = 1 - cut_h * cut_w / (height * width)
+        image[..., rows, columns] = image[partner][..., rows, columns]
+        share = 1 - (rows.stop - rows.start) * (columns.stop - columns.start) / (height * width)
     else:
         image = image.float()                                      # uint8 pixels would be cut off
         image = share * image + (1 - share) * image[partner]
-    return image, share * target + (1 - share) * target[partner]
+    mixed, weighted = share * weight + (1 - share) * weight[partner], weight[:, None] * target
+    return image, (share * weighted + (1 - share) * weighted[partner]) / mixed[:, None], mixed
 
 
 class Average:
@@ -79,8 +85,7 @@ def train_steps(
     fold: int,
     accelerator: Accelerator,
     begin_epoch: Callable[[], object],
-    num_batches: int,
-    accumulate: int = 1,
+    sizes: Callable[[int], Sequence[Sequence[int]]],
     average: Average | None = None,
     smooth: float = 0.0,
     first_epoch: int = 0,
@@ -88,34 +93,34 @@ def train_steps(
 ) -> Iterator[Step]:
     """Train, yielding after each step. batches(epoch) gives that epoch's batches; begin_epoch() puts the model in training mode.
 
-    num_batches: of an epoch; `accumulate` of them make one step of the optimizer. Raises NotFinite with the images at fault.
+    sizes(epoch): the images in each batch, step by step of the optimizer: a sampler may give an epoch more or fewer. Each image of a step counts
+    alike, whatever batch it is in. Raises NotFinite with the images at fault.
     A continued training begins at first_epoch, whose batches(first_epoch) come without its first_step ones.
     """
-    steps_per_epoch = -(-num_batches // accumulate)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     # torch.manual_seed writes a stack trace for each kind of GPU that isn't there: a third of a head's step
     reseed = torch.default_generator.manual_seed if accelerator.device.type == "cpu" else torch.manual_seed
     for epoch in range(first_epoch, config.epochs):
         begin_epoch()
-        last = None
+        last, plan = None, sizes(epoch)
+        places = [(step, sum(parts), part == len(parts) - 1) for step, parts in enumerate(plan) for part in range(len(parts))]
         for number, batch in enumerate(batches(epoch), first_step if epoch == first_epoch else 0):
             reseed(seed_of(config.seed, fold, epoch, number))                    # dropout and mixing of this step
-            image, target = mix(batch.image, batch.target, config)
+            step, images, has_updated = places[number]
+            image, target, weight = mix(batch.image, batch.target, batch.weight, config)
             if smooth:
                 target = target * (1 - smooth) + smooth / target.shape[1]
             with accelerator.autocast():
                 logits = forward(image, batch.extra)
             losses = loss_fn(logits.float(), target)                             # (B,)
-            loss = (losses * batch.weight).mean()
-            value = loss.item()
+            loss = (losses * weight).sum()
+            value = loss.item() / len(losses)
             if not np.isfinite(value):
                 worst = batch.index[~torch.isfinite(losses.detach())].tolist()[:5]
                 raise NotFinite(epoch, number, worst)
-            step = number // accumulate
-            accelerator.backward(loss / min(accumulate, num_batches - step * accumulate))
-            has_updated = (number + 1) % accumulate == 0 or batch.is_last
+            accelerator.backward(loss / images)
             if has_updated:
-                set_rates(optimizer, epoch * steps_per_epoch + step, steps_per_epoch, config)
+                set_rates(optimizer, epoch * len(plan) + step, len(plan), config)
                 if config.clip_grad:
                     accelerator.clip_grad_norm_(parameters, config.clip_grad)
                 optimizer.step()

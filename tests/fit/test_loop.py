@@ -9,7 +9,7 @@ from torch import nn
 
 from src.config import Config, resolve
 from src.data.arrays import make_array
-from src.data.batches import Batches, Rows, in_parts
+from src.data.batches import Batches, Rows, flat, in_steps
 from src.fit.loop import Average, NotFinite, mix, predict, train_steps, unused
 from src.fit.losses import LOSSES
 from src.fit.optim import make_optimizer, rate_scale, set_rates
@@ -23,16 +23,19 @@ def features(tmp_path):
     return make_array(tmp_path / "f.npy", values.shape, "float32", lambda out: out.__setitem__(slice(None), values))
 
 
-def run(features, config, *, batch_size=4, accumulate=1, average=False, model=None, n=14):
+def run(features, config, *, batch_size=4, step_size=4, average=False, model=None, orders=(range(14), range(14)), weights=None):
     torch.manual_seed(0)
-    model = model or nn.Sequential(nn.Dropout(0.3 if accumulate == 1 and batch_size == 4 else 0.0), nn.Linear(6, 3))
-    rows = Rows(np.eye(3, dtype=np.float32)[np.arange(14) % 3], np.ones(14, np.float32), np.zeros((14, 0), np.float32))
+    model = model or nn.Sequential(nn.Dropout(0.3 if batch_size == step_size == 4 else 0.0), nn.Linear(6, 3))
+    rows = Rows(np.eye(3, dtype=np.float32)[np.arange(14) % 3], np.ones(14, np.float32) if weights is None else weights, np.zeros((14, 0), np.float32))
     batches = Batches([features], rows, device=torch.device("cpu"))
     optimizer = make_optimizer([(name, p, -1) for name, p in model.named_parameters()], config)
     kept = Average({name: p.detach() for name, p in model.named_parameters()}, config.ema) if average else None
-    order = np.arange(n)
-    steps = list(train_steps(lambda image, extra: model(image), lambda epoch: batches(order, batch_size, epoch), optimizer, LOSSES["cross_entropy"], config=config, fold=0,
-                             accelerator=Accelerator(cpu=True), begin_epoch=model.train, num_batches=len(in_parts(order, batch_size, alone=False)), accumulate=accumulate, average=kept))
+    plans = [in_steps(np.array(order), step_size, batch_size) for order in orders]
+    steps = list(train_steps(
+        lambda image, extra: model(image), lambda epoch: batches.of_parts(flat(plans[epoch]), epoch), optimizer, LOSSES["cross_entropy"],
+        config=config, fold=0, accelerator=Accelerator(cpu=True), begin_epoch=model.train, average=kept,
+        sizes=lambda epoch: [[len(part) for part in parts] for parts in plans[epoch]],
+    ))
     return model, steps, kept, batches
 
 
@@ -47,10 +50,22 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_others(features):
     assert [s.ends_epoch for s in steps] == [False, False, False, True] * 2
 
 
-def test_half_the_batch_accumulated_twice_is_the_same_step(features):
-    whole, *_ = run(features, CONFIG, batch_size=8, n=8)
-    halves, *_ = run(features, CONFIG, batch_size=4, accumulate=2, n=8)
-    assert torch.allclose(weights(whole), weights(halves), atol=1e-6)      # sums in another order
+@pytest.mark.parametrize("step_size, batch_size", [(8, 4), (8, 3), (5, 2), (14, 4), (12, 1)])
+def test_a_batch_in_parts_is_the_same_step_whatever_the_sizes_of_these(features, step_size, batch_size):
+    """Fourteen images: the last step is smaller, and so are some of the parts. Each image of a step counts alike."""
+    balanced = np.linspace(0.2, 3, 14, dtype=np.float32)
+    whole, *_ = run(features, CONFIG, batch_size=step_size, step_size=step_size, weights=balanced)
+    parts, steps, *_ = run(features, CONFIG, batch_size=batch_size, step_size=step_size, weights=balanced)
+    assert torch.allclose(weights(whole), weights(parts), atol=1e-6)       # sums in another order
+    assert sum(step.has_updated for step in steps) == 2 * -(-14 // step_size)
+
+
+def test_a_sampler_may_give_an_epoch_more_or_fewer_images(features):
+    """As many steps as there are images for; the rate is at its end when the run is."""
+    _, steps, *_ = run(features, CONFIG, orders=(range(6), range(14)), step_size=8)
+    assert [(s.epoch, s.step, s.ends_epoch, s.has_updated) for s in steps] == [
+        (0, 0, False, False), (0, 1, True, True), (1, 0, False, False), (1, 1, False, True), (1, 2, False, False), (1, 3, True, True)]
+    run(features, CONFIG, orders=(range(14), range(3)), step_size=4)
 
 
 def test_every_loss_gives_one_value_per_image_and_takes_mixed_targets():
@@ -91,13 +106,50 @@ def test_mixing_keeps_shapes_and_targets_that_sum_to_one(shape):
     for settings in ({"mixup": 0.4}, {"cutmix": 1.0}, {"mixup": 0.4, "cutmix": 1.0}):
         for seed in range(5):
             torch.manual_seed(seed)
-            image, mixed = mix(torch.rand(shape), target, replace(CONFIG, **settings))
-            assert image.shape == shape and torch.allclose(mixed.sum(1), torch.ones(6))
+            image, mixed, weight = mix(torch.rand(shape), target, torch.ones(6), replace(CONFIG, **settings))
+            assert image.shape == shape and torch.allclose(mixed.sum(1), torch.ones(6)) and torch.allclose(weight, torch.ones(6))
 
 
 def test_mixing_is_off_unless_asked():
     image, target = torch.rand(4, 3, 8, 8), torch.eye(4)
-    assert mix(image, target, CONFIG)[0] is image
+    assert mix(image, target, torch.ones(4), CONFIG)[0] is image
+
+
+@pytest.mark.parametrize("settings", [{"mixup": 0.4}, {"cutmix": 1.0}])
+def test_balanced_classes_stay_balanced_when_mixed(settings):
+    """Of 90 and 10 images, balanced: each class has half of the weight, also in the mixed targets."""
+    target = torch.eye(2)[[0] * 90 + [1] * 10]
+    weight, shares = target @ torch.tensor([100 / 180, 100 / 20]), []
+    for seed in range(200):
+        torch.manual_seed(seed)
+        _, mixed, weights = mix(torch.rand(100, 1, 8, 8), target, weight, replace(CONFIG, **settings))
+        shares.append((mixed * weights[:, None]).sum(0) / weights.sum())
+    assert torch.allclose(torch.stack(shares).mean(0), torch.tensor([0.5, 0.5]), atol=0.005)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "focal", "binary_cross_entropy"])
+def test_a_mixed_image_has_the_loss_of_both_its_labels_each_by_its_weight(loss):
+    torch.manual_seed(3)
+    target, weight, logits, config = torch.eye(4), torch.tensor([0.5, 1.0, 2.0, 5.0]), torch.randn(4, 4), replace(CONFIG, mixup=1.0)
+    torch.manual_seed(3)
+    mixed_label = mix(torch.eye(4), target, torch.ones(4), config)[1]              # its entries are the shares
+    torch.manual_seed(3)
+    _, mixed, weights = mix(torch.eye(4), target, weight, config)
+    each = torch.stack([LOSSES[loss](logits, target[[k] * 4]) for k in range(4)], dim=1)        # (image, label)
+    assert torch.allclose(LOSSES[loss](logits, mixed) * weights, (mixed_label * weight * each).sum(1), atol=1e-5)
+
+
+def test_the_boxes_of_cutmix_reach_beyond_the_image_as_in_the_paper():
+    """What lies outside is cut off, and the target's share is that of the pixels that were exchanged."""
+    source = torch.stack([torch.zeros(3, 16, 16), torch.ones(3, 16, 16)])
+    cut_by_edge = 0
+    for seed in range(300):
+        torch.manual_seed(seed)
+        image, target, _ = mix(source, torch.eye(2), torch.ones(2), replace(CONFIG, cutmix=1.0))
+        assert torch.allclose(image[0].mean(), target[0, 1], atol=1e-6)
+        rows, columns = image[0, 0].any(1).sum(), image[0, 0].any(0).sum()
+        cut_by_edge += int(rows != columns)
+    assert cut_by_edge > 50                                                # inside they are squares
 
 
 def test_rates_warm_up_then_fall_and_the_body_waits_for_its_turn():
