@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from itertools import groupby
 from types import ModuleType
 
-from src import competitions, runs
+from src import competitions, config, runs
 
 
 def import_timm() -> None:
@@ -34,6 +34,7 @@ def main_of(name: str) -> str:
 
 def main(run: str, stages: list[tuple[ModuleType, list[str]]]) -> None:
     competitions.load = cache(competitions.load)          # one look at the files for all of them
+    config.load = cache(config.load)                      # and at the settings: who edits them meanwhile changes no stage of this chain
     for module, options in stages:
         sys.argv = [module.__name__, run, *options]
         module.main()

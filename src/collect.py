@@ -1,25 +1,20 @@
 """Join the folds' held-out predictions and score them.  fold*/{done.json, valid, valid_epochs}, folds.csv -> oof.parquet, score.json"""
-import platform
-from importlib.metadata import version
+import sys
 
 import numpy as np
 import pandas as pd
 
-from src import predictions, runs
+from src import code, predictions, recipe, runs
 from src.competitions import Competition
 from src.config import Settings
 from src.runs import RunPaths
-
-VERSIONS = ("torch", "torchvision", "timm", "accelerate", "adamp", "scikit-learn", "pandas", "numpy", "pillow")
 
 
 def collect(competition: Competition, settings: Settings, paths: RunPaths, table: pd.DataFrame) -> dict:
     """Write oof.parquet and, last of all, score.json; returns the score. Raises ValueError for images without prediction or mixed recipes."""
     numbers = sorted(k for k in table["fold"].unique() if k >= 0)
     done = {k: runs.read_json(paths.fold(k).done) for k in numbers}
-    recipes = {d["recipe"] for d in done.values()}
-    if len(recipes) > 1:
-        raise ValueError(f"{paths.root}: the folds were trained by differing recipes {sorted(recipes)}: make retrain")
+    check_alike(paths, done)
     held_out = table[table["fold"] >= 0]
     for k in numbers:
         runs.check_fold(paths.fold(k), "valid.parquet", "valid_epochs.parquet")
@@ -28,9 +23,9 @@ def collect(competition: Competition, settings: Settings, paths: RunPaths, table
     score = {
         "metric": competition.metric_name, "lower_is_better": competition.lower_is_better, **summary(competition, held_out, oof),
         "epochs": curve(competition, paths, held_out, numbers),
-        "optimistic": settings.config.patience > 0, "recipe": recipes.pop(), "fold_hash": done[numbers[0]]["fold_hash"],
+        "optimistic": settings.config.patience > 0, "recipe": done[numbers[0]]["recipe"], "fold_hash": done[numbers[0]]["fold_hash"],
         "weights_hash": done[numbers[0]]["weights_hash"], "commit": runs.commit(),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}}, "machine": done[numbers[0]]["machine"],
+        "versions": runs.versions(), "machine": done[numbers[0]]["machine"],
         **{key: {str(k): d[key] for k, d in done.items()} for key in ("seconds", "memory", "batch_size")},
     }
     with runs.atomic(paths.oof) as part:
@@ -39,6 +34,20 @@ def collect(competition: Competition, settings: Settings, paths: RunPaths, table
     runs.write_text(runs.diff(), paths.diff)
     runs.write_json(plain(score), paths.score)
     return score
+
+
+def check_alike(paths: RunPaths, done: dict[int, dict]) -> None:
+    """Raises ValueError for folds of differing recipe or code, which can't be scored together; differing versions are a warning."""
+    first, *others = done
+    for k in others:
+        if found := recipe.differences(done[first], done[k]):
+            raise ValueError(f"{paths.root}: folds {first} and {k} were trained by differing recipes, {'; '.join(found)}: "
+                             f"make retrain RUN={paths.name}")
+        if edits := code.changes(done[first]["code"], done[k]["code"]):
+            raise ValueError(f"{paths.root}: folds {first} and {k} were trained by differing code, {', '.join(edits[:5])}: "
+                             f"make retrain RUN={paths.name}")
+        if done[first]["versions"] != done[k]["versions"]:
+            print(f"warning: folds {first} and {k} were trained by differing versions of the packages", file=sys.stderr)
 
 
 def summary(competition: Competition, held_out: pd.DataFrame, oof: pd.DataFrame) -> dict:

@@ -9,14 +9,13 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 from pydantic.dataclasses import dataclass
 
-from src import runs
+from src import code, runs
 from src.runs import RunPaths
 
 Count = Annotated[int, Field(ge=0)]
@@ -29,10 +28,9 @@ STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 @dataclass(frozen=True, config=STRICT)
-class Config:
-    """An experiment's settings. Names such as a loss are looked up where they are defined; the file says where."""
+class Split:
+    """A change makes new folds, and all that follows."""
 
-    # split
     folds: Annotated[int, Field(ge=2, le=50)] = 5
     fold_scheme: Word = "auto"                      # SCHEMES in data/folds.py; auto: by task and groups; file: inputs/COMP/folds.csv
     fold_seed: Count = 0
@@ -40,6 +38,12 @@ class Config:
     limit: Count = 0                                # images used in all; 0: every one
     bad_images: Literal["error", "drop"] = "error"  # a training image that can't be read: refuse them all by name, or leave them out
     external: Literal["auto", "none"] = "auto"      # auto: the images of inputs/COMP/external.csv, where it is, train in every fold
+
+
+@dataclass(frozen=True, config=STRICT)
+class Train:
+    """A change trains the folds again; their split stays."""
+
     # model
     backbone: Word = "tf_efficientnet_lite0"        # any timm name, or BACKBONES in model/backbone.py
     pretrained: bool = True
@@ -78,13 +82,31 @@ class Config:
     seed: Count = 0
     init_from: str = ""                             # a run whose folds are the starting weights
     pseudo: str = ""                                # a run whose pseudo.csv (`make pseudo` writes it) gives test images soft labels, per fold its own
-    # predict
+
+
+@dataclass(frozen=True, config=STRICT)
+class Predict:
+    """A change predicts again with the models that are there."""
+
     tta: tuple[Word, ...] = ()                      # VIEWS and VIEW_SETS in data/augment.py, beside the plain picture
     refit: Count = 0                                # models trained on all images, with seed, seed+1, ..., that predict in the folds' place
-    # submit
+
+
+@dataclass(frozen=True, config=STRICT)
+class Submit:
+    """A change writes the submission again."""
+
     decode: Word = "auto"                           # DECODERS in decode.py, fitted on the out-of-fold predictions; auto: plain
 
-    @field_validator("trainable", "tta", mode="before")
+
+@dataclass(frozen=True, config=STRICT)
+class Config(Submit, Predict, Train, Split):
+    """An experiment's settings. Names such as a loss are looked up where they are defined; the file says where.
+
+    A new setting goes into the class of the stage that it changes: that stage, and those after it, are then run again.
+    """
+
+    @field_validator("trainable", "tta", mode="before", check_fields=False)
     @classmethod
     def from_text(cls, value: Any, info: Any) -> Any:
         """Commas make a tuple, digits a number. True would count as 1 and say nothing, so bool is refused."""
@@ -138,9 +160,9 @@ class Settings:
         return self.inputs / self.comp
 
 
-FIELDS = [field.name for field in dataclasses.fields(Config)]
-_train, _predict, _submit = map(FIELDS.index, ("backbone", "tta", "decode"))      # a field's place says which stage depends on it
-STAGES = {"split": FIELDS[:_train], "train": FIELDS[_train:_predict], "predict": FIELDS[_predict:_submit], "submit": FIELDS[_submit:]}
+STAGES = {kind.__name__.lower(): [field.name for field in dataclasses.fields(kind)] for kind in (Split, Train, Predict, Submit)}
+DEFAULTS = {field.name: field.default for field in dataclasses.fields(Config)}
+assert set(DEFAULTS) == {name for names in STAGES.values() for name in names}, "a setting belongs into Split, Train, Predict or Submit, not Config"
 ALIASES = {
     "learning_rate": "lr", "head_lr": "lr", "backbone_lr": "body_lr", "wd": "weight_decay", "bs": "batch_size", "model": "backbone",
     "arch": "backbone", "img_size": "image_size", "imgsz": "image_size", "size": "image_size", "resolution": "image_size",
@@ -155,6 +177,8 @@ RATES = {
     ("convnext", "head"): (5e-3, 1e-4, 0.85), ("convnext", "tail"): (1e-3, 1e-4, 0.85), ("convnext", "all"): (1e-3, 1e-4, 0.85),
     ("vit", "head"): (5e-3, 3e-5, 0.7), ("vit", "tail"): (5e-4, 3e-5, 0.7), ("vit", "all"): (5e-4, 3e-5, 0.7),
 }
+TABLES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".xml", ".parquet", ".xlsx", ".xls", ".feather", ".py", ".zip", ".tar", ".gz", ".tgz", ".7z")
+DEEPEST = 12
 VITS = ("vit", "deit", "beit", "eva", "swin")
 
 
@@ -322,17 +346,35 @@ def file_facts(files: Iterable[Path]) -> dict[str, list[int]]:
     return {file.name: [file.stat().st_size, file.stat().st_mtime_ns] for file in sorted(files)}
 
 
-def subfolders(folder: Path, first: int | None = None) -> list[Path]:
-    with os.scandir(folder) as entries:
-        return sorted(Path(entry.path) for entry in islice(entries, first) if entry.is_dir())
+def look(folder: Path) -> tuple[dict[str, list[int]], dict[str, list]]:
+    """What lies in the competition's folder: ({table: [size, time]}, {folder: [number of images, hash of their sizes and times]}).
+
+    What can't change, a read-only file system such as Kaggle's, is not looked through.
+    """
+    files: dict[str, list[int]] = {}
+    folders: dict[str, list] = {}
+    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+        return {}, {"(read-only)": []}
+    for path, subfolders, names in os.walk(folder, followlinks=True):
+        below = Path(path).relative_to(folder)
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        if len(below.parts) > DEEPEST:
+            raise ValueError(f"{path}: folders are nested more than {DEEPEST} deep: does a link lead back up?")
+        images = []
+        for name in sorted(name for name in names if not name.startswith(".")):
+            stat = os.stat(os.path.join(path, name)) if os.path.exists(os.path.join(path, name)) else None
+            facts = [stat.st_size, stat.st_mtime_ns] if stat else []
+            if name.lower().endswith(TABLES):
+                files[(below / name).as_posix()] = facts
+            else:
+                images.append([name, *facts])
+        if images:
+            folders[below.as_posix()] = [len(images), runs.sha256(images)]
+    return files, folders
 
 
-def test_folders(folder: Path) -> dict[str, int]:
-    """The times of the folders whose name, or whose parent's name, contains test or eval: they change with the files in them."""
-    above = subfolders(folder)
-    below = [sub for parent in above for sub in subfolders(parent, first=200)]       # a folder of images is not listed to its end
-    times = {sub.relative_to(folder).as_posix(): sub.stat().st_mtime_ns for sub in above + below}
-    return {name: time for name, time in times.items() if "test" in name.lower() or "eval" in name.lower()}
+def is_for_test(name: str) -> bool:
+    return "test" in name.lower() or "eval" in name.lower()
 
 
 def write_changed(content: dict[str, Any], path: Path) -> bool:
@@ -342,15 +384,32 @@ def write_changed(content: dict[str, Any], path: Path) -> bool:
     return changed
 
 
+def code_of_stages(settings: Settings) -> dict[str, list[str]]:
+    """The competitor's own functions on which the products of a stage depend: an edit of one is like another setting."""
+    config = settings.config
+    known = [f"src.competitions:COMPETITIONS[{settings.comp}]"]
+    return {
+        "split": [f"src.data.folds:SCHEMES[{config.fold_scheme}]"]
+        + [place for place in known if code.has_choice("src.competitions", "COMPETITIONS", settings.comp)],
+        "predict": [f"src.data.augment:VIEWS[{word}]" for word in config.tta],
+        "submit": [f"src.decode:DECODERS[{config.decode}]"] if config.decode not in ("auto", "plain") else [],
+    }
+
+
 def write(settings: Settings, paths: RunPaths) -> None:
     """config.json and the stages' files, each only where its content changes."""
     stages = {name: stage(settings.config, name) for name in STAGES}
-    code = runs.file_sha(runs.SRC / "competitions.py")
-    stages["split"] |= {"comp": settings.comp, "files": file_facts(settings.folder.glob("*.csv")), "competitions.py": code}
-    tables = [*settings.folder.glob("sample_submission*"), *settings.folder.glob("test*.csv")]
+    files, folders = look(settings.folder)
+    for name, places in code_of_stages(settings).items():
+        if places:
+            stages[name]["code"] = code.hash_of(*places)
+    training = {name: facts for name, facts in folders.items() if not is_for_test(name)}
+    stages["split"] |= {"comp": settings.comp, "files": files, "folders": training}
     if settings.config.pseudo:
         stages["train"]["pseudo.csv"] = file_facts((paths.root.parent / settings.config.pseudo).glob("pseudo.csv"))
-    stages["predict"] |= {"files": file_facts(tables), "folders": test_folders(settings.folder)}
+    tested = {name: facts for name, facts in folders.items() if is_for_test(name)}
+    tables = {name: facts for name, facts in files.items() if name.lower().startswith(("test", "sample"))}
+    stages["predict"] |= {"files": tables, "folders": tested}
     write_changed(as_dict(settings) | {"inputs": str(settings.inputs), "cache": str(settings.cache)}, paths.config)
     stale = [name for name, content in stages.items() if write_changed(content, paths.settings(name))]
     is_alone = settings.config.dedupe == "group"                     # the groups.csv of another run may differ

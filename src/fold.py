@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from src import config, predictions, runs, state
+from src import predictions, runs, state
 from src.data import folds
 from src.data.batches import SAMPLERS, Batch, Batches, Rows, draw, flat, in_steps
 from src.data.tables import joined
@@ -152,16 +152,13 @@ class Progress:
         self.losses: list[float] = []                             # of this epoch
         self.per_epoch: list[pd.DataFrame] = []                   # predictions of the held-out part
         self.earlier, self.began = 0.0, time.perf_counter()
-        self.made = {"recipe": job.recipe_hash, "fold_hash": job.fold_hash, "weights_hash": job.weights_hash, "images_hash": job.images_hash,
-                     "batch_size": batch_size, "settings": config.stage(experiment, "train"), "code": runs.code_hashes()}
+        self.made = job.recipe | {"recipe": job.recipe_hash, "batch_size": batch_size, "code": job.code, "versions": runs.versions()}
 
     def begin(self, saved: dict | None, paths: FoldPaths) -> Place:
         """Take up what was saved, if anything was, and the log as it was then."""
         if saved:
             self.restore(saved)
             print(f"{paths.root.name} goes on after {self.place.epoch} epochs and {self.place.step} steps", flush=True)
-            if changed := runs.changed_code(self.made):
-                print(f"code changed since it began: {', '.join(changed)}; make retrain would begin anew")
         else:
             state.clear(paths.state)
         runs.write_text(saved["log"] if saved else "", paths.log)
@@ -198,7 +195,7 @@ class Progress:
         vars(self.best).update(saved["best"])
         self.place, self.losses, self.earlier = Place(saved["epoch"], saved["step"]), saved["losses"], saved["seconds"]
         self.per_epoch = [predictions.make(self.ids, values.numpy(), self.outputs) for values in saved["per_epoch"]]
-        self.made = {key: saved[key] for key in self.made}        # the code that began it, so that a change of it is known for ever
+        self.made = {key: saved[key] for key in self.made}        # as it began, batch size and code too
 
 
 def copy_all(source: dict[str, torch.Tensor], target: dict[str, torch.Tensor]) -> None:

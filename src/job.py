@@ -5,15 +5,16 @@ import numpy as np
 import pandas as pd
 from accelerate import Accelerator
 
-from src import competitions, config, decode, prepare, runs, state
+from src import competitions, config, decode, prepare, state
+from src.code import Units
 from src.competitions import Competition
 from src.config import Settings
 from src.data import folds, tables
 from src.data.arrays import Array
 from src.data.batches import SAMPLERS, ExtraColumns, Rows
 from src.fit.losses import LOSSES
-from src.model import weights
 from src.model.classifier import Classifier, pick
+from src.recipe import Recipe, make_recipe, recipe_hash, training_code
 from src.runs import RunPaths
 from src.tasks import TASKS
 
@@ -29,22 +30,20 @@ class Job(NamedTuple):
     arrays: list[Array]         # the trunk's outputs by view, or the decoded images alone
     is_cached: bool             # are they the trunk's outputs?
     transforms: dict            # by view, for what is not cached
-    recipe_hash: str
-    fold_hash: str
-    weights_hash: str
+    recipe: Recipe
+    code: Units                 # what trains the folds
     accelerator: Accelerator
     clock: state.Clock
-    images_hash: str = ""       # of their contents
     template: Classifier | None = None      # whose trunk all folds share; None where more than the head learns, and each fold builds its own
     pseudo: dict[int, np.ndarray] = {}      # fold -> labels (M, T) of the last M rows, test images, as that fold may see them; NaN for none
 
+    @property
+    def recipe_hash(self) -> str:
+        return recipe_hash(self.recipe)
 
-def recipe_hash(settings: Settings, competition: Competition, fold_hash: str, weights_hash: str, init_recipe: str, *more: str) -> str:
-    """Of all that can change a prediction: settings, the competition's facts, folds, pretrained weights; no path, no test set, no Machine.
-    more: the hashes of what few runs have; without them it is what it was before there were any."""
-    chooses = competition.metric_name if settings.config.patience else ""       # early stopping: the metric decides which weights are kept
-    chosen = {name: value for name, value in config.stage(settings.config, "train").items() if name != "pseudo"}
-    return runs.sha256([chosen, competition.facts(), chooses, fold_hash, weights_hash, init_recipe, *filter(None, more)])
+    @property
+    def weights_hash(self) -> str:
+        return self.recipe["weights_hash"]
 
 
 def make_job(settings: Settings, paths: RunPaths) -> Job:
@@ -59,48 +58,12 @@ def make_job(settings: Settings, paths: RunPaths) -> Job:
                          "set class_weights=none")
     table = tables.read_folds(paths.folds)
     folds.check(table, experiment, competition.targets, task=competition.task)
-    fold_hash = folds.fold_hash(table, competition.targets)
-    weights_hash = weights.pretrained_hash(experiment)
-    init_recipe = init_folds(settings, paths, fold_hash)
-    recipe = recipe_hash(settings, competition, fold_hash, weights_hash, init_recipe,
-                         folds.external_hash(table, competition.targets), pseudo_hash(settings, paths, fold_hash))
-    job = Job(settings, competition, paths, table, TASKS[competition.task].encode(table, competition), [], False, {}, recipe, fold_hash, weights_hash,
+    job = Job(settings, competition, paths, table, TASKS[competition.task].encode(table, competition), [], False, {},
+              make_recipe(settings, competition, paths, table), training_code(settings, competition),
               prepare.make_accelerator(settings), state.Clock(settings.machine))
     pick(LOSSES, loss_name(job), "loss"), pick(SAMPLERS, experiment.sampler, "sampler"), decode.choose(experiment.decode, competition)
     prepare.training_views(competition, settings, has_trunk=False), prepare.test_views(settings)      # unknown names end here
     return job
-
-
-def init_folds(settings: Settings, paths: RunPaths, fold_hash: str) -> str:
-    """The recipe of the run that `init_from` names, "" for none. Its folds must be these, or weights would have seen what is held out."""
-    return source_run(paths, "init_from", settings.config.init_from, fold_hash)["recipe"] if settings.config.init_from else ""
-
-
-def source_run(paths: RunPaths, setting: str, name: str, fold_hash: str) -> dict:
-    """done.json of a fold of another run that this one builds on. Raises ValueError for one without folds, or with others."""
-    done = sorted((paths.root.parent / name).glob("fold*/done.json"))
-    if not done or name == paths.name:
-        raise ValueError(f"{setting}={name}: there is no finished fold in {paths.root.parent / name}" if name != paths.name else
-                         f"{setting}={name} is this run itself: give it another RUN")
-    first = runs.read_json(done[0])
-    if first["fold_hash"] != fold_hash:
-        raise ValueError(f"{setting}={name} was trained on other folds: its models have seen what is held out here")
-    return first
-
-
-def pseudo_hash(settings: Settings, paths: RunPaths, fold_hash: str) -> str:
-    """Of the pseudo-labels of the run that `pseudo` names, "" for none. Raises ValueError where they don't belong to its models as they are now."""
-    name, path = settings.config.pseudo, paths.root.parent / settings.config.pseudo / "pseudo.csv"
-    if not name:
-        return ""
-    source_run(paths, "pseudo", name, fold_hash)
-    if not path.exists():
-        raise ValueError(f"pseudo={name}: there is no {path}: make pseudo RUN={name}")
-    for fold, recipe in tables.read_csv(path)[["fold", "recipe"]].drop_duplicates().to_numpy():
-        done = RunPaths(path.parent).fold(int(fold)).done
-        if not done.exists() or runs.read_json(done)["recipe"] != recipe:
-            raise ValueError(f"pseudo={name}: fold {fold} was trained anew since {path} was written: make pseudo RUN={name}")
-    return runs.file_sha(path)
 
 
 def with_pseudo(job: Job) -> Job:

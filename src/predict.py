@@ -14,14 +14,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from src import collect, competitions, config, predictions, prepare, runs, train
+from src import code, collect, competitions, config, predictions, prepare, runs, train
 from src.competitions import Competition
 from src.config import Settings
-from src.data import tables
+from src.data import folds, tables
 from src.data.augment import Transform
 from src.data.batches import Batches, ExtraColumns, Rows
 from src.fit.loop import predict as predict_batches
 from src.model.classifier import build
+from src.recipe import backbone_code, check_trained, image_contents, make_recipe
 from src.runs import REFIT, RunPaths
 from src.tasks import TASKS
 
@@ -35,6 +36,7 @@ def predict(settings: Settings, paths: RunPaths, only: int | None = None) -> Non
     lost = [k for k in numbers if not paths.fold(k).done.exists()]
     if lost:
         raise ValueError(f"fold {lost[0]} of {paths.root} is not trained: make train first")
+    check_trained(paths, numbers, make_recipe(settings, competition, paths, table))
     if settings.config.tta:
         predict_held_out(settings, paths, competition, table, numbers)
         found, mean = score_views(settings, paths, competition, table, numbers)
@@ -62,8 +64,8 @@ def predict(settings: Settings, paths: RunPaths, only: int | None = None) -> Non
 def predict_test(settings: Settings, paths: RunPaths, competition: Competition, table: pd.DataFrame, numbers: list[int]) -> None:
     """Write each model's predictions of the test images, the mean over its views."""
     began, test = time.perf_counter(), competition.test_table(settings.folder)
-    asked = [settings.config.tta, test["id"].tolist(), prepare.content(settings, test)]
-    keys = {k: runs.sha256([runs.read_json(paths.fold(k).done)["recipe"], *asked]) for k in numbers}
+    asked = [test["id"].tolist(), image_contents(settings, test), folds.features_hash(test, competition.features)]
+    keys = {k: prediction_key(settings, competition, paths, k, asked) for k in numbers}
     todo = {k: np.arange(len(test)) for k in numbers if not is_made(paths.fold(k).test, paths.fold(k).test_json, keys[k])}
     views, prior = prepare.test_views(settings), TASKS[competition.task].encode(table, competition).mean(axis=0)
     models = settings.config.refit if numbers[0] <= REFIT else settings.config.folds       # not those left: a killed run must go the same way
@@ -79,7 +81,7 @@ def predict_test(settings: Settings, paths: RunPaths, competition: Competition, 
 
 def predict_held_out(settings: Settings, paths: RunPaths, competition: Competition, table: pd.DataFrame, numbers: list[int]) -> None:
     """Write what each fold's model says of its held-out images in each view; of the plain one, training has written it."""
-    keys = {k: runs.sha256([runs.read_json(paths.fold(k).done)["recipe"], settings.config.tta]) for k in numbers}
+    keys = {k: prediction_key(settings, competition, paths, k, []) for k in numbers}
     todo = {k: np.flatnonzero(table["fold"] == k) for k in numbers if not is_made(paths.fold(k).valid_views, paths.fold(k).views_json, keys[k])}
     views = prepare.test_views(settings)
     del views["plain"]
@@ -88,6 +90,15 @@ def predict_held_out(settings: Settings, paths: RunPaths, competition: Competiti
         with runs.atomic(paths.fold(k).valid_views) as part:
             pd.concat(frame.assign(view=view) for view, frame in frames.items()).to_parquet(part, compression="zstd")
         runs.write_json({"key": keys[k], "tta": settings.config.tta, "sha256": runs.file_sha(paths.fold(k).valid_views)}, paths.fold(k).views_json)
+
+
+def prediction_key(settings: Settings, competition: Competition, paths: RunPaths, k: int, asked: list) -> str:
+    """Of all that a fold's predictions depend on: its model, the images and extra columns, the views, the code. Equal keys: not made again."""
+    readers = [competition.read_image] if competition.read_image else []
+    views = [f"src.data.augment:VIEWS[{view}]" for view in prepare.test_views(settings) if view != "plain"]
+    made_by = code.hash_of("src.predict:predict_images", f"src.tasks:TASKS[{competition.task}]", *backbone_code(settings), *views, *readers)
+    done = runs.read_json(paths.fold(k).done)
+    return runs.sha256([done["files"]["model.safetensors"], done["recipe"], settings.config.tta, asked, made_by])
 
 
 def is_made(product: Path, note: Path, key: str) -> bool:

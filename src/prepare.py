@@ -1,42 +1,32 @@
 """What the loop reads: the images of a table decoded once, and where the backbone has a trunk, the trunk's output for each view, computed once."""
 import importlib
-import inspect
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import PIL
 import timm
 import torch
+import torchvision
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from src import runs
+from src import code, runs
 from src.competitions import Competition
 from src.config import Settings
-from src.data import augment, images
+from src.data import images
 from src.data.arrays import Array, gigabytes, make_array
 from src.data.augment import AUGMENTS, VIEW_SETS, VIEWS, Transform, seeded, unseen_views
 from src.data.batches import at_once, draw
 from src.fit import memory
-from src.model import backbone
 from src.model.classifier import Classifier, pick
-
-
-def content(settings: Settings, table: pd.DataFrame) -> list[str]:
-    """A hash of each image of the table."""
-    return images.content_hashes([settings.folder / path for path in table["path"]], settings.memory)
-
-
-def code_of(thing: Callable | ModuleType) -> str:
-    """A hash of the source: who edits a reader or an augmentation must not be served what the old one made."""
-    return runs.sha256(inspect.getsource(thing))
-
+from src.recipe import augment_code, backbone_code, image_contents
 
 READ_GB = 1.0                              # a second, of an array that does not lie in memory: a common SSD
 Run = Callable[[Tensor], Tensor]           # uint8 (B, 3, H, W) -> what the trunk hands to the tail, float32 on the CPU
@@ -54,17 +44,44 @@ class Pictures(NamedTuple):
     unreadable: dict[str, str]  # id -> what is wrong; black in `decoded`
 
 
+class Note(NamedTuple):
+    """What an array of the cache was made from. The key in its name is a hash of it, the same in words lies beside it."""
+
+    of: dict[str, Any]          # images, weights, sizes, versions
+    code: code.Units
+
+    @property
+    def key(self) -> str:
+        return runs.sha256([self.of, code.own(self.code)])
+
+    def write(self, path: Path) -> None:
+        beside = path.with_suffix(".code.json")
+        if not beside.exists():
+            runs.write_json(self._asdict(), beside)
+
+    def why_anew(self, path: Path) -> str:
+        """Words for a message, where the same was made before by other code; "" where nothing like it was."""
+        for beside in sorted(path.parent.glob(path.name.rpartition("-")[0] + "-*.code.json"), key=lambda file: -file.stat().st_mtime_ns):
+            then = runs.read_json(beside)
+            if runs.sha256(then["of"]) == runs.sha256(self.of) and (edits := code.changes(then["code"], self.code)):
+                return f"; made anew, for {', '.join(edits[:3])}{' ...' if len(edits) > 3 else ''} changed"
+        return ""
+
+
 def decode(competition: Competition, settings: Settings, table: pd.DataFrame, *, tolerant: bool = False) -> Pictures:
     """Decode the table's images at the experiment's size, unless it was done before. Raises ValueError for unreadable ones unless tolerant."""
     size, reader = settings.config.image_size, competition.read_image
-    key = runs.sha256([size, code_of(reader or images.read_picture), code_of(images.square), content(settings, table)])
-    path = settings.cache / settings.comp / f"images-{size}px-{key}.npy"
+    note = Note({"size": size, "pillow": PIL.__version__, "images": runs.sha256(image_contents(settings, table))},
+                code.reach("src.data.images:read_square", *([reader] if reader else [])))
+    path = settings.cache / settings.comp / f"images-{size}px-{note.key}.npy"
     if not path.exists():
-        print(f"decoding {len(table)} images at {size} px, {gigabytes((len(table), size, size, 3), 'uint8'):.2f} GB in {settings.cache}", flush=True)
+        print(f"decoding {len(table)} images at {size} px, {gigabytes((len(table), size, size, 3), 'uint8'):.2f} GB in {settings.cache}"
+              + note.why_anew(path), flush=True)
     records = table.assign(file=[str(settings.folder / p) for p in table["path"]]).to_dict("records")
     how = {"read_image": reader, "max_pixels": competition.max_pixels, "workers": settings.machine.workers}
     decoded, unreadable = images.decode(records, size, path, tolerant=tolerant, **how)
-    return Pictures(decoded, key, unreadable)
+    note.write(path)
+    return Pictures(decoded, note.key, unreadable)
 
 
 def flips_of(competition: Competition, settings: Settings) -> str:
@@ -141,29 +158,43 @@ def trunk_outputs(
     """One Array per view, (N, H, W, C) or (N, ...) float32: the trunk's output for each image. Made once, then found by its key."""
     state = b"".join(v.detach().cpu().contiguous().numpy().tobytes() for _, v in sorted(model.trunk.state_dict().items()))
     num_images = len(pictures.decoded)
-    how = [settings.config.backbone, model.cut_at, settings.config.pool_type, runs.sha256(state), pictures.key, code_of(backbone),
-           accelerator.device.type, accelerator.mixed_precision, torch.__version__, timm.__version__]
+    of = {"backbone": settings.config.backbone, "cut_at": model.cut_at, "pool_type": settings.config.pool_type, "weights": runs.sha256(state),
+          "images": pictures.key, "device": accelerator.device.type, "precision": accelerator.mixed_precision, "torch": torch.__version__,
+          "timm": timm.__version__, "torchvision": torchvision.__version__}
     shape = (num_images, *output_shape(model, settings))
 
+    def notes_of(engine: str) -> dict[str, Note]:
+        """By view. The engine is a part of the key: it changes the last digits, so a training goes on with what it began with."""
+        return {view: Note(of | {"engine": engine, "view": view}, trunk_code(settings, view)) for view in views}
+
     def place(engine: str) -> dict[str, Path]:
-        """The file of each view. The engine is a part of the key: it changes the last digits, so a training goes on with what it began with."""
-        keys = {view: runs.sha256([*how, engine, view, "" if t is None else code_of(augment)]) for view, t in views.items()}
-        return {view: settings.cache / settings.comp / f"trunk-{engine.split()[0]}-{view}-{key}.npy" for view, key in keys.items()}
+        """The file of each view."""
+        return {view: settings.cache / settings.comp / f"trunk-{engine.split()[0]}-{view}-{note.key}.npy" for view, note in notes_of(engine).items()}
 
     engine, run = find_engine(settings, accelerator), on_torch(model, accelerator)
-    paths = place(engine.NAME if engine else "torch")
+    paths, notes = place(engine.NAME if engine else "torch"), notes_of(engine.NAME if engine else "torch")
     if engine and not all(path.exists() for path in paths.values()):
         example = torch.from_numpy(pictures.decoded.values[:2].copy()).permute(0, 3, 1, 2)
         try:
             run = faster(engine, model, example)
         except CannotRun as why:
             print(f"the trunk runs on torch, {engine.NAME} {why}")
-            paths = place("torch")
+            paths, notes = place("torch"), notes_of("torch")
     found = []
     for view, path in paths.items():
+        if not path.exists() and (why := notes[view].why_anew(path)):
+            print(f"trunk: view {view}{why}")
         fill = partial(run_trunk, run, pictures.decoded, views[view], view, at_once(accelerator.device, 64))
         found.append(make_array(path, shape, "float32", fill))
+        notes[view].write(path)
     return found
+
+
+def trunk_code(settings: Settings, view: str) -> code.Units:
+    """The code on which the trunk's output of a view depends: an own network's, the view's, and ours around them."""
+    views = [f"src.data.augment:VIEWS[{view}]"] if code.has_choice("src.data.augment", "VIEWS", view) else augment_code(settings)
+    ours = ["src.prepare:run_trunk", "src.model.classifier:Normalise", "src.model.backbone:make_backbone", "src.model.cut:cut"]
+    return code.reach(*ours, *backbone_code(settings), *([] if view == "plain" else views))
 
 
 class CannotRun(Exception):

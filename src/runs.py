@@ -23,14 +23,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from src import IS_STAGE
+from src import IS_STAGE, code
 
-SRC = Path(__file__).resolve().parent
+SRC = code.SRC
 HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:4]      # in the names of part files: a process number tells nothing elsewhere
 LONGEST_NAME = 120  # of a run: a file may have 255 characters, and what is written beside it has an end of its own; W&B takes 128
 REFIT = -2          # the number of the first model that learns from all images, -3 of the next: no image has such a fold, so none is held out
-NOT_TRAINING = {"config.py", "runs.py", "experiments.py", "collect.py", "decode.py", "predict.py", "submit.py", "split.py", "advise.py", "probe.py",
-                "compare.py", "chain.py", "findings.py", "doctor"}     # their effect is in settings or folds, or later, or they call a training
+VERSIONS = ("torch", "torchvision", "timm", "accelerate", "adamp", "scikit-learn", "pandas", "numpy", "pillow")
 
 
 class CheckFailed(Exception):
@@ -326,18 +325,22 @@ def file_sha(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
-def code_hashes() -> dict[str, str]:
-    """{"src/fit/losses.py": hash} of the files of src that this process has loaded: in the train stage, the code that made the fold."""
-    ours = [module for name, module in list(sys.modules.items()) if name.partition(".")[0] in ("src", "__main__")]
-    loaded = {Path(file).resolve() for module in ours if (file := getattr(module, "__file__", None))}
-    files = sorted(file for file in loaded if SRC in file.parents and NOT_TRAINING.isdisjoint(file.relative_to(SRC).parts))
-    return {file.relative_to(SRC.parent).as_posix(): file_sha(file) for file in files}
+def versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    return {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}}
+
+
+def as_text(value: Any) -> str:
+    """A setting's value as SET takes it."""
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def changed_code(done: dict) -> list[str]:
-    """The files edited or removed since they trained the fold of this done.json."""
-    files = {name: SRC.parent / name for name in sorted(done.get("code", {}))}
-    return [name for name, path in files.items() if not path.exists() or file_sha(path) != done["code"][name]]
+    """ "src/fit/losses.py: focal" of each piece of code that was edited or removed since it trained the fold of this done.json."""
+    return code.edited(done.get("code", {}))
 
 
 def git(*args: str) -> str:
@@ -387,7 +390,10 @@ def adopt_fold(paths: RunPaths, k: int, recipe_hash: str, comp: str) -> str:
     for other in siblings(paths):
         theirs = other.fold(k)
         done = read_json(theirs.done) if theirs.done.exists() else {}
-        if done.get("recipe") != recipe_hash or read_json(other.config)["comp"] != comp or changed_code(done):
+        if done.get("recipe") != recipe_hash or read_json(other.config)["comp"] != comp:
+            continue
+        if changed := changed_code(done):
+            print(f"{fold_name(k)}: not taken over from run {other.name}: {', '.join(changed)} changed since it was trained")
             continue
         if all((theirs.root / name).exists() for name in done["files"]):
             predicted = [file.name for file in (theirs.test, theirs.test_json, theirs.valid_views, theirs.views_json) if file.exists()]

@@ -16,6 +16,7 @@ from src import competitions, config, decode, predictions, runs
 from src.competitions import Competition
 from src.config import Settings
 from src.data import tables
+from src.recipe import check_trained, make_recipe
 from src.runs import RunPaths
 
 SUBMISSIONS = Path("submissions")
@@ -31,6 +32,9 @@ def submit(settings: Settings, paths: RunPaths, fold: int | None = None, folder:
     runs.check_run_name(paths.name, "RUN")
     competition = competitions.load(settings.comp, settings.inputs)
     test, sample = competition.test_table(settings.folder), competition.sample(settings.folder)
+    trained = [k for k in paths.finished() if fold in (None, k)]      # an ensemble has none
+    if trained:
+        check_trained(paths, trained, make_recipe(settings, competition, paths, tables.read_folds(paths.folds)))
     images = predictions.read_test(paths) if fold is None else predictions.read_fold_test(paths.fold(fold))
     predictions.check_ids(images, test["id"], "test predictions")
     by_row = predictions.pool(images, test.set_index("id")["row"], competition.pool)

@@ -23,6 +23,7 @@ from src.fit.track import Tracker
 from src.fold import train_fold
 from src.job import Job, make_job, tracking, with_pseudo
 from src.model.classifier import Classifier, build
+from src.recipe import differences
 from src.runs import REFIT, RunPaths, Stopped, fold_name
 
 
@@ -38,7 +39,7 @@ def make_views(job: Job) -> Job:
     extra = ExtraColumns.fit(job.table, job.competition.features, np.ones(len(job.table), bool))
     model = build(experiment, len(job.competition.outputs), extra.size)
     say_what_learns(model)
-    job = with_pseudo(job._replace(images_hash=runs.sha256(prepare.content(job.settings, job.table))))
+    job = with_pseudo(job)
     pictures = prepare.decode(job.competition, job.settings, job.table)
     transforms = prepare.training_views(job.competition, job.settings, has_trunk=bool(model.cut_at))
     if experiment.augment != "none" and transforms == {"plain": None}:
@@ -99,9 +100,9 @@ def is_finished(job: Job, fold: int) -> bool:
     """Is the fold trained by this very recipe? A fold of another one is moved to old/, and another run's of the same recipe is taken over."""
     paths = job.paths.fold(fold)
     made = runs.origin(paths)
-    if made and made["recipe"] != job.recipe_hash:
-        what = "was trained" if paths.done.exists() else "was in training"
-        print(f"{fold_name(fold)} {what} with {differences(job, made)}; kept in {runs.retire(paths, made['recipe'])}")
+    if made and (found := differences(made, job.recipe)):
+        state_of_it = "was trained" if paths.done.exists() else "was in training"
+        print(f"{fold_name(fold)} {state_of_it} with {'; '.join(found)}; kept in {runs.retire(paths, made['recipe'])}")
     other = "" if paths.done.exists() else runs.adopt_fold(job.paths, fold, job.recipe_hash, job.settings.comp)
     if other:
         print(f"{fold_name(fold)}: the same recipe as in run {other}, taken over")
@@ -110,12 +111,20 @@ def is_finished(job: Job, fold: int) -> bool:
     return paths.done.exists()
 
 
-def differences(job: Job, made: dict) -> str:
-    """In words, what differed when a fold was made."""
-    now, then = config.stage(job.settings.config, "train"), made.get("settings", {})
-    found = [f"{name}={value}, now {now.get(name)}" for name, value in then.items() if runs.sha256(value) != runs.sha256(now.get(name))]
-    found += ["other folds"] * (made["fold_hash"] != job.fold_hash) + ["other pretrained weights"] * (made["weights_hash"] != job.weights_hash)
-    return "; ".join(found) or "other facts of the competition, external images or pseudo-labels"
+def check_code(job: Job, numbers: list[int]) -> None:
+    """Raises ValueError where folds that are to be scored together would be trained by differing code."""
+    made = {k: runs.origin(job.paths.fold(k)) for k in numbers}
+    changed = {k: runs.changed_code(made[k]) for k in numbers if made[k] and not differences(made[k], job.recipe)}
+    edited = sorted({name for names in changed.values() for name in names})
+    if not edited:
+        return
+    if all(job.paths.fold(k).done.exists() for k in numbers):
+        print(f"code changed since this run was trained: {', '.join(edited)}; nothing is re-run: make retrain acts on it")
+        return
+    begun = ", ".join(fold_name(k) for k in changed if changed[k])
+    raise ValueError(f"{begun} of {job.paths.root} began before {', '.join(edited)} changed, and other folds are still to be trained: "
+                     f"folds of differing code can't be scored together. make retrain RUN={job.paths.name} trains them anew (the old ones "
+                     "are kept), or undo the edit")
 
 
 def finish_folds(job: Job, numbers: list[int]) -> dict[int, str]:
@@ -173,6 +182,7 @@ def train(settings: Settings, paths: RunPaths, only: int | None = None, *, is_sh
     numbers = sorted(k for k in job.table["fold"].unique() if k >= 0)
     if only is not None and only not in numbers:
         raise ValueError(f"FOLD={only} does not exist; the folds are {numbers[0]} to {numbers[-1]}")
+    check_code(job, numbers if only is None else [only])
     with job.clock.listening():
         left = finish_folds(job, numbers if only is None else [only])
     if is_shared:

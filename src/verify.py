@@ -11,11 +11,12 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from src import competitions, config, decode, predict, predictions, prepare, runs, submit, train
+from src import competitions, config, decode, predict, predictions, runs, submit
 from src.competitions import Competition
 from src.config import Settings
 from src.data import tables
 from src.job import make_job
+from src.recipe import differences, image_contents
 from src.runs import CheckFailed, RunPaths
 
 
@@ -141,7 +142,7 @@ def code(case: Case) -> list[str]:
 
 
 def data(case: Case) -> list[str]:
-    is_same = runs.sha256(prepare.content(case.settings, case.table)) == case.done["images_hash"]
+    is_same = runs.sha256(image_contents(case.settings, case.table)) == case.done["images_hash"]
     return [] if is_same else ["the training images have other contents"]
 
 
@@ -151,7 +152,7 @@ def settings(case: Case) -> list[str]:
     was, now = config.as_dict(case.settings.config), config.as_dict(asked)
     found = [f"setting {name}: {was[name]} -> {now[name]}" for name in was if was[name] != now[name]]
     job = make_job(case.settings, case.paths)
-    return found + [f"recipe: {train.differences(job, case.done)}"] * (job.recipe_hash != case.done["recipe"])
+    return found + [f"recipe: {difference}" for difference in differences(case.done, job.recipe)]
 
 
 CHECKS = {"files": files, "oof.parquet": oof, "score": score, "test.parquet": test, "submission": submission}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 SRC = Path(__file__).resolve().parent.parent / "src"
-CORE = {"competitions", "experiments", "config", "runs", "predictions", "tasks", "paired", "decode", "prepare", "job", "fold", "split", "train", "collect", "predict", "submit", "layers", "fetch", "state", "variables"}
+CORE = {"code", "recipe", "competitions", "experiments", "config", "runs", "predictions", "tasks", "paired", "decode", "prepare", "job", "fold", "split", "train", "collect", "predict", "submit", "layers", "fetch", "state", "variables"}
 STAGES = {"split", "train", "predict", "submit", "collect", "job", "fold", "prepare", "layers", "fetch"}
 PARTS = {"data", "model", "fit"}
 

@@ -198,6 +198,8 @@ def kit(tmp_path: Path, monkeypatch) -> Path:
         (tmp_path / "inputs/demo" / folder).mkdir(parents=True)
     for name in ("train.csv", "sample_submission.csv", "test.csv"):
         (tmp_path / "inputs/demo" / name).write_text("id,label\n")
+    for name in ("train/0.jpg", "test_images/deep/0.jpg", "eval/images/0.jpg"):
+        (tmp_path / "inputs/demo" / name).write_text("image")
     return tmp_path
 
 
@@ -230,14 +232,11 @@ def test_the_files_hold_a_stages_settings_and_what_it_reads(kit):
     split, train, predict, submit = (
         runs.read_json(Path(f"runs/x/{stage}.json")) for stage in ("split", "train", "predict", "submit")
     )
-    assert set(split) == {*config.STAGES["split"], "comp", "files", "competitions.py"} and set(split["files"]) == {
-        "train.csv",
-        "sample_submission.csv",
-        "test.csv",
-    }
+    assert set(split) == {*config.STAGES["split"], "comp", "files", "folders", "code"}
+    assert set(split["files"]) == {"train.csv", "sample_submission.csv", "test.csv"} and set(split["folders"]) == {"train"}
     assert set(train) == set(config.STAGES["train"]) and train["epochs"] == 4 and train["lr"] != "auto"
     assert set(predict) == {"tta", "refit", "files", "folders"} and set(predict["files"]) == {"sample_submission.csv", "test.csv"}
-    assert set(predict["folders"]) == {"test_images", "test_images/deep", "eval", "eval/images"} and submit == {"decode": "auto"}
+    assert set(predict["folders"]) == {"test_images/deep", "eval/images"} and submit == {"decode": "auto"}
 
 
 def test_what_the_competition_holds_decides_what_is_stale(kit):
@@ -245,12 +244,30 @@ def test_what_the_competition_holds_decides_what_is_stale(kit):
     (kit / "inputs/demo/train.csv").write_text("id,label\n1,2\n")
     assert written() == {"split.json"}
     (kit / "inputs/demo/eval/images/1.jpg").touch()
-    os.utime(kit / "inputs/demo/eval/images", ns=(0, 1))
+    assert written() == {"predict.json"}
+    (kit / "inputs/demo/eval/images/0.jpg").write_text("other")      # in place: its folder's time stays
     assert written() == {"predict.json"}
     (kit / "inputs/demo/test.csv").write_text("id\n")
     assert written() == {"split.json", "predict.json"}
     (kit / "inputs/demo/train/1.jpg").touch()
+    assert written() == {"split.json"}
+    (kit / "inputs/demo/train/labels.csv").write_text("id,label\n")
+    assert written() == {"split.json"}
     assert written() == set()
+
+
+def test_a_link_that_leads_back_up_is_no_endless_walk(kit):
+    (kit / "inputs/demo/train/up").symlink_to(kit / "inputs/demo")
+    done = run()
+    assert done.returncode == 2 and "does a link lead back up?" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_new_setting_belongs_to_the_stage_whose_class_it_stands_in():
+    assert [kind.__name__ for kind in (config.Split, config.Train, config.Predict, config.Submit)] == [s.capitalize() for s in config.STAGES]
+    source = (ROOT / "src/config.py").read_text().replace("class Config(Submit, Predict, Train, Split):\n",
+                                                         "class Config(Submit, Predict, Train, Split):\n    stray: int = 0\n")
+    done = subprocess.run([sys.executable, "-c", source], cwd=ROOT, capture_output=True, text=True)
+    assert "a setting belongs into Split, Train, Predict or Submit, not Config" in done.stderr
 
 
 def test_the_settings_come_back_as_they_were_given(kit):
@@ -310,7 +327,7 @@ def test_changed_code_is_named_once_the_run_has_finished_folds(kit):
         )
     assert (
         run().stdout
-        == "code changed since this run was trained: src/gone.py, src/predictions.py; nothing is re-run: make retrain acts on it\n"
+        == "code changed since this run was trained: src/gone.py (removed), src/predictions.py; nothing is re-run: make retrain acts on it\n"
     )
     assert run(SET="lr=0.5").stdout == "", "these folds are trained again anyway"
 

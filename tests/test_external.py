@@ -55,7 +55,7 @@ def test_external_images_change_the_recipe_and_what_is_learned_and_none_leaves_t
     assert runs.file_sha(plain.oof) == runs.file_sha(none.oof) != runs.file_sha(more.oof)
     capsys.readouterr()
     bench.run(fast("epochs=1 folds=2"), "plain")                   # split.json lists external.csv, so the same command sees it
-    assert "trained with other facts of the competition, external images or pseudo-labels" in capsys.readouterr().out
+    assert "trained with other contents of the training images; other external images" in capsys.readouterr().out
     assert runs.read_json(plain.score)["recipe"] == recipe["auto"]
 
 

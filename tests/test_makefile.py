@@ -45,7 +45,9 @@ class Kit:
             shutil.copy(ROOT / name, root)
         self.write("src/competitions.py", "")
         self.write("src/experiments.py", EXPERIMENTS)
-        for name in ("__init__", "config", "runs", "variables"):
+        for name, text in {"data/folds": "SCHEMES = {}", "data/augment": "VIEWS = {}", "decode": "DECODERS = {}"}.items():
+            self.write(f"src/{name}.py", text)
+        for name in ("__init__", "code", "config", "runs", "variables"):
             shutil.copy(ROOT / f"src/{name}.py", root / "src")
         self.write("python", PYTHON)
         (root / "python").chmod(0o755)
@@ -144,7 +146,9 @@ def test_a_changed_table_or_competition_splits_again(kit):
     kit.calls("submit")
     kit.write("inputs/demo/train.csv", "id,label\n1,2\n")
     assert kit.calls("split") == stages("demo-demo")[:1]
-    kit.write("src/competitions.py", "COMPETITIONS = {}\n")
+    kit.write("src/competitions.py", "def other():\n    return 1\n\nCOMPETITIONS = {'other': other}\n")
+    assert kit.calls("split") == []
+    kit.write("src/competitions.py", "def demo():\n    return 1\n\nCOMPETITIONS = {'demo': demo}\n")
     assert kit.calls("split") == stages("demo-demo")[:1]
 
 
@@ -390,6 +394,7 @@ def test_archives_beside_the_files_are_unpacked_first_and_once(kit):
     assert kit.calls("split", "COMP=mine") == ["src.fetch archives inputs/mine", "src.split runs/mine-baseline"]
     kit.write("inputs/mine/train/1.jpg", "")
     kit.write("inputs/mine/test/2.jpg", "")
+    assert kit.calls("split", "COMP=mine") == ["src.split runs/mine-baseline"]      # new images, and nothing to unpack
     assert kit.calls("split", "COMP=mine") == []
 
 

@@ -255,25 +255,6 @@ def test_rates_and_all_settings_are_written_out(bench):
     assert isinstance(saved.lr, float) and isinstance(saved.body_lr, float)
 
 
-def test_an_edited_augmentation_or_reader_is_not_served_from_the_cache(bench, tmp_path):
-    from src import prepare
-    from src.data import augment
-
-    source = tmp_path / "readers.py"
-    hashes = []
-    for factor in (1, 2):
-        source.write_text(f"def read(record):\n    return {factor}\n")
-        import importlib.util
-        import linecache
-
-        linecache.clearcache()
-        spec = importlib.util.spec_from_file_location("readers", source)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        hashes.append(prepare.code_of(module.read))
-    assert hashes[0] != hashes[1] and prepare.code_of(augment) != prepare.code_of(prepare)
-
-
 def test_an_unreadable_test_image_gets_an_average_answer_and_is_told(bench, capsys):     # FIELD B19
     (bench.inputs / "test" / "te004.png").write_bytes(b"half a picture")
     paths = bench.run(fast("tta=hflip"))

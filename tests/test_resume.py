@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from conftest import FAST, fast
 from torch import nn
 
-from src import config, predictions, prepare, runs, state
+from src import config, job, predictions, prepare, runs, state
 from src.data.batches import SAMPLERS
 from src.fit.optim import make_optimizer
 
@@ -203,18 +203,17 @@ def test_a_state_of_another_recipe_is_left_alone_and_says_what_differs(bench, mo
     assert list((paths.old / begun / "fold0/state").iterdir()) and paths.fold(0).done.exists()
 
 
-def test_a_fold_that_other_code_began_says_so_and_retrain_begins_it_anew(bench, monkeypatch, capsys):
+def test_a_fold_that_other_code_began_is_not_mixed_and_retrain_begins_it_anew(bench, monkeypatch, capsys):
     with monkeypatch.context() as patch, pytest.raises(Killed):
         after_steps(patch, 3, kill)
-        patch.setattr(runs, "code_hashes", lambda: {"src/fit/losses.py": "0123456789abcdef"})
+        patch.setattr(job, "training_code", lambda settings, competition: {"src/fit/losses.py": {"": "1", "cross_entropy": "1"}})
         train_fold_0(bench, "", "x")
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        after_steps(patch, 1, kill)
+    with pytest.raises(ValueError, match=r"fold 0 of runs/x began before src/fit/losses.py: cross_entropy changed.*make retrain RUN=x"):
         train_fold_0(bench, "", "x")
-    assert "code changed since it began: src/fit/losses.py" in capsys.readouterr().out
+    capsys.readouterr()
     monkeypatch.setattr("sys.argv", ["runs", "retire", "runs/x"])
     runs.retire_changed()
-    assert "src/fit/losses.py changed; fold 0 is kept in runs/x/old/" in capsys.readouterr().out and not Path("runs/x/fold0").exists()
+    assert "src/fit/losses.py: cross_entropy changed; fold 0 is kept in runs/x/old/" in capsys.readouterr().out and not Path("runs/x/fold0").exists()
 
 
 # ---- stops ----

@@ -174,6 +174,14 @@ def external_hash(table: pd.DataFrame, targets: tuple[str, ...]) -> str:
     return hash_of(external, targets) if len(external) else ""
 
 
+def features_hash(table: pd.DataFrame, features: tuple[str, ...]) -> str:
+    """Of the extra columns that the head is given, "" for none."""
+    if not features:
+        return ""
+    rows = table.sort_values("id")[["id", *features]].astype(str)
+    return hashlib.sha256(json.dumps(rows.to_numpy().tolist()).encode()).hexdigest()[:16]
+
+
 def hash_of(table: pd.DataFrame, targets: tuple[str, ...]) -> str:
     rows = table.sort_values("id")[["id", *targets, "group", "fold"]].astype({"fold": int}).astype(str)
     return hashlib.sha256(json.dumps(rows.to_numpy().tolist()).encode()).hexdigest()[:16]

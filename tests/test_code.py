@@ -1,0 +1,229 @@
+"""What code a thing depends on, in a small fork of its own: planted edits are seen, and others are not."""
+
+import functools
+import importlib.util
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FORK = {
+    "src/__init__.py": "",
+    "src/losses.py": """
+SCALE = 2.0
+
+
+def plain(x):
+    \"\"\"A docstring.\"\"\"
+    return x
+
+
+def focal(x, gamma=2.0):
+    return SCALE * plain(x) ** gamma
+
+
+LOSSES = {"plain": plain, "focal": focal}
+""",
+    "src/nets/__init__.py": "",
+    "src/nets/mine.py": """
+from src import helpers
+from src.losses import plain
+from src.nets import blocks
+
+
+class Net(blocks.Block):
+    size = helpers.SIZE
+
+    def forward(self, x: "plain") -> int:
+        print("forward")
+        return self.inner(x)
+
+    def inner(self, x):
+        from src.helpers import zeros
+        return zeros(x)
+
+
+def unused(x):
+    return x
+""",
+    "src/nets/blocks.py": "from .deep import depth\n\n\nclass Block:\n    deep = depth(3)\n",
+    "src/nets/deep.py": "def depth(n):\n    return n\n",
+    "src/helpers.py": """
+SIZE = 3
+TABLE = {}
+TABLE["a"] = 1
+
+
+def zeros(x):
+    return 0 * x * TABLE["a"]
+
+
+def other(x):
+    return x
+""",
+    "src/whole.py": "from src import helpers\n\n\ndef hand_on():\n    return vars(helpers)\n",
+}
+
+
+class Fork:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        for name, text in FORK.items():
+            self.write(name, text)
+        shutil.copy(ROOT / "src/code.py", root / "src/code.py")
+
+    def write(self, name: str, text: str) -> None:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        text = (self.root / name).read_text()
+        assert old in text
+        self.write(name, text.replace(old, new))
+
+    def code(self):
+        """src.code as a new process would have it."""
+        spec = importlib.util.spec_from_file_location("code_of_fork", self.root / "src/code.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+
+@pytest.fixture
+def fork(tmp_path) -> Fork:
+    return Fork(tmp_path.resolve())
+
+
+def test_what_a_class_reaches_is_followed_through_imports_bases_methods_and_constants(fork):
+    units = {(file, name) for file, names in fork.code().reach("src.nets.mine:Net").items() for name in names if name}
+    assert units == {
+        ("src/nets/mine.py", "Net"), ("src/nets/blocks.py", "Block"), ("src/nets/deep.py", "depth"),
+        ("src/helpers.py", "SIZE"), ("src/helpers.py", "zeros"), ("src/helpers.py", "TABLE"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name, old, new, seen",
+    [
+        ("src/nets/mine.py", "self.inner(x)", "self.inner(-x)", "src/nets/mine.py: Net"),
+        ("src/nets/deep.py", "return n", "return n + 1", "src/nets/deep.py: depth"),
+        ("src/helpers.py", "return 0 * x", "return 1 * x", "src/helpers.py: zeros"),
+        ("src/helpers.py", 'TABLE["a"] = 1', 'TABLE["a"] = 2', "src/helpers.py: TABLE"),
+        ("src/helpers.py", "SIZE = 3", "SIZE = 4", "src/helpers.py: SIZE"),
+    ],
+)
+def test_an_edit_of_what_is_reached_is_named(fork, name, old, new, seen):
+    before = fork.code().reach("src.nets.mine:Net")
+    fork.edit(name, old, new)
+    code = fork.code()
+    assert code.edited(before) == code.changes(before, code.reach("src.nets.mine:Net")) == [seen]
+
+
+@pytest.mark.parametrize(
+    "name, old, new",
+    [
+        ("src/nets/mine.py", "def unused(x):\n    return x", "def unused(x):\n    return -x"),
+        ("src/nets/mine.py", 'print("forward")', 'print("hello", self)'),
+        ("src/nets/mine.py", '(self, x: "plain") -> int', "(self, x)"),
+        ("src/helpers.py", "def other(x):\n    return x", "def other(x):\n    return 2 * x"),
+        ("src/helpers.py", "SIZE = 3", "# the number of sides\nSIZE  =  3"),
+        ("src/losses.py", "return x", "return x + 1"),
+    ],
+)
+def test_an_edit_that_can_not_reach_it_does_not_count(fork, name, old, new):
+    before = fork.code()
+    units, total = before.reach("src.nets.mine:Net"), before.hash_of("src.nets.mine:Net")
+    fork.edit(name, old, new)
+    code = fork.code()
+    assert code.edited(units) == code.changes(units, code.reach("src.nets.mine:Net")) == []
+    assert code.hash_of("src.nets.mine:Net") == total
+
+
+def test_of_a_table_of_choices_only_the_entry_counts_that_is_used(fork):
+    before = fork.code().reach("src.losses:LOSSES[focal]")
+    assert {name for name in before["src/losses.py"] if name} == {"LOSSES[focal]", "focal", "plain", "SCALE"}
+    fork.edit("src/losses.py", 'LOSSES = {"plain": plain, "focal": focal}', 'LOSSES = {"mine": lambda x: -x, "focal": focal, "plain": plain}')
+    assert fork.code().edited(before) == []
+    fork.edit("src/losses.py", '"focal": focal', '"focal": plain')
+    assert fork.code().edited(before) == ["src/losses.py: LOSSES[focal]"]
+
+
+def test_a_table_whose_entry_the_source_does_not_show_counts_whole(fork):
+    fork.edit("src/losses.py", "LOSSES = {", 'LOSSES = {f"p{k}": plain for k in (3, 5)} | {')
+    assert {"LOSSES[p3]", "plain", "focal"} <= set(fork.code().reach("src.losses:LOSSES[p3]")["src/losses.py"])
+
+
+def test_a_module_that_is_handed_on_counts_whole(fork):
+    before = fork.code().reach("src.whole:hand_on")
+    fork.edit("src/helpers.py", "def other(x):\n    return x", "def other(x):\n    return 2 * x")
+    assert "src/helpers.py: other" in fork.code().edited(before)
+
+
+def test_the_source_is_read_as_the_process_began(fork):
+    code = fork.code()
+    fork.edit("src/nets/deep.py", "return n", "return n + 1")
+    late, fresh = code.reach("src.nets.mine:Net"), fork.code()
+    assert fresh.edited(late) == ["src/nets/deep.py: depth"], "what runs is the old code, so that is what must be written down"
+
+
+def test_a_removed_file_is_named_and_whole_files_of_older_versions_are_compared(fork):
+    code = fork.code()
+    old_format = {"src/losses.py": code.source(fork.root / "src/losses.py").sha, "src/gone.py": "1", "src/helpers.py": "0"}
+    assert code.edited(old_format) == ["src/gone.py (removed)", "src/helpers.py"]
+
+
+def load(path: Path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    sys.modules[path.stem] = module
+    return module
+
+
+def test_a_function_of_the_competitors_own_file_its_helpers_and_parameters_count(fork, monkeypatch):
+    text = """
+import numpy
+
+def read(record, scale=1):
+    return helper(record) * scale
+
+def helper(record):
+    return numpy.zeros(3)
+
+def factory(scale):
+    def inner(record):
+        return helper(record) * scale
+    return inner
+
+class Reader:
+    def __init__(self, scale):
+        self.scale = scale
+    def __call__(self, record):
+        return helper(record)
+"""
+    fork.write("mine_of_test.py", text)
+    mine, code = load(fork.root / "mine_of_test.py"), fork.code()
+    monkeypatch.setitem(sys.modules, "mine_of_test", mine)
+    hashes = {
+        name: code.hash_of(thing)
+        for name, thing in {
+            "plain": mine.read, "twice": functools.partial(mine.read, scale=2), "thrice": functools.partial(mine.read, scale=3),
+            "inner 1": mine.factory(1), "inner 2": mine.factory(2), "object 1": mine.Reader(1), "object 2": mine.Reader(2),
+        }.items()
+    }  # fmt: skip
+    assert len(set(hashes.values())) == len(hashes)
+    units = code.reach(mine.read)
+    assert {name for name in units["mine_of_test.py"] if name} == {"read", "helper"}
+    fork.edit("mine_of_test.py", "numpy.zeros(3)", "numpy.ones(3)")
+    assert fork.code().edited(units) == ["mine_of_test.py: helper"]
+
+
+def test_the_kits_own_stages_are_reached_by_name():
+    from src import code
+
+    units = code.reach("src.train:make_views", "src.fold:train_fold", "src.fit.losses:LOSSES[focal]")
+    assert {"src/data/images.py", "src/model/cut.py", "src/fit/loop.py"} <= set(units) and "focal" in units["src/fit/losses.py"]
+    assert "cross_entropy" not in units["src/fit/losses.py"] and "src/config.py" not in units and code.edited(units) == []
