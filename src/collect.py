@@ -24,7 +24,7 @@ def collect(competition: Competition, settings: Settings, paths: RunPaths, table
         "metric": competition.metric_name, "lower_is_better": competition.lower_is_better, **summary(competition, held_out, oof),
         "epochs": curve(competition, paths, held_out, numbers),
         "optimistic": settings.config.patience > 0, "recipe": done[numbers[0]]["recipe"], "fold_hash": done[numbers[0]]["fold_hash"],
-        "weights_hash": done[numbers[0]]["weights_hash"], "commit": runs.commit(),
+        "weights_hash": done[numbers[0]]["weights_hash"], "commit": runs.commit(), "code": recipe.scoring_code(competition),
         "versions": runs.versions(), "machine": done[numbers[0]]["machine"],
         **{key: {str(k): d[key] for k, d in done.items()} for key in ("seconds", "memory", "batch_size")},
     }

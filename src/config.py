@@ -407,6 +407,8 @@ def write(settings: Settings, paths: RunPaths) -> None:
     stages["split"] |= {"comp": settings.comp, "files": files, "folders": training}
     if settings.config.pseudo:
         stages["train"]["pseudo.csv"] = file_facts((paths.root.parent / settings.config.pseudo).glob("pseudo.csv"))
+    if settings.config.weights:
+        stages["train"]["weights file"] = file_facts(path for path in [Path(settings.config.weights)] if path.is_file())
     tested = {name: facts for name, facts in folders.items() if is_for_test(name)}
     tables = {name: facts for name, facts in files.items() if name.lower().startswith(("test", "sample"))}
     stages["predict"] |= {"files": tables, "folders": tested}
@@ -415,9 +417,20 @@ def write(settings: Settings, paths: RunPaths) -> None:
     is_alone = settings.config.dedupe == "group"                     # the groups.csv of another run may differ
     if not is_alone and ("split" in stale or not paths.folds.exists()) and (other := runs.adopt_split(paths)):
         print(f"split: the same folds as run {other}, taken over")
-    changed = sorted({name for k in paths.finished() for name in runs.changed_code(runs.read_json(paths.fold(k).done))})
-    if changed and not {"split", "train"} & set(stale):
-        print(f"code changed since this run was trained: {', '.join(changed)}; nothing is re-run: make retrain acts on it")
+    say_changed_code(paths, stale)
+
+
+def say_changed_code(paths: RunPaths, stale: list[str]) -> None:
+    """A line where the run was trained, scored or submitted by other code; a stage that runs anyway says it itself."""
+    trained = sorted({name for k in paths.finished() for name in runs.changed_code(runs.read_json(paths.fold(k).done))})
+    if trained and not {"split", "train"} & set(stale):
+        print(f"code changed since this run was trained: {', '.join(trained)}; nothing is re-run: make retrain acts on it")
+    products = {"scored": paths.score, "submitted": Path("submissions") / f"{paths.name}.json"}
+    written = {verb: file for verb, file in products.items() if file.exists() and not stale}
+    scored = {verb: names for verb, file in written.items() if (names := runs.changed_code(runs.read_json(file)))}
+    if scored:
+        names = ", ".join(sorted({name for each in scored.values() for name in each}))
+        print(f"code changed since this run was {' and '.join(scored)}: {names}; make submit RUN={paths.name} FORCE=1 does that again")
 
 
 def main() -> None:

@@ -93,14 +93,19 @@ def backbone_code(settings: Settings) -> list[str]:
     return [f"src.model.backbone:BACKBONES[{name}]"] if code.has_choice("src.model.backbone", "BACKBONES", name) else []
 
 
+def scoring_code(competition: Competition) -> code.Units:
+    """How predictions become the answer, and the answer a score."""
+    parts = [competition.metric, competition.answer, competition.pool, competition.make_solution]
+    named = [("src.fit.metrics:METRICS", competition.metric), ("src.tasks:ANSWERS", competition.answer)]
+    entries = [f"{table}[{name}]" for table, name in named if isinstance(name, str)]
+    return code.reach("src.predictions:pool", *entries, *(part for part in parts if callable(part)))
+
+
 def deciding(competition: Competition) -> list[str]:
-    """What early stopping chooses the epoch by: the metric, and how predictions become the answer that it reads."""
-    parts = {"METRICS": competition.metric, "ANSWERS": competition.answer}
-    modules = {"METRICS": "src.fit.metrics", "ANSWERS": "src.tasks"}
-    own = [part for part in (*parts.values(), competition.pool, competition.make_solution) if callable(part)]
-    named = [f"{modules[table]}:{table}[{name}]" for table, name in parts.items() if isinstance(name, str)]
-    words = [code.name_of(part) if callable(part) else str(part) for part in (*parts.values(), competition.pool)]
-    return [*words, *competition.scored, code.hash_of(*named, *own)]
+    """What early stopping chooses the epoch by."""
+    parts = (competition.metric, competition.answer, competition.pool)
+    words = [code.name_of(part) if callable(part) else str(part) for part in parts]
+    return [*words, *competition.scored, runs.sha256(code.own(scoring_code(competition)))]
 
 
 def image_contents(settings: Settings, table: pd.DataFrame) -> list[str]:

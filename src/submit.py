@@ -16,7 +16,7 @@ from src import competitions, config, decode, predictions, runs
 from src.competitions import Competition
 from src.config import Settings
 from src.data import tables
-from src.recipe import check_trained, make_recipe
+from src.recipe import check_trained, make_recipe, scoring_code
 from src.runs import RunPaths
 
 SUBMISSIONS = Path("submissions")
@@ -41,7 +41,7 @@ def submit(settings: Settings, paths: RunPaths, fold: int | None = None, folder:
     decoded = fit_decoder(settings, paths, competition) if fold is None else {}
     answer = competition.answer_rows(decode.apply(decoded, by_row), sample)
     path = runs.make_folder(folder) / f"{paths.name if fold is None else f'{paths.name}.fold{fold}'}.csv"
-    note, spent = describe(settings, paths, path, fold) | decoded, seconds(paths)
+    note, spent = describe(settings, paths, path, fold) | decoded | {"code": scoring_code(competition)}, seconds(paths)
     with runs.atomic(path) as part:
         answer.to_csv(part, index=False)
         check(tables.read_csv(part), sample, competition)            # what lies on the disk, as the host will read it
