@@ -102,7 +102,7 @@ class Source:
         if not isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             return {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}
         scope = self.scopes.get((statement.name, first_line(statement))) or self.scopes.get((statement.name, statement.lineno))
-        outside = [*statement.decorator_list]
+        outside: list[ast.AST] = [*statement.decorator_list]
         if isinstance(statement, ast.ClassDef):
             outside += [*statement.bases, *statement.keywords]
         else:
@@ -286,8 +286,10 @@ def file_of(thing: Any) -> Path | None:
     code = getattr(thing, "__code__", None)
     name = code.co_filename if code else getattr(sys.modules.get(thing.__module__), "__file__", None)
     path = Path(name).resolve() if name else None
-    is_package = path is None or "site-packages" in path.parts or path.is_relative_to(Path(ast.__file__).resolve().parent)
-    return None if is_package or not path.is_file() else path
+    if path is None or not path.is_file():
+        return None
+    is_package = "site-packages" in path.parts or path.is_relative_to(Path(ast.__file__).resolve().parent)
+    return None if is_package else path
 
 
 def name_of(thing: Any) -> str:

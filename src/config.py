@@ -429,8 +429,8 @@ def say_changed_code(paths: RunPaths, stale: list[str]) -> None:
     written = {verb: file for verb, file in products.items() if file.exists() and not stale}
     scored = {verb: names for verb, file in written.items() if (names := runs.changed_code(runs.read_json(file)))}
     if scored:
-        names = ", ".join(sorted({name for each in scored.values() for name in each}))
-        print(f"code changed since this run was {' and '.join(scored)}: {names}; make submit RUN={paths.name} FORCE=1 does that again")
+        changed = ", ".join(sorted({name for each in scored.values() for name in each}))
+        print(f"code changed since this run was {' and '.join(scored)}: {changed}; make submit RUN={paths.name} FORCE=1 does that again")
 
 
 def main() -> None:

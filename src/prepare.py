@@ -182,8 +182,8 @@ def trunk_outputs(
             paths, notes = place("torch"), notes_of("torch")
     found = []
     for view, path in paths.items():
-        if not path.exists() and (why := notes[view].why_anew(path)):
-            print(f"trunk: view {view}{why}")
+        if not path.exists() and (reason := notes[view].why_anew(path)):
+            print(f"trunk: view {view}{reason}")
         fill = partial(run_trunk, run, pictures.decoded, views[view], view, at_once(accelerator.device, 64))
         found.append(make_array(path, shape, "float32", fill))
         notes[view].write(path)
