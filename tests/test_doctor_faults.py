@@ -242,7 +242,7 @@ FAULTS = [
     Fault("layers that learn, missing from the optimizer", "src/fit/optim.py", "learns", "into one group",
           function(optim, "parameter_groups", lambda real: lambda learning, config: [g for g in real(learning, config) if g["is_head"]])),
     Fault("pretrained weights asked for, not loaded", "src/model/backbone.py", "weights", "load_state_dict must take every name",
-          several(give_weights, function(backbone, "from_timm", lambda real: lambda config: real(replace(config, pretrained=False)))), "pretrained=true image_size=64"),
+          several(give_weights, function(backbone, "from_timm", lambda real: lambda config, *name: real(replace(config, pretrained=False), *name))), "pretrained=true image_size=64"),
     Fault("a random network, frozen", "SET", "weights", "pretrained=true", lambda patch: None, "trainable=head", level="warn"),
     Fault("mean and std of another backbone", "src/model/backbone.py", "normalise", "read them",
           function(classifier, "normalisation", lambda _: lambda backbone_: (backbone.MEAN, backbone.STD))),

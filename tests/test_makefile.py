@@ -480,3 +480,16 @@ def test_lint_finds_what_make_3_81_lacks(kit, line):
     assert kit.make("lint", py="PY=true").returncode == 0
     (kit.root / "Makefile").write_text((kit.root / "Makefile").read_text() + f"ifeq (a,b)\n{line}\nendif\n")
     assert kit.make("lint", py="PY=true").returncode == 2
+
+
+def test_an_own_backbone_around_lite0_gets_its_weights_as_lite0_does(kit):
+    (kit.root / "inputs/mine").mkdir(parents=True)
+    kit.write("inputs/mine/train.csv", "id,label")
+    kit.write("src/advise.py", "")
+    asked = "src.fetch weights gem:tf_efficientnet_lite0"
+    assert asked in kit.calls("train", "COMP=mine", "SET=backbone=gem:tf_efficientnet_lite0")
+    assert asked in kit.calls("weights", "COMP=mine", "SET=backbone=gem:tf_efficientnet_lite0")
+    assert asked not in kit.calls("train", "COMP=mine", "SET=backbone=gem:tf_efficientnet_lite0 pretrained=false")
+    advised = kit.calls("advise", "COMP=mine", "BACKBONES=gem:tf_efficientnet_lite1 resnet18")
+    assert "src.fetch weights tf_efficientnet_lite1" in advised and advised[-1] == "src.advise runs/mine-baseline gem:tf_efficientnet_lite1 resnet18"
+    assert "can't be a name" in kit.make("advise", "COMP=mine", "BACKBONES=gem:;ls").stdout

@@ -3,6 +3,7 @@ import copy
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from src.fit.loop import train_steps
 from src.fit.losses import LOSSES
 from src.fit.optim import make_optimizer
 from src.job import Job, loss_name, make_rows
+from src.model import weights
 from src.model.backbone import make_backbone
 from src.model.classifier import Classifier
 from src.runs import RunPaths
@@ -76,6 +78,14 @@ class Case:
         """The backbone as it is before any weights are read, from the seed that the model begins with."""
         torch.manual_seed(self.config.seed)
         return make_backbone(replace(self.config, pretrained=False, weights=""))
+
+    @cached_property
+    def weight_files(self) -> dict[str, Path]:
+        """The file of pretrained weights by the place in the backbone that reads it, "" for the whole."""
+        if hasattr(self.fresh, "timm_name"):
+            return {"": weights.resolve_weights(self.config.backbone, self.config.weights)}
+        files = {place: vars(part).get("weights_file") for place, part in make_backbone(self.config).named_modules()}
+        return {place: file for place, file in files.items() if file}
 
     def make_sample(self, number: int = NUM_IMAGES) -> Batch:
         """Real images that fold 0 learns from, as even over the classes as can be, decoded and batched by the core's own functions."""

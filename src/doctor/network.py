@@ -9,8 +9,9 @@ from src.findings import Finding, fail, good, some, warn
 from src.fit.loop import unused
 from src.fit.optim import make_optimizer
 from src.model import weights
+from src.model.backbone import trained_with
 from src.model.classifier import build
-from src.model.trainable import choose
+from src.model.trainable import choose, new_layers
 
 
 def shapes(case: Case) -> Finding:
@@ -39,9 +40,9 @@ def what_learns(case: Case) -> Finding:
     """Asked == learning == in the optimizer, by name."""
     model, config = case.model, case.config
     learning = model.learning()
-    asked, found = choose(case.fresh, config.trainable), {name for name, _, depth in learning if depth >= 0}
+    asked, found = choose(case.fresh, config.trainable), {name for name, p in model.tail.named_parameters() if p.requires_grad}
     sizes = f"{sum(p.numel() for _, p, _ in learning):,} of {sum(p.numel() for p in model.parameters()):,} parameters"
-    if not any(depth < 0 for _, _, depth in learning):
+    if not any(p.requires_grad for p in model.head.parameters()):
         return fail("nothing of the head learns", f"a head needs parameters with requires_grad=True: head {config.head!r} in src/model/heads.py")
     if found - asked:
         return fail(f"trainable={config.trainable!r}, but {len(found - asked)} more tensors learn: {some(sorted(found - asked))}",
@@ -103,34 +104,43 @@ def dead_ends(case: Case) -> Finding:
 def loaded(case: Case) -> Finding:
     """The pretrained weights are in the model: equal to the file where names agree, and unlike a fresh start."""
     config = case.config
-    own = {name.split(".", 1)[1]: p.detach().cpu() for name, p in case.model.named_parameters() if not name.startswith("head.") and p.ndim > 1}
     if config.init_from:
         return good(f"taken from the folds of run {config.init_from}")
     if not config.pretrained:
         if config.trainable == "all":
             return good("pretrained=false: everything starts at random, and learns")
         return warn(f"pretrained=false, trainable={config.trainable!r}: what is frozen is random and stays so", "pretrained=true, or trainable=all")
-    path = weights.resolve_weights(config.backbone, config.weights)
-    stored = {name: value for name, value in weights.load_state(path).items() if name in own and value.shape == own[name].shape}
+    own = {name.split(".", 1)[1]: p.detach().cpu() for name, p in case.model.named_parameters() if not name.startswith("head.") and p.ndim > 1}
+    own = {name: value for name, value in own.items() if name not in new_layers(case.fresh)}
+    files = ", ".join(str(file) for file in dict.fromkeys(case.weight_files.values()))
+    stored = {name: value for name, value in stored_tensors(case).items() if name in own and value.shape == own[name].shape}
     advice = "load_state_dict must take every name: from_timm and make_backbone in src/model/backbone.py"
     differing = {name for name, value in stored.items() if not torch.equal(value.to(own[name].dtype), own[name])}
     if 2 * len(stored) > len(own) and differing:
-        return fail(f"{len(differing)} of {len(stored)} tensors differ from {path}: {some(sorted(differing))}", advice)
+        return fail(f"{len(differing)} of {len(stored)} tensors differ from {files}: {some(sorted(differing))}", advice)
     fresh = {name for name, p in case.fresh.named_parameters() if name in own and torch.equal(p, own[name])}
     if 2 * len(fresh) > len(own):
-        return fail(f"{len(fresh)} of {len(own)} tensors are those of a fresh start, not of {path}: {some(sorted(fresh))}", advice)
+        return fail(f"{len(fresh)} of {len(own)} tensors are those of a fresh start, not of {files}: {some(sorted(fresh))}", advice)
     others = "" if len(stored) == len(own) else ", the others converted by timm"
-    return good(f"{len(stored)} of {len(own)} weight tensors are equal to {path}{others}; hash {case.job.weights_hash}")
+    return good(f"{len(stored)} of {len(own)} weight tensors are equal to {files}{others}; hash {case.job.weights_hash}")
+
+
+def stored_tensors(case: Case) -> dict[str, Tensor]:
+    """What the weights files hold, by the names that it has in the backbone."""
+    places = {place + "." if place else "": weights.load_state(file) for place, file in case.weight_files.items()}
+    return {place + name: value for place, state in places.items() for name, value in state.items()}
 
 
 def pretrained_cfg(case: Case) -> dict:
-    """What the backbone was trained with: beside the weights file, else as timm says it; {} for one's own."""
-    if case.config.pretrained:
-        beside = weights.resolve_weights(case.config.backbone, case.config.weights).with_name("config.json")
-        found = json.loads(beside.read_text()).get("pretrained_cfg", {}) if beside.exists() else {}
-        if found:
-            return found
-    return dict(getattr(case.fresh, "pretrained_cfg", {}))
+    """What the backbone was trained with: as your own states it, beside the weights file, else as timm says it; {} where nothing does."""
+    is_own = not hasattr(case.fresh, "timm_name")
+    if case.config.pretrained and not (is_own and hasattr(case.fresh, "pretrained_cfg")):
+        for file in case.weight_files.values():
+            beside = file.with_name("config.json")
+            found = json.loads(beside.read_text()).get("pretrained_cfg", {}) if beside.exists() else {}
+            if found:
+                return found
+    return trained_with(case.fresh)
 
 
 def normalised(case: Case) -> Finding:

@@ -1,8 +1,25 @@
-"""Backbones: any timm model by name, or a function here. It takes normalised images (B, 3, H, W) and returns features (B, F) or (B, C, h, w)."""
+"""Backbones: any timm model by name, or a function here. It takes normalised images (B, 3, H, W) and returns features (B, F) or (B, C, h, w).
+
+Your own: a function (config) -> nn.Module and a word in BACKBONES, at the end of this file. What the kit reads of such a module:
+
+pretrained weights   of a timm model inside it, where from_timm(config) made that one: by name, from weights/NAME/ or the hub, or weights=FILE.
+                     Of your own layers: weights.load_into(layers, FILE) in the function, `if config.pretrained`. A file that holds all
+                     the module's names (weights=FILE, or weights/<word in BACKBONES>/model.safetensors) is loaded whole, with no code for it.
+mean and std         of the timm models inside; or the module has pretrained_cfg = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+layer groups         those of the timm models inside, several side by side and aligned at their ends; without one, the module's children; or it
+                     has layer_groups = [["stem"], ["stage1", "stage2"]], beginnings of parameter names from the image to the output.
+                     Parameters in no group have no pretrained value: like the head they always learn, at lr.
+rates                by the name that follows the colon: gem:convnext_tiny learns at the rates of a convnext, a name without one at a cnn's
+"""
+from collections import OrderedDict
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from src.config import Config
+from src.config import Config, family
 from src.model import weights
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)      # of ImageNet: for modules that bring no pretrained_cfg
@@ -31,49 +48,145 @@ def branch_cnn(config: Config) -> nn.Module:
     return nn.Sequential(convolution(3, 32, 3, stride=2), Inception(32, 64), nn.MaxPool2d(2), Inception(64, 128), nn.AdaptiveAvgPool2d(1))
 
 
-def from_timm(config: Config) -> nn.Module:
-    """A timm model without its classifier; its pretrained weights come from weights.resolve and pass through timm's own filters."""
+class GeM(nn.Module):
+    """Generalised mean pooling, (B, C, h, w) -> (B, C): p = 1 is the mean, a large p nears the maximum. Radenovic et al. 2018, arXiv:1711.02512."""
+
+    def __init__(self, p: float = 3.0) -> None:
+        super().__init__()
+        self.p = nn.Parameter(torch.tensor([p]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.clamp(min=1e-6).pow(self.p).mean(dim=(2, 3)).pow(1 / self.p)
+
+
+def gem(config: Config) -> nn.Module:
+    """backbone=gem:NAME, a timm network by that name with GeM in place of its pooling. The exponent is new: it always learns."""
+    return nn.Sequential(OrderedDict(body=from_timm(config, global_pool=""), pool=GeM()))
+
+
+class Standardise(nn.Module):
+    """0..1 pixels -> what a model was trained with: for models side by side whose mean and std differ."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        mean, std = normalisation(model)
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return (image - self.mean) / self.std
+
+
+def from_timm(config: Config, name: str = "", **changes: Any) -> nn.Module:
+    """A timm model without its classifier, with its pretrained weights when the settings ask for them; call it in your own backbone too.
+
+    name: "" is the one in the settings, what follows the colon in gem:NAME. changes: to the arguments of timm.create_model. The weights come as
+    a file from weights.resolve_weights and pass through timm's own filters.
+    """
     import timm
 
-    if not timm.is_model(config.backbone):
-        near = timm.list_models(f"*{config.backbone.split('_')[0]}*")[:5]
-        raise ValueError(f"backbone {config.backbone!r} is unknown; timm has {', '.join(near) or 'nothing like it'}; "
-                         f"own ones, in src/model/backbone.py: {', '.join(BACKBONES)}")
-    settings: dict[str, object] = {"num_classes": 0}
+    name = name or config.backbone.rpartition(":")[2]
+    if not timm.is_model(name):
+        raise ValueError(unknown(config.backbone, name))
+    settings: dict[str, Any] = {"num_classes": 0}
     if config.drop_path_rate:
         settings["drop_path_rate"] = config.drop_path_rate
     if config.pool_type != "auto":                            # "" gives the feature map itself, (B, C, h, w) or (B, tokens, C)
         settings["global_pool"] = "" if config.pool_type == "none" else config.pool_type
-    if timm.get_pretrained_cfg(config.backbone).fixed_input_size:
+    if timm.get_pretrained_cfg(name).fixed_input_size:
         settings["img_size"] = config.image_size              # ViT: the position embedding is resampled to it
-    if config.pretrained:
-        path = weights.resolve_weights(config.backbone, config.weights)
-        if path.suffix != ".safetensors":
-            weights.load_state(path)                          # refuses, with a reason, what would run code
+    settings |= changes
+    file = weights.resolve_weights(name, config.weights) if config.pretrained else None
+    if file:
+        if file.suffix != ".safetensors":
+            weights.load_state(file)                          # refuses, with a reason, what would run code
         # `checkpoint_path` fails when the class count differs; `pretrained=False` with an overlay would be silently random
-        settings |= {"pretrained": True, "pretrained_cfg_overlay": {"file": str(path)}}
+        settings |= {"pretrained": True, "pretrained_cfg_overlay": {"file": str(file)}}
     try:
-        return timm.create_model(config.backbone, **settings)
+        model: Any = timm.create_model(name, **settings)
     except TypeError as error:
-        raise ValueError(f"backbone {config.backbone!r} does not take one of {', '.join(settings)}: {error}") from error
+        raise ValueError(f"backbone {name!r} does not take one of {', '.join(settings)}: {error}") from error
+    except RuntimeError as error:
+        own = timm.create_model(name).state_dict()
+        if not file or not (problems := weights.mismatches(weights.load_state(file), own)):
+            raise
+        raise ValueError(f"weights file {file} is not one of {name}: {problems}") from error
+    model.timm_name, model.weights_file = name, file
+    return model
+
+
+def unknown(backbone: str, name: str) -> str:
+    """What is wrong with a name that neither timm nor BACKBONES knows."""
+    import timm
+
+    if name in BACKBONES:
+        return f"backbone={backbone} is built around a timm model: say which, such as backbone={name}:tf_efficientnet_lite0"
+    near = ", ".join(timm.list_models(f"*{name.rpartition(':')[2].split('_')[0]}*")[:5]) or "nothing like it"
+    return f"backbone {backbone!r} is unknown; timm has {near}; own ones, in src/model/backbone.py: {', '.join(BACKBONES)}"
 
 
 def make_backbone(config: Config) -> nn.Module:
     """The backbone named in the settings, with its pretrained weights when asked for. Raises ValueError for an unknown name or lost weights."""
-    if config.backbone not in BACKBONES:
-        return from_timm(config)
-    backbone = BACKBONES[config.backbone](config)
-    if config.pretrained:
-        if not config.weights:
-            raise ValueError(f"{config.backbone} is one of your own and has no published weights: set pretrained=false, or weights=FILE")
-        backbone.load_state_dict(weights.load_state(weights.resolve_weights(config.backbone, config.weights)))
+    word = config.backbone.partition(":")[0]
+    if word not in BACKBONES:
+        return from_timm(config, config.backbone)
+    file = whole_file(config) if config.pretrained else None
+    backbone = BACKBONES[word](replace(config, pretrained=False, weights="") if file else config)
+    check_name(config.backbone, timm_names(backbone))
+    if file and timm_names(backbone) and weights.mismatches(weights.load_state(file), backbone.state_dict()):
+        backbone, file = BACKBONES[word](config), None        # the file is one of the timm model inside
+    if file:
+        weights.load_into(backbone, file)
+    if config.pretrained and not weights.files_of(backbone):
+        raise ValueError(f"backbone={config.backbone} is one of your own, and no pretrained weights were read for it: set pretrained=false, or "
+                         f"weights=FILE, or put the file at {weights.WEIGHTS / word / 'model.safetensors'}")
     return backbone
+
+
+def whole_file(config: Config) -> Path | None:
+    """The file that may hold all weights of an own backbone: weights=FILE, or model.safetensors in that folder or in weights/<word>/."""
+    if config.weights and not Path(config.weights).is_dir():
+        return weights.resolve_weights(config.backbone, config.weights)
+    file = Path(config.weights or weights.WEIGHTS / config.backbone.partition(":")[0]) / "model.safetensors"
+    return file if file.is_file() else None
+
+
+def check_name(backbone: str, inside: list[str]) -> None:
+    """config.py sets the rates by the name, so it must not say something else than the timm models inside. Raises ValueError."""
+    word, _, base = backbone.partition(":")
+    if base and base not in inside:
+        raise ValueError(f"backbone={backbone}: {word}, in src/model/backbone.py, has no {base} inside: write backbone={word}")
+    if inside and family(backbone) not in map(family, inside):
+        raise ValueError(f"backbone={backbone} has {inside[0]} inside, which learns at the rates of a {family(inside[0])}: "
+                         f"write backbone={word}:{inside[0]}, since the rates go by the name")
+
+
+def timm_models(backbone: nn.Module) -> list[nn.Module]:
+    """The models that from_timm made, inside an own module, or the backbone itself."""
+    return [module for module in backbone.modules() if hasattr(module, "timm_name")]
+
+
+def timm_names(backbone: nn.Module) -> list[str]:
+    return [str(model.timm_name) for model in timm_models(backbone)]
 
 
 def normalisation(backbone: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """(mean, std) of 0..1 pixels that the backbone was trained with; read, never assumed (FIELD B24)."""
-    facts = getattr(backbone, "pretrained_cfg", {})
+    facts = trained_with(backbone)
     return tuple(facts.get("mean", MEAN)), tuple(facts.get("std", STD))
 
 
-BACKBONES = {"branch_cnn": branch_cnn}     # add yours: a function above that returns any nn.Module, a word here
+def trained_with(backbone: nn.Module) -> dict[str, Any]:
+    """mean, std, input_size ... as the backbone states them, or the timm models inside; {} where nobody does. Raises ValueError when they differ."""
+    if hasattr(backbone, "pretrained_cfg"):
+        return dict(backbone.pretrained_cfg)
+    facts = {str(model.timm_name): dict(model.pretrained_cfg) for model in timm_models(backbone)}
+    scales = {(tuple(one["mean"]), tuple(one["std"])) for one in facts.values()}
+    if len(scales) > 1:
+        raise ValueError(f"{', '.join(facts)} were trained with different mean and std: in your module write "
+                         'pretrained_cfg = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}, so that it is given 0..1 pixels, and before each of '
+                         "these models its own Standardise(model)")
+    return next(iter(facts.values()), {})
+
+
+BACKBONES = {"branch_cnn": branch_cnn, "gem": gem}     # add yours: a function above that returns any nn.Module, a word here

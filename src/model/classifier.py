@@ -11,7 +11,7 @@ from src.config import Config
 from src.model.backbone import make_backbone, normalisation
 from src.model.cut import CannotCut, cut, set_mode
 from src.model.heads import HEADS
-from src.model.trainable import groups, set_trainable
+from src.model.trainable import groups, new_layers, set_trainable
 
 PLAIN = np.float32([[0], [1]])
 
@@ -32,8 +32,8 @@ class Classifier(nn.Module):
     """trunk: frozen, in eval, its output may be cached. tail: the backbone's layers that learn (and all after the first of them). head: new.
 
     cut_at names the graph node where the trunk ends, "" when there is none; why says what prevented it. depths: parameter of the tail ->
-    0 for the last layer group, 1 for the one before ... for layer-wise rates. unit: shift and scale (2, T) of the targets it learns, for the task's
-    activation; it lies in the checkpoint, so that who predicts need not know what it was fitted on.
+    0 for the last layer group, 1 for the one before ... for layer-wise rates, -1 for a new layer of one's own. unit: shift and scale (2, T) of
+    the targets it learns, for the task's activation; it lies in the checkpoint, so that who predicts need not know what it was fitted on.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Classifier(nn.Module):
         return self
 
     def learning(self) -> list[tuple[str, nn.Parameter, int]]:
-        """(name, parameter, depth) of all that learns, once each; depth -1 is the head, 0 the last group of the backbone, 1 the one before."""
+        """(name, parameter, depth) of all that learns, once each; depth -1 is the head or as new as it, 0 the last group of the backbone, 1 ..."""
         tail = [(name, p, self.depths[name]) for name, p in self.tail.named_parameters() if p.requires_grad]
         return tail + [(f"head.{name}", p, -1) for name, p in self.head.named_parameters() if p.requires_grad]
 
@@ -114,7 +114,7 @@ def build(config: Config, num_outputs: int, num_extra: int = 0, *, is_proven: bo
         raise ValueError(f"head {config.head!r} gives {tuple(logits.shape)} for features {(2, *shape)}; it must give (2, {num_outputs}): "
                          f"{hint(tuple(shape), num_outputs)}")
     layers = groups(backbone)
-    depths = {name: len(layers) - 1 - number for number, group in enumerate(layers) for name in group}
+    depths = dict.fromkeys(new_layers(backbone), -1) | {name: len(layers) - 1 - number for number, group in enumerate(layers) for name in group}
     try:
         trunk, tail, cut_at = cut(backbone, normalise(image), is_proven=is_proven)
         why = ""
@@ -122,8 +122,8 @@ def build(config: Config, num_outputs: int, num_extra: int = 0, *, is_proven: bo
         trunk, tail, cut_at, why = nn.Identity(), backbone, "", str(error)
     classifier = Classifier(normalise, trunk, tail, head, cut_at=cut_at, why=why, depths=depths)
     asked = {name for name, p in backbone.named_parameters() if p.requires_grad}
-    found = {name for name, _, depth in classifier.learning() if depth >= 0}
-    if lost := sorted(asked - found):                             # torch.fx leaves out what the output does not depend on
+    used = {name for name, p in classifier.tail.named_parameters() if p.requires_grad}
+    if lost := sorted(asked - used):                             # torch.fx leaves out what the output does not depend on
         raise ValueError(f"trainable={config.trainable} asks {', '.join(lost[:3])} to learn, but the output of {config.backbone} does not: "
                          "a branch that forward does not use: use it, or remove it")
     return classifier.eval()

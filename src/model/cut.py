@@ -77,7 +77,7 @@ def find_end(graph: fx.Graph, backbone: nn.Module) -> fx.Node:
     place = {n: i for i, n in enumerate(nodes)}
     place[next(n for n in graph.nodes if n.op == "output")] = len(nodes)
     from_image: set[fx.Node] = set()
-    end, open_until = None, {}                                 # open_until: a value that depends on the image -> place of its last use
+    end, crossing, open_until = None, [], {}                   # open_until: a value that depends on the image -> place of its last use
     for i, node in enumerate(nodes):
         if is_live(node, backbone):
             break
@@ -89,6 +89,9 @@ def find_end(graph: fx.Graph, backbone: nn.Module) -> fx.Node:
             end = crossing[0]
     if end is None:
         raise CannotCut("no place where a single tensor crosses")
+    if end.op == "placeholder":
+        raise CannotCut("learning begins at the first layer" if len(crossing) == 1 else f"learning begins at {node.name}, where {len(crossing)} "
+                        "tensors cross, as between branches side by side, and a trunk hands on one")
     return end
 
 
@@ -149,8 +152,6 @@ def cut(backbone: nn.Module, image: Tensor, *, is_proven: bool = False) -> tuple
         graph = trace(backbone)
         set_mode(backbone, True)
         end = find_end(graph, backbone)
-        if end.op == "placeholder":
-            raise CannotCut("learning begins at the first layer")
         trunk, tail = split_graph(graph, backbone, end)
     except CannotCut:
         raise

@@ -6,6 +6,7 @@ import socket
 import tempfile
 import threading
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -30,7 +31,8 @@ def resolve_weights(backbone: str, weights: str = "", *, root: Path = WEIGHTS) -
     """The file with the backbone's pretrained weights: the one given, the one under weights/, or brought there from the hub."""
     if weights:
         path = Path(weights)
-        path = path / "model.safetensors" if path.is_dir() else path
+        if path.is_dir():                                     # of this backbone, or with a folder for each
+            path = next((folder for folder in (path / backbone, path) if (folder / "model.safetensors").is_file()), path) / "model.safetensors"
         if not path.is_file():
             raise ValueError(
                 f"weights={weights}: there is no file {path}; give an existing file, or weights= to look under {root}/{backbone}/"
@@ -65,6 +67,35 @@ def load_state(path: Path) -> dict[str, "Tensor"]:
     return state
 
 
+def load_into(module: "nn.Module", file: str | Path) -> None:
+    """Read a file of weights into a module of your own, and note it there: the run's recipe and `make doctor` must know it."""
+    state = load_state(Path(file))
+    if problems := mismatches(state, module.state_dict()):
+        raise ValueError(f"weights file {file} is not one of this {type(module).__name__}: {problems}")
+    module.load_state_dict(state)
+    vars(module)["weights_file"] = Path(file)
+
+
+def mismatches(state: Mapping[str, "Tensor"], own: Mapping[str, "Tensor"]) -> str:
+    """How the tensors of a file differ by name and shape from those of a module, in words; "" where they don't."""
+    kinds = {
+        "the file lacks": [name for name in own if name not in state],
+        "the module lacks": [name for name in state if name not in own],
+        "other shapes for": [name for name in own if name in state and state[name].shape != own[name].shape],
+    }
+    return "; ".join(f"{words} {listed(names)}" for words, names in kinds.items() if names)
+
+
+def listed(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def files_of(backbone: "nn.Module") -> list[Path]:
+    """The files that the weights of a backbone, or of parts of it, were read from."""
+    files = [vars(module).get("weights_file") for module in backbone.modules()]
+    return list(dict.fromkeys(file for file in files if file))
+
+
 def weights_hash(path: Path) -> str:
     """Hash of the file's bytes, kept beside it until its size or time changes: a big file is read once."""
     stat, beside = path.stat(), path.with_name(path.name + ".hash")
@@ -83,7 +114,15 @@ def pretrained_hash(config: "Config") -> str:
     """Hash of all the weight files that the backbone begins with, "" for none: part of a run's recipe."""
     if not config.pretrained:
         return ""
-    return weights_hash(resolve_weights(config.backbone, config.weights))
+    kept = WEIGHTS / config.backbone / "model.safetensors"
+    if kept.is_file() and not config.weights:                 # so the audit needs no torch
+        return weights_hash(kept)
+    from src.model.backbone import BACKBONES, make_backbone
+
+    if config.backbone.partition(":")[0] not in BACKBONES:
+        return weights_hash(resolve_weights(config.backbone, config.weights))
+    hashes = [weights_hash(file) for file in files_of(make_backbone(config))]
+    return hashes[0] if len(hashes) == 1 else runs.sha256(hashes)
 
 
 def hub_reachable(timeout: float = 3.0) -> bool:
