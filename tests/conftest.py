@@ -1,5 +1,8 @@
 """A tiny competition of coloured squares, and the real stages run on it in a temporary folder."""
+import errno
 import os
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -48,8 +51,8 @@ class Bench:
         self.inputs = make_competition(folder / "inputs" / "tiny")
 
     def configure(self, settings: str = FAST, name: str = "tiny-run", *, machine: str = "wandb=off workers=0 device=cpu memory=strict", exp: str = "baseline",
-                  comp: str = "tiny") -> RunPaths:
-        for key, value in {"COMP": comp, "EXP": exp, "SET": settings, "MACHINE": machine, "INPUTS": "inputs", "CACHE": "runs/.cache"}.items():
+                  comp: str = "tiny", cache: str = "runs/.cache") -> RunPaths:
+        for key, value in {"COMP": comp, "EXP": exp, "SET": settings, "MACHINE": machine, "INPUTS": "inputs", "CACHE": cache}.items():
             self.monkeypatch.setenv(key, value)
         self.monkeypatch.setattr("sys.argv", ["config", f"runs/{name}"])
         config.main()
@@ -64,6 +67,40 @@ class Bench:
     def stage(self, stage: str, paths: RunPaths, **how):
         functions = {"split": split.split, "train": train.train, "predict": predict.predict, "submit": submit.submit}
         return functions[stage](config.load(paths.config), paths, **how)
+
+
+class ReadOnly:
+    """Folders that nothing may be written to, as on a disk mounted so: root may write where a mode forbids it, and tests may run as root."""
+
+    def __init__(self) -> None:
+        self.folders: list[str] = []
+
+    def holds(self, path: object) -> bool:
+        if not self.folders or not isinstance(path, str | bytes | os.PathLike):
+            return False
+        return any(os.path.abspath(os.fsdecode(path)).startswith(folder) for folder in self.folders)
+
+    def refuse(self, event: str, args: tuple) -> None:
+        """Called for each file that Python opens or changes."""
+        if event == "open" and self.holds(args[0]) and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            raise OSError(errno.EROFS, "Read-only file system", args[0])
+        changed = {"os.symlink": args[1:2]}.get(event, args) if event in CHANGES else ()
+        if any(map(self.holds, changed)):
+            raise OSError(errno.EROFS, "Read-only file system", args[0])
+
+
+CHANGES = ("os.mkdir", "os.remove", "os.rmdir", "os.rename", "os.symlink", "os.link")
+READ_ONLY = ReadOnly()
+sys.addaudithook(READ_ONLY.refuse)         # there is no way to remove one; without folders it does nothing
+
+
+@pytest.fixture
+def read_only(monkeypatch) -> Iterator[Callable[[Path], None]]:
+    """read_only(folder): from now on, to the end of the test, nothing can be written there."""
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode, **how: access(path, mode, **how) and not (mode & os.W_OK and READ_ONLY.holds(path)))
+    yield lambda folder: READ_ONLY.folders.append(os.path.abspath(folder))
+    READ_ONLY.folders.clear()
 
 
 @pytest.fixture

@@ -83,6 +83,12 @@ def test_a_folder_with_something_else_in_it_is_left_alone(digits, tmp_path):
     assert [path.name for path in (tmp_path / "demo").iterdir()] == ["mine.txt"]
 
 
+def test_a_demo_that_can_not_be_written_says_so(digits, tmp_path, read_only):
+    read_only(tmp_path / "inputs")
+    with pytest.raises(ValueError, match="inputs/demo can't be written: .*Read-only"):
+        fetch_demo(tmp_path / "inputs" / "demo", digits[0])
+
+
 def test_another_file_than_the_known_one_is_refused(tmp_path):
     source, wheel = make_wheel(tmp_path / "a.whl", "none/a.bin", b"1")
     with pytest.raises(ValueError, match="sha256 differs"):

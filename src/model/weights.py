@@ -97,17 +97,31 @@ def files_of(backbone: "nn.Module") -> list[Path]:
 
 
 def weights_hash(path: Path) -> str:
-    """Hash of the file's bytes, kept beside it until its size or time changes: a big file is read once."""
-    stat, beside = path.stat(), path.with_name(path.name + ".hash")
-    known = runs.read_json(beside) if beside.is_file() else {}
-    if (known.get("size"), known.get("mtime_ns")) == (stat.st_size, stat.st_mtime_ns):
-        return known["hash"]
-    found = runs.file_sha(path)
+    """Hash of the file's bytes, kept beside it until its size or time changes: a big file is read once. Where nothing can be written beside it, as
+    under /kaggle/input, the hash is kept in weights/; where not even there, the file is read each time."""
+    places = [path.with_name(path.name + ".hash"), WEIGHTS / f"{runs.sha256(str(path.resolve()))}.hash"]
+    status = path.stat()
+    stamp = {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
+    for place in places:
+        known = read_hash(place)
+        if known and {key: known.get(key) for key in stamp} == stamp:
+            return known["hash"]
+    content_hash = runs.file_sha(path)
+    for place in places:
+        try:
+            runs.write_json({**stamp, "hash": content_hash}, place)
+            break
+        except ValueError:
+            continue
+    return content_hash
+
+
+def read_hash(place: Path) -> dict:
+    """What was written there, {} where nothing was, or it is damaged."""
     try:
-        runs.write_json({"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "hash": found}, beside)
-    except OSError:
-        pass  # a read-only input folder, as on Kaggle: hashed again next time, nothing is lost
-    return found
+        return dict(runs.read_json(place)) if place.is_file() else {}
+    except (ValueError, OSError):
+        return {}
 
 
 def pretrained_hash(config: "Config") -> str:
