@@ -431,7 +431,9 @@ def write(settings: Settings, paths: RunPaths) -> None:
     if settings.config.pseudo:
         stages["train"]["pseudo.csv"] = file_facts((paths.root.parent / settings.config.pseudo).glob("pseudo.csv"))
     if settings.config.weights:
-        stages["train"]["weights file"] = file_facts(path for path in [Path(settings.config.weights)] if path.is_file())
+        given = Path(settings.config.weights)
+        there = [path for path in [given, *sorted(given.rglob("*.safetensors"))] if path.is_file()]
+        stages["train"]["weights file"] = {path.relative_to(given.parent).as_posix(): file_facts([path])[path.name] for path in there}
     tested = {name: facts for name, facts in folders.items() if is_for_test(name)}
     tables = {name: facts for name, facts in files.items() if name.lower().startswith(("test", "sample"))}
     stages["predict"] |= {"files": tables, "folders": tested}

@@ -89,7 +89,7 @@ def augment_code(settings: Settings) -> list[str]:
 
 def backbone_code(settings: Settings) -> list[str]:
     """The function of BACKBONES that builds an own backbone; the code of timm's is its version."""
-    name = settings.config.backbone
+    name = settings.config.backbone.partition(":")[0]         # gem of gem:tf_efficientnet_lite0
     return [f"src.model.backbone:BACKBONES[{name}]"] if code.has_choice("src.model.backbone", "BACKBONES", name) else []
 
 

@@ -11,7 +11,7 @@ from conftest import fast
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from src import config, layers, predictions, runs
+from src import code, config, layers, predictions, runs
 from src.config import Config, resolve
 from src.doctor.__main__ import QUICK, examine
 from src.fetch import fetch_weights
@@ -20,6 +20,7 @@ from src.model.backbone import BACKBONES, Standardise, convolution, from_timm, m
 from src.model.classifier import build
 from src.model.trainable import groups, new_layers
 from src.model.weights import pretrained_hash
+from src.recipe import backbone_code
 
 LITE = "tf_efficientnet_lite0"
 GEM = Config(backbone=f"gem:{LITE}", trainable=2, image_size=64)
@@ -284,6 +285,21 @@ def test_each_kind_goes_from_the_split_to_a_csv_and_the_quick_doctor_agrees(benc
     assert [finding for finding in findings.values() if finding.level == "FAIL"] == []
     assert findings["weights"].level == "pass" and "are equal to" in findings["weights"].seen, findings["weights"]
     assert findings["normalise"].level == "pass", findings["normalise"]
+
+
+def test_what_an_own_backbone_is_made_of_belongs_to_its_recipe_also_with_a_name_behind_a_colon(bench):
+    """Its function, what that calls, and each file in a folder of weights."""
+    paths = bench.configure(fast("backbone=gem:test_resnet"))
+    assert backbone_code(config.load(paths.config)) == ["src.model.backbone:BACKBONES[gem]"]
+    code_units = code.reach(*backbone_code(config.load(paths.config)))["src/model/backbone.py"]
+    assert {"gem", "GeM", "from_timm"} <= set(code_units)
+    for name in ("test_resnet", "test_efficientnet"):
+        Path(f"mine/{name}").mkdir(parents=True)
+        Path(f"mine/{name}/model.safetensors").write_text(name)
+    watched = [bench.configure(fast("backbone=gem:test_resnet weights=mine")).settings("train").read_text()]
+    Path("mine/test_resnet/model.safetensors").write_text("another")
+    watched.append(bench.configure(fast("backbone=gem:test_resnet weights=mine")).settings("train").read_text())
+    assert watched[0] != watched[1] and "mine/test_efficientnet/model.safetensors" in watched[0]
 
 
 def test_init_from_takes_up_an_own_backbones_fold(bench, own_words):
