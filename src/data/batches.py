@@ -1,7 +1,12 @@
 """Batches for the loop: from decoded images, augmented afresh each epoch, or from the trunk's cached output, one view per epoch."""
+import os
+import re
+import shutil
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from itertools import chain
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +17,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from src.data.arrays import Array
 from src.data.augment import Transform, seeded
+
+SHARED_MEMORY = Path("/dev/shm")       # of Linux
+MORE_SHARED_MEMORY = 'MACHINE="workers=0" does without, or give more (docker run --shm-size=2g)'
 
 
 class Batch(NamedTuple):
@@ -62,6 +70,27 @@ class Plan:
         return len(self.batches)
 
 
+def check_shared_memory(workers: int, batch_bytes: int) -> None:
+    """Raises ValueError where the workers' batches, two of each, find no room to reach this process. Docker gives 64 MB unless told otherwise."""
+    if not sys.platform.startswith("linux"):
+        return
+    if not os.access(SHARED_MEMORY, os.W_OK):
+        raise ValueError(f'{workers} workers share memory by {SHARED_MEMORY}, which is not there or not writable: MACHINE="workers=0"')
+    free, need = shutil.disk_usage(SHARED_MEMORY).free, 2 * workers * batch_bytes
+    if free < need:
+        raise ValueError(f"{SHARED_MEMORY} has {free / 1e6:.0f} MB free, {workers} workers need {need / 1e6:.0f} MB there: {MORE_SHARED_MEMORY}")
+
+
+def from_workers(loader: DataLoader) -> Iterator[Tensor]:
+    """Its batches. Where shared memory ends on the way, because another process takes it, the error says what to type."""
+    try:
+        yield from loader
+    except RuntimeError as error:
+        if not re.search(r"shared memory|shm|[Bb]us error", str(error)):
+            raise
+        raise ValueError(f"{SHARED_MEMORY} is full, {loader.num_workers} workers hand over their batches there: {MORE_SHARED_MEMORY}") from error
+
+
 def at_once(device: torch.device, batch_size: int) -> int:
     """How many pictures, or maps, pass a network together where nothing learns. On a CPU few: their activations then fit its cache. The trunk of
     lite0 at 224 px takes 4.4 ms an image instead of 7.6 with 64 (two cores); lite0, resnet18 and convnext_tiny gave the same bits."""
@@ -93,7 +122,7 @@ class Batches:
                  transforms: Mapping[str, Transform | None] | None = None, workers: int = 0) -> None:
         self.arrays, self.rows, self.device, self.seed, self.fold = list(arrays), rows, device, seed, fold
         self.names = list(transforms or {})
-        self.plan, self.loader = Plan(), None
+        self.plan, self.loader, self.is_running = Plan(), None, False
         if transforms and any(transforms.values()):
             self.loader = DataLoader(Decoded(arrays[0], list(transforms.values())), batch_sampler=self.plan, num_workers=workers,
                                      persistent_workers=workers > 0, pin_memory=device.type == "cuda")
@@ -110,7 +139,10 @@ class Batches:
         """A batch for each part, an array of positions."""
         if self.loader is not None and not plain:
             self.plan.batches = [[(v, self.draw_of(v, epoch, i), i) for v, i in zip(self.view_of(part, epoch), part.tolist())] for part in parts]
-            images = iter(self.loader)
+            if self.loader.num_workers and not self.is_running:
+                check_shared_memory(self.loader.num_workers, max(map(len, parts), default=0) * self.arrays[0].values[0].nbytes)
+            self.is_running = True
+            images = from_workers(self.loader)
         else:
             images = (self.gather(part, self.view_of(part, epoch) * (not plain)) for part in parts)
         for number, (part, image) in enumerate(zip(parts, images)):

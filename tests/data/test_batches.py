@@ -1,4 +1,6 @@
 """Batches: every position once, the same draws with any number of workers, the fixed views in turn."""
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -6,9 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from src.data import batches
 from src.data.arrays import make_array
 from src.data.augment import AUGMENTS, seeded
-from src.data.batches import SAMPLERS, Batches, ExtraColumns, Rows, at_once, in_parts
+from src.data.batches import SAMPLERS, Batches, Decoded, ExtraColumns, Rows, at_once, in_parts
 
 CPU = torch.device("cpu")
 
@@ -126,3 +129,43 @@ def test_extra_columns_are_fitted_on_the_training_part_only():
     assert encoded.shape == (4, fitted.size) == (4, 4)
     assert encoded[:3, 0].tolist() == [-1.0, 1.0, 0.0], "mean 15, deviation 5, a gap is the mean"
     assert fitted.encode(pd.DataFrame({"age": ["15"], "sex": ["new"]}))[0].tolist() == [0, 0, 0, 0]
+
+
+# -- the shared memory through which workers hand over their batches
+
+def augmented(decoded, workers):
+    return Batches([decoded], rows(11), device=CPU, transforms={"": AUGMENTS["light"](16, "h")}, workers=workers)
+
+
+def test_without_shared_memory_the_way_out_is_told_before_anything_starts(decoded, tmp_path, monkeypatch):
+    monkeypatch.setattr(batches, "SHARED_MEMORY", tmp_path / "shm")
+    with pytest.raises(ValueError, match='2 workers share memory by .*shm, which is not there or not writable: MACHINE="workers=0"'):
+        collect(augmented(decoded, 2), 11, 0)
+    assert len(collect(augmented(decoded, 0), 11, 0)[0]) == 11
+
+
+def test_too_little_shared_memory_for_the_batches_is_told_before_anything_starts(decoded, monkeypatch):
+    need = 2 * 2 * 4 * 16 * 16 * 3                # two batches of four pictures by each of two workers
+    for free in (need - 1, need):
+        monkeypatch.setattr(batches.shutil, "disk_usage", lambda path, free=free: shutil._ntuple_diskusage(free, 0, free))
+        if free < need:
+            with pytest.raises(ValueError, match='shm has 0 MB free, 2 workers need 0 MB there: MACHINE="workers=0" does without'):
+                collect(augmented(decoded, 2), 11, 0)
+        else:
+            assert len(collect(augmented(decoded, 2), 11, 0)[0]) == 11
+
+
+@pytest.mark.parametrize("problem", [
+    "Caught RuntimeError in DataLoader worker process 0.\n ... unable to allocate shared memory(shm) for file </torch_1_2_3>: No space left on device (28)",
+    "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's workers are out of shared memory.",
+])
+def test_shared_memory_that_ends_on_the_way_is_told_too(decoded, monkeypatch, problem):
+    def fails(*args):
+        raise RuntimeError(problem)
+
+    monkeypatch.setattr(Decoded, "__getitem__", fails)
+    with pytest.raises(ValueError, match='/dev/shm is full, 0 workers .*MACHINE="workers=0" does without'):
+        collect(augmented(decoded, 0), 11, 0)
+    problem = "another"
+    with pytest.raises(RuntimeError, match="another"):
+        collect(augmented(decoded, 0), 11, 0)
