@@ -1,9 +1,11 @@
 """What a competition is: everything that is the host's and not ours. For the usual layouts nothing is to be written: the files tell it.
 
 Where they do not, write a function that states the one fact and name it in COMPETITIONS; what is not stated is still inferred."""
+import importlib.util
 import inspect
 import os
 import re
+import sys
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
@@ -13,8 +15,10 @@ import numpy as np
 import pandas as pd
 
 from src import predictions
+from src.data import advice, tables
 from src.data import infer as inference
-from src.data import tables
+from src.data.evidence import Evidence
+from src.data.formats import COLUMN
 from src.fit.metrics import LOWER_IS_BETTER, METRICS, PROBABILITY_METRICS, split_words
 from src.tasks import ANSWERS, TASKS, WORDS
 
@@ -51,6 +55,7 @@ class Competition:
     read_image: Callable | None = None      # record (a row of the table, and `file`: its absolute path) -> uint8 (H, W, 3)
     suspects: tuple[str, ...] = field(default=(), compare=False)      # found in the files: columns that look like a group
     warnings: tuple[str, ...] = field(default=(), compare=False)      # to be looked at before a fold is trusted
+    assumed: str = field(default="", compare=False)                   # what no file tells, in one line
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -102,33 +107,66 @@ class Competition:
     def sample(self, root: Path) -> pd.DataFrame:
         """The host's sample submission, or one made of the test rows where there is none."""
         if self.sample_csv:
-            return tables.read_csv(root / self.sample_csv)
+            return tables.host_table(root, self.sample_csv, {*self.header[:1]})
         filler = self.classes[0] if self.answer in ("label", *WORDS) else "0"
         return self.blank(sorted(set(self.test_table(root)["row"]))).replace("", filler)
 
     def blank(self, rows: list[str]) -> pd.DataFrame:
-        """An empty submission for these rows."""
-        return pd.DataFrame({name: list(rows) if name == self.header[0] else "" for name in self.header})
+        """An empty submission for these rows; a line per output of each where the host has it so."""
+        lines = [self.line(row, output) for row in rows for output in self.outputs] if tables.OUTPUT in self.row else list(rows)
+        return pd.DataFrame({name: lines if name == self.header[0] else "" for name in self.header})
+
+    def line(self, row: str, output: str) -> str:
+        """The name of the sample's line for one output of a row, where row is such as "{id}_{output}"."""
+        return row + self.row.partition("}")[2].replace(tables.OUTPUT, output)
+
+    @property
+    def has_header(self) -> bool:
+        """Columns of a sample without a header are called by their number, and what is submitted has none either."""
+        return not all(name.startswith(COLUMN) for name in self.header)
+
+    def write(self, answer: pd.DataFrame, path: Path) -> None:
+        """The answer as a file in the sample's form: with its header or without, its separator, a column without a name."""
+        separator = "\t" if self.sample_csv.lower().endswith(".tsv") else ","
+        answer.rename(columns={"Unnamed: 0": ""}).to_csv(path, index=False, header=self.has_header, sep=separator)
 
     def check_sample(self, test: pd.DataFrame, sample: pd.DataFrame) -> None:
         """Each row of the sample stands there once and has a test image. Raises ValueError."""
-        rows, name = sample.iloc[:, 0], self.sample_csv or "the sample"
-        problems = [] if tuple(sample) == self.header else [f"{name} has the columns {', '.join(sample)}, not {', '.join(self.header)}"]
-        problems += tables.complain(rows[rows.duplicated()], f"rows stand twice in {name}")
-        problems += tables.complain(rows[~rows.isin(test["row"])], f"of {len(rows)} rows of {name} have no test image ({self.test_csv})")
+        name = self.sample_csv or "the sample"
+        if not {*self.header} <= {*sample}:
+            raise ValueError(f"{name} has the columns {', '.join(sample)}, not {', '.join(self.header)}")
+        rows = sample[self.header[0]]
+        known = test["row"].tolist()
+        if tables.OUTPUT in self.row:
+            known = [self.line(row, output) for row in known for output in self.outputs]
+        problems = tables.complain(rows[rows.duplicated()], f"rows stand twice in {name}")
+        problems += tables.complain(rows[~rows.isin(known)], f"of {len(rows)} rows of {name} have no test image ({self.test_csv})")
         if problems:
             raise ValueError("\n".join(problems))
 
     def answer_rows(self, by_row: pd.DataFrame, sample: pd.DataFrame) -> pd.DataFrame:
-        """Predictions by row in the host's form: the sample's columns, rows and order, joined by row."""
-        rows = sample.iloc[:, 0]
+        """Predictions by row in the host's form: the sample's columns, rows and order, joined by row. What the sample only hands on is copied."""
+        rows = sample[self.header[0]]
+        if tables.OUTPUT in self.row and not callable(self.answer):
+            return sample.assign(**{self.header[1]: self.lines_of(by_row, rows)})
         if not by_row.index.equals(pd.Index(rows)):                       # thousands of times they are equal, and isin is slow
             if lost := tables.complain(rows[~rows.isin(by_row.index)], "rows of the sample have no prediction"):
                 raise ValueError(lost[0])
             by_row = by_row.loc[rows]
         if callable(self.answer):
             return self.answer(by_row, sample)
-        return ANSWERS[self.answer](by_row, self).set_axis(list(self.header[1:]), axis=1).rename_axis(self.header[0]).reset_index()
+        answer = ANSWERS[self.answer](by_row, self).set_axis(list(self.header[1:]), axis=1)
+        if tuple(sample) == self.header:
+            return answer.rename_axis(self.header[0]).reset_index()
+        return sample.assign(**{name: answer[name].to_numpy() for name in answer})
+
+    def lines_of(self, by_row: pd.DataFrame, lines: pd.Series) -> np.ndarray:
+        """The values in the order of the sample's lines, one for each row and output."""
+        names = [self.line(row, output) for row in by_row.index for output in by_row.columns]
+        values = pd.Series(by_row.to_numpy().reshape(-1), index=names)
+        if lost := tables.complain(lines[~lines.isin(values.index)], "rows of the sample have no prediction"):
+            raise ValueError(lost[0])
+        return values.loc[lines].to_numpy()
 
     def strange_answers(self, column: pd.Series) -> list[str]:
         """What stands in a column of the written submission and can't be an answer."""
@@ -216,8 +254,13 @@ class Competition:
         """The definition as Python, for COMPETITIONS."""
         function = re.sub(r"\W|^(?=\d)", "_", self.name.lower())
         stated = [(f.name, getattr(self, f.name)) for f in fields(self) if f.compare and getattr(self, f.name) != f.default]
-        lines = [f"        {name}={value.__name__ if callable(value) else repr(value)}," for name, value in stated]
+        lines = [f"        {name}={value.__name__ if callable(value) else repr(value)}," for name, value in stated if len(repr(value)) <= LONGEST]
+        lines += [f"        # {name}: {len(value)}, as the files have them" for name, value in stated if len(repr(value)) > LONGEST]
         return "\n".join([f"def {function}() -> Competition:", "    return Competition(", *lines, "    )"])
+
+
+LONGEST = 2000                  # characters of a value that is printed
+FILE = "competition.py"         # beside a competition's files: a function competition() that returns a Competition
 
 
 # -- definitions: each states what its files do not tell, the rest is inferred
@@ -261,30 +304,100 @@ def mask_table(root: Path) -> pd.DataFrame:
     return table.assign(label=label.astype(int).astype(str))
 
 
-COMPETITIONS = {      # add yours: a function above, the name of its folder here
+EXAMPLES = {          # of the kit: each applies under the host's full name, and only where its files are there
     "siim-isic-melanoma-classification": melanoma, "rsna-breast-cancer-detection": rsna_mammography,
-    "dogs-vs-cats-redux-kernels-edition": dogs_vs_cats, "mask": mask,
+    "dogs-vs-cats-redux-kernels-edition": dogs_vs_cats, "boostcamp-mask-wearing-status-classification": mask,
 }
+# Add yours: a function above, the name of its folder here. Or write it into a file inputs/COMP/competition.py and leave this one alone
+COMPETITIONS: dict[str, Callable[[], Competition]] = {}
 
 
 # -- loading
 
 def load(comp: str, inputs: Path) -> Competition:
-    """The competition in the folder inputs/comp: what COMPETITIONS states, and the rest from the files. Raises ValueError."""
+    """The competition in the folder inputs/comp: what its competition.py or COMPETITIONS states, and the rest from the files. Raises ValueError."""
     root = inputs / comp
     if not root.is_dir():
         raise ValueError(f"no folder {root}: unpack the competition's files there (train.csv, sample_submission.csv, image folders), "
                          f"or link them: ln -s /where/they/are {root}")
-    return infer(replace(COMPETITIONS[comp]() if comp in COMPETITIONS else Competition(), name=comp), root)
+    return infer(replace(stated_for(comp, root), name=comp), root)
+
+
+def stated_for(comp: str, root: Path) -> Competition:
+    """What is stated of the competition: beside its files, in COMPETITIONS, or by an example of the kit whose files are there."""
+    if (root / FILE).is_file():
+        return beside(root / FILE)
+    if comp in COMPETITIONS:
+        return COMPETITIONS[comp]()
+    example = EXAMPLES[comp]() if comp in EXAMPLES else Competition()
+    return example if fits(example, root) else Competition()
+
+
+def beside(file: Path) -> Competition:
+    """The Competition that a competition.py beside the data returns. It is the user's own code: archives are never unpacked with one.
+    Competition, tables, Path, np and pd need no import there. Raises ValueError."""
+    spec = importlib.util.spec_from_file_location(f"competition_{re.sub(r'[^a-zA-Z0-9]', '_', file.parent.name)}", file)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    vars(module).update(Competition=Competition, tables=tables, Path=Path, np=np, pd=pd, read_dicom=read_dicom)
+    sys.modules[spec.name] = module                                  # inspect looks there for the source of a function
+    try:
+        spec.loader.exec_module(module)
+        stated = module.competition()
+    except Exception as error:                                       # whatever the user's code raises is theirs to read
+        raise ValueError(f"{file}: {type(error).__name__}: {error}; it needs a function `def competition(): return Competition(...)`") from error
+    if not isinstance(stated, Competition):
+        raise ValueError(f"{file}: competition() gives {type(stated).__name__}, not a Competition")
+    return stated
+
+
+def fits(example: Competition, root: Path) -> bool:
+    """Do the files that an example speaks of lie here?"""
+    named = [file for file in (example.train_csv, example.test_csv, example.sample_csv) if file]
+    folders = [re.split(r"[{*]", pattern)[0].rpartition("/")[0] for pattern in (example.train_images, example.test_images)]
+    if not all((root / file).is_file() for file in named) or not all((root / folder).is_dir() for folder in folders):
+        return False
+    columns = {example.group, *re.findall(r"\{(\w+)\}", example.row)} - {""} if not example.make_table else set()
+    try:
+        if columns and not columns <= {*tables.read_csv(root / "train.csv", rows=1)}:
+            return False
+        return "{label}" not in example.train_images or bool(len(tables.from_names(root, example.train_images)))
+    except ValueError:
+        return False
 
 
 def infer(stated: Competition, root: Path) -> Competition:
-    """What is stated, and the rest from the files: all but the metric, which they do not tell."""
-    c = inference.facts(stated, root, reads_probabilities=stated.metric in PROBABILITY_METRICS)
+    """What is stated, and the rest from the files: all but the metric, which they do not tell. Raises ValueError, with the statements that help: each
+    was tried."""
+    evidence: list[Evidence] = []
+
+    def complete(candidate: Competition) -> Competition:
+        if not evidence or candidate.read_image != stated.read_image:
+            evidence[:] = [Evidence(root, bool(candidate.read_image))]
+        return inferred(candidate, root, evidence[0])
+
+    try:
+        return complete(stated)
+    except inference.Unclear as error:
+        raise ValueError(f"{error}{advice.lines(error, stated, root, complete)}") from error
+
+
+def inferred(stated: Competition, root: Path, evidence: Evidence) -> Competition:
+    c = inference.facts(stated, root, reads_probabilities=stated.metric in PROBABILITY_METRICS, known=evidence)
     c = replace(c, metric=c.metric or usual_metric(c, root))
     c = replace(c, lower_is_better=c.lower_is_better or c.metric in LOWER_IS_BETTER)
     check(c)
-    return c
+    return replace(c, assumed=guesses(c, stated))
+
+
+def guesses(c: Competition, stated: Competition) -> str:
+    """The metric, the mirrors and the form of the answer where nothing tells them, with how to state others, in one line."""
+    guessed = [] if stated.metric else [f"metric={c.metric!r}"]
+    if stated.flips == "auto":
+        guessed.append(f"flips={c.flips!r} ({'a mirror image keeps its label' if c.flips else 'no mirror images'})")
+    if not c.sample_csv and not stated.header:
+        guessed.append(f"header={c.header!r} (there is no sample submission)")
+    return f"assumed, since no file tells it: {', '.join(guessed)}; where the host says otherwise, {tables.state('it')}" if guessed else ""
 
 
 def plainly(name: str) -> str:
@@ -293,10 +406,14 @@ def plainly(name: str) -> str:
 
 
 def usual_metric(c: Competition, root: Path) -> str:
+    """The metric of most hosts that want this form: log loss of probabilities, RMSE of numbers, kappa of grades, MAP of ranked labels."""
     if c.answer == "ranked":
-        return f"map{len(c.sample(root).iloc[0, 1].split()) if c.sample_csv else 5}"
-    has_grades = c.task == "ordinal" and inference.are_numbers(pd.Series(c.classes))
-    return "quadratic_weighted_kappa" if has_grades else "rmse" if c.task in tables.NUMBERS else "macro_f1"
+        return f"map{len(c.sample(root)[c.header[1]].iloc[0].split()) if c.sample_csv else 5}"
+    if c.task == "ordinal" and inference.are_numbers(pd.Series(c.classes)):
+        return "quadratic_weighted_kappa"
+    if c.task in tables.NUMBERS:
+        return "rmse"
+    return "log_loss" if c.answer in ("probability", "probabilities") else "macro_f1"
 
 
 def check(c: Competition) -> None:
@@ -311,6 +428,8 @@ def check(c: Competition) -> None:
         problems.append(f"{c.sample_csv or 'header'}: {', '.join(f'the label {label!r} is the column {name!r}' for label, name in meant[:5])}: "
                         + tables.state("a make_table that gives the labels their columns' names"))
     one = len(asked) == 1 and (c.answer not in ("probabilities", "value") or len(outputs) == 1)
+    if tables.OUTPUT in c.row and len(asked) == 1:
+        one = True
     several = len(asked) > 1 and c.answer in ("probabilities", "value") and not (lost if len(c.labels) > 1 else len(lost) == len(asked))
     if not (one or several or callable(c.answer)):
         problems.append(f"{c.sample_csv or 'header'}: {c.answer} of {tables.listed(list(outputs))} can't fill the columns "

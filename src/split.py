@@ -28,6 +28,8 @@ def split(settings: Settings, paths: RunPaths) -> None:
     print(competition.paste(), f"\n# {len(table)} training images, {len(test)} test images, {len(sample)} rows to submit", sep="")
     for warning in competition.warnings:
         print(f"warning: {warning}", file=sys.stderr)
+    if competition.assumed:
+        print(competition.assumed)
     table = some(readable(table, settings, competition), settings, competition)
     content, external = None, external_images(settings, competition)
     if settings.config.dedupe == "group":

@@ -43,8 +43,8 @@ def submit(settings: Settings, paths: RunPaths, fold: int | None = None, folder:
     path = runs.make_folder(folder) / f"{paths.name if fold is None else f'{paths.name}.fold{fold}'}.csv"
     note, spent = describe(settings, paths, path, fold) | decoded | {"code": scoring_code(competition)}, seconds(paths)
     with runs.atomic(path) as part:
-        answer.to_csv(part, index=False)
-        check(tables.read_csv(part), sample, competition)            # what lies on the disk, as the host will read it
+        competition.write(answer, part)
+        check(tables.read_csv(part, header=competition.has_header), sample, competition)      # what lies on the disk, as the host will read it
         note["sha256"] = runs.file_sha(part)
         runs.write_json(note, path.with_suffix(".json"))
         add_to_ledger(folder / "ledger.csv", note)
@@ -72,7 +72,7 @@ def check(answer: pd.DataFrame, sample: pd.DataFrame, competition: Competition) 
     """Compare the written submission with the sample: header, rows, order, no gaps, labels that exist, numbers that are. Raises ValueError."""
     if list(answer.columns) != list(sample.columns):
         raise ValueError(f"submission: the columns are {list(answer.columns)[:6]}, the sample has {list(sample.columns)[:6]}")
-    row = sample.columns[0]
+    row, *asked = competition.header
     problems = []
     repeated = answer[row][answer[row].duplicated()]
     if len(repeated):
@@ -82,7 +82,7 @@ def check(answer: pd.DataFrame, sample: pd.DataFrame, competition: Competition) 
         problems.append(f"{len(missing)} rows of the sample are missing {sorted(missing)[:3]}, {len(unasked)} are not in it {sorted(unasked)[:3]}")
     elif not repeated.size and list(answer[row]) != list(sample[row]):
         problems.append("the rows are not in the sample's order")
-    for column in sample.columns[1:]:
+    for column in asked:
         empty = answer[row][answer[column].isin(["", "nan", "NaN", "inf", "-inf"])]
         if len(empty):
             problems.append(f"column {column!r} has {len(empty)} empty or non-finite values, the first in row {empty.iloc[0]!r}")

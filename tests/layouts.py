@@ -235,23 +235,22 @@ MESSY = {      # each tells cats, dogs and owls (or what `classes` says) of 12 i
     "other files beside": lambda root: (
         plain(root, TRAIN | SAMPLE), (root / "metadata.json").write_text("{}"), write(root / "classes.csv", "class,name", ["0,cat"]),
         pictures(root / "masks", [f"a{n}.png" for n in range(12)]), (root / "train/Thumbs.db").write_text("")),
+    # -- these were questions until their contents were looked at
+    "no header": lambda root: plain(root, SAMPLE | {"train.csv": ("a0.jpg,cat", "{id}.jpg,{label}")}),
+    "a sample with row numbers": lambda root: plain(root, TRAIN | {"sample_submission.csv": (",id,label", "{n},{id},{label}")}),
+    "labels.csv names the classes": lambda root: plain(root, SAMPLE | {"labels.csv": ("number,name", "{n},{label}")}, "train/{label}/{id}.jpg"),
+    "two levels of folders": lambda root: plain(root, SAMPLE, "train/{abc}/{label}/{id}.jpg"),
+    "ids with a letter less than the files": lambda root: plain(root, {
+        "train.csv": ("id,label", "{n},{label}"), "sample_submission.csv": ("id,label", "{id},{label}")}, "train/ax{n}.jpg"),
+    "a test.csv of other rows and no sample": lambda root: plain(root, TRAIN | {"test.csv": ("image,url", "{id},x")}),
 }
 
 UNCLEAR = {      # the files do not tell: what the message must say
-    "no header": (lambda root: plain(root, SAMPLE | {"train.csv": ("a99.jpg,cat", "{id}.jpg,{label}")}), "train.csv has no header.*state make_table"),
-    "a sample with row numbers": (lambda root: plain(root, TRAIN | {"sample_submission.csv": (",id,label", "{n},{id},{label}")}),
-                                  "sample_submission.csv: the first column has no name.*state sample_csv"),
     "two halves of train.csv": (lambda root: plain(root, SAMPLE | {f"train_{k}.csv": ("id,label", "{id},{label}") for k in (1, 2)}),
                                 "which train_csv. There are train_1.csv, train_2.csv: state train_csv"),
     "csv files by other names": (lambda root: plain(root, SAMPLE | {"ground_truth.csv": ("id,label", "{id},{label}")}), "state train_csv .*there are ground_truth.csv"),
-    "labels.csv names the classes": (lambda root: plain(root, SAMPLE | {"labels.csv": ("number,name", "{n},{label}")}, "train/{label}/{id}.jpg"),
-                                     r"which column names an image.*train_images with a \{label\}"),
-    "two levels of folders": (lambda root: plain(root, SAMPLE, "train/{abc}/{label}/{n}.jpg", classes="cat dog owl bat"), r"which folder names the class.*state train_images"),
     "masks beside the images": (lambda root: (plain(root, TRAIN | SAMPLE, "train/images/{id}.jpg"), pictures(root / "train/masks", [f"a{n}.png" for n in range(12)])),
                                 r"train/images/\{id\}..*, train/masks/\{id\}.*state train_images"),
-    "ids that name no image": (lambda root: plain(root, {
-        "train.csv": ("id,label", "{n},{label}"), "sample_submission.csv": ("id,label", "{id},{label}")}, "train/x{n}.jpg"),
-        r"none of 12 train ids \(0, 1, 2 ...\).*\(train/x0.jpg ...\).*state train_images"),
     "labels joined by |": (lambda root: plain(root, {"train.csv": ("id,label", "{id},{abc}|c"), "sample_submission.csv": ("id,a,b,c", "{id},0,0,0")}),
                            r"cells of 'label' join several labels by '\|': state a make_table that joins them by spaces"),
     "decimal commas": (lambda root: plain(root, {"train.csv": ("id;score", "{id};0,{n}5"), "sample_submission.csv": ("id;score", "{id};0,5")}),
@@ -260,6 +259,4 @@ UNCLEAR = {      # the files do not tell: what the message must say
                                  "the label 'cat' is the column 'Cat': state a make_table"),
     "pixels in a csv": (lambda root: [write(root / f"{part}.csv", "label,p0,p1", ["1,2,3", "2,3,4"]) for part in ("train", "test")],
                         r"no image in .*/comp, there is 2 \.csv\. Still packed\? .* in a csv\? Then state a read_image"),
-    "a test.csv of other rows and no sample": (lambda root: plain(root, TRAIN | {"test.csv": ("image,url", "{id},x")}),
-                                               "the test table has no column id, only image, url: state another, or a make_table or make_test"),
 }

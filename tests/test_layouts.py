@@ -10,6 +10,8 @@ import pytest
 from src import competitions, predictions
 from src.competitions import Competition
 
+MASK = "boostcamp-mask-wearing-status-classification"
+
 
 def looked_at(tmp_path: Path, make, comp: str = "comp") -> tuple[Competition, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     make(tmp_path / comp)
@@ -28,14 +30,18 @@ def perfect(competition: Competition, table: pd.DataFrame) -> pd.DataFrame:
     return truth.sample(frac=1, random_state=0)
 
 
+def is_perfect(competition: Competition, table: pd.DataFrame) -> bool:
+    return abs(competition.score(table, perfect(competition, table)) - (0 if competition.lower_is_better else 1)) < 1e-9
+
+
 def submitted(competition: Competition, test: pd.DataFrame, sample: pd.DataFrame) -> pd.DataFrame:
     """The submission when each test image is given the last class, or ascending values."""
     values = np.zeros((len(test), len(competition.outputs))) + (np.arange(len(test))[:, None] if competition.task == "regression" else 0)
     values[:, -1] += 1
     by_row = predictions.pool(predictions.make(test["id"], values, competition.outputs), test.set_index("id")["row"], competition.pool)
     answer = competition.answer_rows(by_row, sample)
-    assert list(answer) == list(sample) and list(answer.iloc[:, 0]) == list(sample.iloc[:, 0])
-    assert not any(competition.strange_answers(answer[name].astype(str)) for name in answer.columns[1:])
+    assert list(answer) == list(sample) and answer[competition.header[0]].equals(sample[competition.header[0]])
+    assert not any(competition.strange_answers(answer[name].astype(str)) for name in competition.header[1:])
     return answer
 
 
@@ -49,7 +55,7 @@ def test_digit_recognizer_takes_train_ids_from_train_and_test_ids_from_test(tmp_
     assert (competition.train_images, competition.test_images, competition.flips) == ("train/{id}.*", "test/{id}.*", "")
     assert (len(table), len(test)) == (30, 5)
     assert table.loc[table["id"] == "12", "path"].item() == "train/12.png" and test.loc[test["id"] == "5", "path"].item() == "test/5.png"
-    assert competition.score(table, perfect(competition, table)) == 1.0
+    assert is_perfect(competition, table)
     assert submitted(competition, test, sample)["Label"].tolist() == [9] * 5
 
 
@@ -59,7 +65,7 @@ def test_cassava_has_ids_with_their_extension(tmp_path):
     assert (len(table), len(test)) == (15, 1)
     assert table["path"][0] == "train_images/1000000.jpg" and test["path"].tolist() == ["test_images/2216849948.jpg"]
     assert competition.flips == "h" and competition.metric == "macro_f1"
-    assert competition.score(table, perfect(competition, table)) == 1.0
+    assert is_perfect(competition, table)
     assert submitted(competition, test, sample)["label"].tolist() == [4]
 
 
@@ -70,7 +76,7 @@ def test_plant_pathology_2020_has_one_hot_columns_and_wants_probabilities(tmp_pa
     assert competition.targets == ("label",) and table["label"].tolist()[:3] == ["healthy", "multiple_diseases", "rust"]
     assert (len(table), len(test)) == (12, 4)
     assert table["path"][0] == "images/Train_0.jpg" and test["path"][3] == "images/Test_3.jpg"
-    assert competition.score(table, perfect(competition, table)) == 1.0
+    assert is_perfect(competition, table)
     assert replace(competition, metric="roc_auc").score(table, perfect(competition, table)) == 1.0
     assert submitted(competition, test, sample)["scab"].tolist() == [1.0] * 4
 
@@ -81,7 +87,7 @@ def test_plant_pathology_2021_has_words(tmp_path):
     assert competition.targets == competition.classes and table.loc[3, list(competition.classes)].tolist() == ["0", "0", "1", "1"]
     assert (len(table), len(test)) == (14, 2)
     assert table["path"][0] == "train_images/8000.jpg" and test["path"][0] == "test_images/85f8.jpg"
-    assert competition.score(table, perfect(competition, table)) == 1.0
+    assert is_perfect(competition, table)
     assert replace(competition, metric="samples_f1").score(table, perfect(competition, table)) == 1.0
     assert submitted(competition, test, sample)["labels"].tolist() == ["scab", "scab"]
 
@@ -91,7 +97,7 @@ def test_aptos_has_grades(tmp_path):
     assert said(competition) == ("id_code", ("diagnosis",), tuple("01234"), "multiclass", "label")
     assert (len(table), len(test)) == (15, 4)
     assert table["path"][1] == "train_images/001a.png" and test["path"][0] == "test_images/000b.png"
-    assert competition.score(table, perfect(competition, table)) == 1.0
+    assert is_perfect(competition, table)
     assert replace(competition, metric="quadratic_weighted_kappa").score(table, perfect(competition, table)) == 1.0
     assert submitted(competition, test, sample)["diagnosis"].tolist() == [4] * 4
 
@@ -104,7 +110,7 @@ def test_melanoma_asks_whether_patients_are_groups_and_does_not_group_by_itself(
     assert [warning for warning in competition.warnings if "'patient_id' looks like a group" in warning and "state group='patient_id'" in warning]
     assert (table["group"] == table["row"]).all()
     assert "not used: patient_id, sex, age_approx;" in competition.warnings[1]        # the site is the same for all
-    assert competition.score(table, perfect(competition, table)) == 1.0
+    assert is_perfect(competition, table)
     assert submitted(competition, test, sample)["target"].tolist() == [1.0] * 4
 
 
@@ -113,7 +119,7 @@ def test_melanoma_by_definition_groups_and_reads_probabilities_though_its_sample
     competition, table, _, _ = looked_at(tmp_path, lambda root: layouts.melanoma(root, wanted="0"), comp)
     assert said(competition) == ("image_name", ("target",), ("0", "1"), "binary", "probability")
     assert table["group"].tolist()[:5] == ["IP_000"] * 4 + ["IP_001"] and "group=" not in str(competition.warnings)
-    assert competition.score(table, perfect(competition, table)) == 1.0
+    assert is_perfect(competition, table)
 
 
 def test_rsna_mammography_joins_the_images_of_a_row(tmp_path):
@@ -123,14 +129,15 @@ def test_rsna_mammography_joins_the_images_of_a_row(tmp_path):
     assert table["path"][0] == "train_images/10/500.png" and test["path"][7] == "test_images/91/907.png"
     assert table["row"].tolist()[:3] == ["10_L", "10_L", "10_R"] and test["row"].tolist()[-1] == "91_R"
     assert table["group"].nunique() == 6
-    assert competition.score(table, perfect(competition, table)) == 1.0
+    assert is_perfect(competition, table)
     assert submitted(competition, test, sample)["prediction_id"].tolist() == ["90_L", "90_R", "91_L", "91_R"]
 
 
-def test_rsna_mammography_without_a_definition_asks_for_the_row(tmp_path):
-    layouts.rsna(tmp_path / "comp")
-    with pytest.raises(ValueError, match="prediction_id.*state row"):
-        competitions.load("comp", tmp_path)
+def test_rsna_mammography_without_a_definition_finds_what_the_rows_are_made_of(tmp_path):
+    """test.csv shows it: prediction_id is {patient_id}_{laterality}. It was a question until contents were looked at."""
+    competition, table, test, sample = looked_at(tmp_path, layouts.rsna)
+    assert competition.row == "{patient_id}_{laterality}" and table["row"].tolist()[:3] == ["10_L", "10_L", "10_R"]
+    assert submitted(competition, test, sample)["prediction_id"].tolist() == ["90_L", "90_R", "91_L", "91_R"]
 
 
 def test_pawpularity_is_a_regression(tmp_path):
@@ -154,7 +161,7 @@ def test_ubc_has_two_folders_of_the_same_names_and_asks_which(tmp_path, monkeypa
     assert said(competition) == ("image_id", ("label",), ("CC", "EC", "HGSC", "LGSC", "MC"), "multiclass", "label")
     assert (len(table), len(test)) == (15, 1)
     assert table["path"][0] == "train_thumbnails/10.png" and test["path"][0] == "test_thumbnails/41.png"
-    assert competition.score(table, perfect(competition, table)) == 1.0
+    assert is_perfect(competition, table)
     assert submitted(competition, test, sample)["label"].tolist() == ["MC"]
 
 
@@ -171,7 +178,7 @@ def test_dog_breed_wants_a_column_per_value(tmp_path):
     competition, table, test, sample = looked_at(tmp_path, layouts.dog_breed)
     assert said(competition) == ("id", ("breed",), ("afghan_hound", "beagle", "pug"), "multiclass", "probabilities")
     assert (competition.train_csv, len(table), len(test)) == ("labels.csv", 9, 3)
-    assert competition.score(table, perfect(competition, table)) == 1.0
+    assert is_perfect(competition, table)
     assert submitted(competition, test, sample)["pug"].tolist() == [1.0] * 3
 
 
@@ -181,7 +188,7 @@ def test_a_folder_per_class_needs_no_csv(tmp_path):
     assert competition.train_images == "train/{label}/*" and competition.test_images == "test/{id}.*"
     assert (len(table), len(test)) == (15, 4)
     assert table.loc[0, ["id", "path"]].tolist() == ["Black-grass/0.jpg", "train/Black-grass/0.jpg"] and test["path"][1] == "test/t1.jpg"
-    assert competition.score(table, perfect(competition, table)) == 1.0
+    assert is_perfect(competition, table)
     assert submitted(competition, test, sample)["species"].tolist() == ["Maize"] * 4
 
 
@@ -191,12 +198,12 @@ def test_a_folder_per_class_is_found_one_level_deeper_and_the_sample_is_made(tmp
     assert (len(table), len(test)) == (16, 2)
     assert table.loc[0, ["id", "path"]].tolist() == ["10/0.PNG", "comp/train/10/0.PNG"]
     assert sample.to_dict("list") == {"id": ["a.PNG", "b.jpg"], "label": ["2", "2"]}
-    assert competition.score(table, perfect(competition, table)) == 1.0
+    assert is_perfect(competition, table)
     assert submitted(competition, test, sample)["label"].tolist() == [10, 10]
 
 
 def test_mask_by_definition(tmp_path):
-    competition, table, test, sample = looked_at(tmp_path, layouts.mask, "mask")
+    competition, table, test, sample = looked_at(tmp_path, layouts.mask, MASK)
     assert competition.classes == tuple(str(k) for k in range(18))
     assert (competition.id, competition.labels, competition.task, competition.answer) == ("id", ("label",), "multiclass", "label")
     assert (len(table), len(test)) == (42, 2)
@@ -207,7 +214,7 @@ def test_mask_by_definition(tmp_path):
     assert labels["train/images/000004_female_Asian_60/normal.jpg"] == "17"
     assert test["path"].tolist() == ["eval/images/0e72.jpg", "eval/images/cbc5.jpg"]
     assert table["group"].nunique() == 6 and (table["group"] == table["id"].str[:6]).all()
-    assert competition.score(table, perfect(competition, table)) == 1.0
+    assert is_perfect(competition, table)
     assert submitted(competition, test, sample).to_dict("list") == {"ImageID": ["cbc5.jpg", "0e72.jpg"], "ans": [17, 17]}
 
 
@@ -219,15 +226,15 @@ def test_messy_files_are_understood(mess, tmp_path):
     assert list(competition.classes) == found.get(mess, ["cat", "dog", "owl"])
     assert (competition.task, competition.answer, len(table), len(test)) == ("multiclass", "label", 12, 3)
     assert (table["group"] == table["id"]).all() and all(Path(path).stem[0] in "a0" for path in table["path"]), mess
-    assert competition.score(table, perfect(competition, table)) == 1.0
-    assert submitted(competition, test, sample).iloc[:, 1].astype(str).tolist() == [competition.classes[-1]] * 3
+    assert is_perfect(competition, table)
+    assert submitted(competition, test, sample)[competition.header[1]].astype(str).tolist() == [competition.classes[-1]] * 3
 
 
 def test_words_that_are_columns_of_the_sample_are_several_labels(tmp_path):
     csv = {"train.csv": ("id,label", "{id},{abc} c"), "sample_submission.csv": ("id,a,b,c", "{id},0,0,0")}
     competition, table, test, sample = looked_at(tmp_path, lambda root: layouts.plain(root, csv))
     assert (competition.task, competition.answer, competition.classes) == ("multilabel", "probabilities", ("a", "b", "c"))
-    assert table["c"].tolist() == ["1"] * 12 and competition.score(table, perfect(competition, table)) == 1.0
+    assert table["c"].tolist() == ["1"] * 12 and is_perfect(competition, table)
     assert submitted(competition, test, sample)["c"].tolist() == [1.0] * 3
 
 
@@ -270,7 +277,8 @@ def test_files_that_do_not_tell_end_in_one_message_with_what_to_state(mess, tmp_
     make, message = layouts.UNCLEAR[mess]
     with pytest.raises(ValueError, match=message) as refused:
         looked_at(tmp_path, make)
-    assert "\n" not in str(refused.value)
+    message, *lines = str(refused.value).splitlines()
+    assert all(line.startswith(("Tried, and it works", "  def competition(): return Competition(")) for line in lines), lines
 
 
 def test_one_hot_columns_with_spaces_beside_their_images(tmp_path, monkeypatch):
@@ -279,7 +287,7 @@ def test_one_hot_columns_with_spaces_beside_their_images(tmp_path, monkeypatch):
     stated = Competition(train_csv="train/_classes.csv", labels=("cat", "dog"), answer="label", header=("filename", "label"))
     monkeypatch.setitem(competitions.COMPETITIONS, "comp", lambda: stated)
     competition, table, test, sample = looked_at(tmp_path, lambda root: None)
-    assert table["label"].tolist() == ["dog", "cat"] * 3 and competition.score(table, perfect(competition, table)) == 1.0
+    assert table["label"].tolist() == ["dog", "cat"] * 3 and is_perfect(competition, table)
     assert submitted(competition, test, sample).to_dict("list") == {"filename": ["t.jpg"], "label": ["dog"]}
 
 
@@ -288,7 +296,7 @@ ALL = {
     "plant_pathology_2021": layouts.plant_pathology_2021, "aptos": layouts.aptos, "melanoma": layouts.melanoma,
     "rsna-breast-cancer-detection": layouts.rsna, "pawpularity": layouts.pawpularity, "dog_breed": layouts.dog_breed,
     "dogs-vs-cats-redux-kernels-edition": layouts.dogs_vs_cats, "folders": layouts.folder_per_class,
-    "deeper": layouts.folder_per_class_deeper, "mask": layouts.mask,
+    "deeper": layouts.folder_per_class_deeper, MASK: layouts.mask,
 }
 
 

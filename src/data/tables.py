@@ -1,42 +1,30 @@
 """Tables of images: csv files, the image files that their rows name, and the checked table that everything else uses.
 
 `c` is a Competition; a frame is a csv as read, a table is `id, row, path, targets..., group, features...`."""
-import csv
-import io
-import os
 import posixpath
 import re
 import sys
-import unicodedata
-from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from functools import cache
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from src.data.formats import COLUMN, listed, read_csv, read_table, say_once, state
+from src.data.listing import EXTERNAL, IMAGE_SUFFIXES, ImageIndex, clean, host_files, list_files, only_images, without_suffix
+
 if TYPE_CHECKING:
     from src.competitions import Competition
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
+__all__ = ["EXTERNAL", "IMAGE_SUFFIXES", "clean", "host_files", "list_files", "listed", "only_images", "read_csv", "read_table", "say_once", "state"]
+
 NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
 NUMBERS = ("regression", "bounded")          # tasks whose labels are numbers and no classes
 RESERVED = {"id", "row", "path", "group", "fold", "content", "external"}        # columns of the table and of folds.csv
 ASIDE = r"(test|testing|val|valid|validation|eval)(s|set|[_-][^/]*|\d+)?/"         # no class is called so
 PARTS = r"(test|testing|val|valid|validation|eval)(s|set)?([_-]?(images?|imgs?|set|data|\d+))?"       # what certainly is none
-EXTERNAL = "external.csv"       # more training images than the host's, and a folder of that name for them
-
-
-def listed(names: list[str]) -> str:
-    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
-
-
-def state(fact: str) -> str:
-    """The end of an error message: where the answer goes."""
-    return f"state {fact} in src/competitions.py"
+OUTPUT = "{output}"             # in `row`: the sample has a line per image and output
 
 
 def complain(culprits: pd.Series, what: str) -> list[str]:
@@ -44,45 +32,7 @@ def complain(culprits: pd.Series, what: str) -> list[str]:
     return [f"{len(culprits)} {what}: {listed(list(culprits))}"] if len(culprits) else []
 
 
-# -- csv files
-
-def read_csv(path: Path, rows: int | None = None) -> pd.DataFrame:
-    """Every cell as text, nothing taken for missing: "007", "NA" and "1e5" stay what they are; so does the header, spaces included.
-    rows: only so many, to see what the file is."""
-    if not path.is_file():
-        raise ValueError(f"{path} does not exist")
-    raw = path.read_bytes()
-    try:
-        text = raw.decode("utf-16" if raw.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
-    except UnicodeDecodeError:
-        text = raw.decode("latin-1")
-        say_once(f"warning: {path.name} is not UTF-8 and is read as latin-1: look whether its letters are right, else save it as UTF-8")
-    text = text.replace("\r\n", "\n").replace("\r", "\n").lstrip("\n")
-    first = text.partition("\n")[0]
-    separator = max(",;\t", key=first.count)                        # a tie, as in a table of one column: the comma
-    spaced = 0 < first.count(separator) == first.count(separator + " ")          # "id, label": no cell begins with that space
-    csv.field_size_limit(sys.maxsize)
-    reader = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=spaced)
-    lines = list(islice((line for line in reader if any(line)), rows and rows + 1))
-    if len(lines) < 2:
-        raise ValueError(f"{path.name} is empty" + (": a header and no row" if lines else ""))
-    width = len(lines[0])
-    header = first.split(separator) if spaced and '"' not in first else lines[0]
-    if ragged := [str(number) for number, line in enumerate(lines, 1) if any(line[width:])]:
-        raise ValueError(f"{path.name}: more cells than the header has in line {listed(ragged)}; is a separator inside a text not quoted?")
-    frame = pd.DataFrame([(line + [""] * width)[:width] for line in lines[1:]], columns=header, dtype=str)
-    frame = frame.loc[:, [bool(name) or (frame.iloc[:, i] != "").any() for i, name in enumerate(header)]]    # a comma too many at the end
-    if repeated := [name for name, count in Counter(map(str.strip, frame.columns)).items() if count > 1]:
-        raise ValueError(f"{path.name}: column {listed(repeated)} stands twice; rename one")
-    if nameless := [name for name in frame.columns if name.lower().endswith(IMAGE_SUFFIXES)]:
-        raise ValueError(f"{path.name} has no header, its first line names the image {nameless[0]}: " + state("make_table"))
-    return frame.rename(columns={"": "Unnamed: 0"})                 # as pandas calls it
-
-
-@cache
-def say_once(line: str) -> None:
-    print(line, file=sys.stderr)
-
+# -- tables
 
 def joined(table: pd.DataFrame, columns: Iterable[str]) -> pd.Series:
     """The texts of these columns, joined by spaces."""
@@ -97,32 +47,6 @@ def read_folds(path: Path) -> pd.DataFrame:
 
 # -- image files
 
-def list_files(root: Path, below: str = "") -> list[str]:
-    """Every file's path relative to root, sorted. Links are followed, but no folder is entered twice; hidden ones are left out."""
-    found, seen = [], set()
-    for folder, folders, names in os.walk(root / below, followlinks=True):
-        status = os.stat(folder)
-        if (status.st_dev, status.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
-        prefix = Path(folder).relative_to(root).as_posix().removeprefix(".")
-        found += [posixpath.join(prefix, name) for name in names if not name.startswith(".")]
-    return sorted(found)
-
-
-def host_files(root: Path) -> list[str]:
-    """The files that tell what the competition is: not those in external/, where there is an external.csv."""
-    files = list_files(root)
-    return [file for file in files if not file.startswith("external/")] if EXTERNAL in files else files
-
-
-def only_images(files: list[str], any_file: bool = False) -> list[str]:
-    """The files that may be images: by suffix, or all where read_image opens what we do not know."""
-    return files if any_file else [file for file in files if file.lower().endswith(IMAGE_SUFFIXES)]
-
-
 def fill(pattern: str, frame: pd.DataFrame) -> list[str]:
     """The pattern with each {column} replaced by the row's value; {column:5} has zeros before it to that width."""
     parts = re.split(r"\{([^{}]+?)(?::(\d+))?\}", pattern)           # text, column, width, text, column, width, ..., text
@@ -134,34 +58,17 @@ def fill(pattern: str, frame: pd.DataFrame) -> list[str]:
     return filled.tolist()
 
 
-def clean(path: str) -> str:
-    """A path column may say ./train/a.JPG or train\\a.jpg; the case of an image's suffix tells nothing, nor how a Mac writes an accent."""
-    stem, suffix = posixpath.splitext(posixpath.normpath(unicodedata.normalize("NFC", path).strip().replace("\\", "/")))
-    return stem + (suffix.lower() if suffix.lower() in IMAGE_SUFFIXES else suffix)
-
-
-def by_name(files: list[str], any_suffix: bool) -> dict[str, list[tuple[str, str]]]:
-    """The last part of the path -> (path as it is compared, file) of each file of that name."""
-    names = defaultdict(list)
-    for file in files:
-        compared = clean(posixpath.splitext(file)[0] if any_suffix else file)
-        names[posixpath.basename(compared)].append((compared, file))
-    return names
-
-
-def ending(names: dict[str, list[tuple[str, str]]], wanted: str, longer: bool) -> list[tuple[str, str]]:
-    """(folder such as "train/", file) of each file whose path ends so; else, if `longer`, that ends it: /kaggle/input/x/train/a.jpg."""
-    near = names.get(posixpath.basename(wanted), [])
-    found = [(compared.removesuffix(wanted), file) for compared, file in near if f"/{compared}".endswith(f"/{wanted}")]
-    return found or [("", file) for compared, file in near if longer and "/" in compared and wanted.endswith(f"/{compared}")]
-
-
 def match(pattern: str, frame: pd.DataFrame, files: list[str]) -> list[list[str]]:
     """The files that each row's pattern names: `.*` at the end is any image suffix, `**/` any folders."""
+    index = ImageIndex(files)
+    if re.fullmatch(r"\{[^{}:]+\}(\.\*)?", pattern):               # a path column as it stands: of the host's machine, perhaps
+        return [[files[place] for place in index.at(value, any_suffix=pattern.endswith("*")) or index.named(value)] if value else []
+                for value in fill(pattern.removesuffix(".*"), frame)]
     head, anywhere, tail = pattern.rpartition("**/")
-    names, longer = by_name(files, tail.endswith(".*")), pattern.startswith("{")
-    return [[file for home, file in ending(names, clean(end), longer) if (file.startswith(start) if anywhere else not home)]
-            for start, end in zip(fill(head, frame), fill(tail.removesuffix(".*"), frame))]
+    any_suffix, ends = tail.endswith(".*"), fill(tail.removesuffix(".*"), frame)
+    starts = fill(head, frame) if "{" in head else [head] * len(frame)
+    places = [index.at(end, any_suffix=any_suffix, head=start if anywhere else None) for start, end in zip(starts, ends)]
+    return [[files[place] for place in row] for row in places]
 
 
 def from_names(root: Path, pattern: str, any_file: bool = False) -> pd.DataFrame:
@@ -195,7 +102,7 @@ def read_part(root: Path, c: "Competition", part: str) -> pd.DataFrame:
         frame = make(root).astype(object)
         frame = frame.where(frame.notna(), "").astype(str)
     else:
-        frame = read_csv(root / file) if file else from_names(root, pattern, bool(c.read_image))
+        frame = host_table(root, file, columns_wanted(c, part, file)) if file else from_names(root, pattern, bool(c.read_image))
         home = pattern.partition("{")[0]
         if part == "train" and not file and "train" not in home.lower():                 # class folders with test/ among them
             folders = frame["path"].str.slice(len(home)).str.partition("/")[0]
@@ -205,14 +112,90 @@ def read_part(root: Path, c: "Competition", part: str) -> pd.DataFrame:
                     say_once(f"warning: the images in {home}{name}/ are taken for no class, by its name: else {state('a make_table')}")
             frame = frame[~aside]
     frame = frame.rename(columns=lambda name: str(name).strip())
+    if OUTPUT in c.row and file:
+        frame = widened(frame, c, part)
     for name in {*c.labels} & {*frame}:
         frame[name] = frame[name].str.strip()
         whole = frame[name].str.fullmatch(r"(-?\d+\.0+)?").all() and not {*c.classes} & {*frame[name]}
         frame[name] = frame[name].str.partition(".")[0] if whole else frame[name]      # "1.0" is 1: a gap once made pandas write so
     frame = frame.drop_duplicates(ignore_index=True)                # a line twice says nothing new
-    column = c.id if part == "train" or c.id in frame else c.names[0] if make or file else "id"
+    column = id_column(frame, c, part)
     check_columns(frame, [column] if column else [], f"the {part} table")
     return frame.assign(id=frame[column]) if column else frame
+
+
+def id_column(frame: pd.DataFrame, c: "Competition", part: str) -> str:
+    """The column that names an image: the id; in a test table that lacks it the sample's first. "" where that is not known yet."""
+    if OUTPUT in c.row and "id" in frame:
+        return "id"
+    if part == "train" or c.id in frame:
+        return c.id
+    make, file, _ = sources(c, part)
+    if make or file:
+        return c.names[0] if c.header else ""
+    return "id"
+
+
+def host_table(root: Path, file: str, wanted: set[str]) -> pd.DataFrame:
+    """A table of the host's, or several of the same columns, "a.csv+b.csv"; without a header where the columns that are wanted say so."""
+    if "+" in file and not (root / file).exists():
+        return pd.concat([host_table(root, one.strip(), wanted) for one in file.split("+")], ignore_index=True)
+    frame = read_table(root / file)
+    is_bare = any(name.startswith(COLUMN) and name not in frame for name in wanted)
+    return read_table(root / file, header=False) if is_bare else frame
+
+
+def columns_wanted(c: "Competition", part: str, file: str) -> set[str]:
+    """The columns that a table must have by what is known of it."""
+    used = re.findall(r"\{([^{}:]+)", c.train_images if part == "train" else c.test_images)
+    return {c.id, *c.labels, *used} if part == "train" else {*c.header[:1]} if file == c.sample_csv else {*used}
+
+
+def widened(frame: pd.DataFrame, c: "Competition", part: str) -> pd.DataFrame:
+    """A row per image of a table that has a line per image and output, such as ID_1__target, with a column per output."""
+    key, mark = c.names[0], c.row.partition("}")[2].removesuffix(OUTPUT)
+    if key not in frame:
+        return frame
+    outputs = [name for name in c.labels if frame[key].str.endswith(mark + name).any()]
+    if part == "train" and not outputs:
+        return frame                                                 # a column per output stands there already
+    parts = frame[key].str.extract(f"(.*){re.escape(mark)}({'|'.join(map(re.escape, sorted(outputs, key=len, reverse=True)))})$") if outputs else \
+        frame[key].str.rpartition(mark)[[0, 2]].set_axis([0, 1], axis=1)
+    lines = frame.assign(id=parts[0].where(parts[0].notna(), frame[key]))
+    value = c.names[1] if len(c.names) > 1 and c.names[1] in frame else ""
+    wide = lines.drop(columns=[key, *filter(None, [value])]).drop_duplicates("id", ignore_index=True)
+    for name in outputs if value else []:
+        part = lines[parts[1] == name].drop_duplicates("id").set_index("id")[value]
+        wide[name] = wide["id"].map(part).fillna("")
+    return wide
+
+
+def beside(root: Path, file: str, *others: str) -> pd.DataFrame:
+    """A table with the columns of other tables that name the same images, for a make_table: joined by the column whose cells both have, or whose
+    file names both have. Raises ValueError where there is none."""
+    frame = read_table(root / file)
+    for other in others:
+        more = read_table(root / other)
+        keys = [its for its in more if more[its].nunique() > 0.5 * len(more)]
+        pairs = {(mine, its): stems(frame[mine]).isin({*stems(more[its])}).mean() for mine in frame for its in keys}
+        if not pairs or max(pairs.values()) < 0.5:
+            raise ValueError(f"{file} and {other} have no column of the same images")
+        mine, its = max(pairs, key=lambda pair: (pairs[pair], frame[pair[0]].nunique()))
+        new = [name for name in more if name not in frame]
+        found = more.assign(key_=stems(more[its])).drop_duplicates("key_").set_index("key_")[new]
+        frame = frame.join(found, on=pd.Series(stems(frame[mine]), name="key_")).fillna("")
+    return frame
+
+
+def replaced(root: Path, file: str, column: str, old: str, new: str) -> pd.DataFrame:
+    """A table with a text replaced in one column, for a make_table: other marks between labels, a decimal comma."""
+    frame = read_table(root / file)
+    return frame.assign(**{column: frame[column].str.replace(old, new, regex=False)})
+
+
+def stems(column: pd.Series) -> pd.Series:
+    """The names of files without folder and suffix, in small letters."""
+    return column.map({cell: posixpath.basename(without_suffix(clean(cell))).casefold() for cell in column.unique()})
 
 
 def sources(c: "Competition", part: str) -> tuple[Callable | None, str, str]:
@@ -233,7 +216,7 @@ def make_train(root: Path, c: "Competition", *, tolerant: bool = False) -> pd.Da
     frame = train_frame(root, c)
     check_columns(frame, [*c.labels, *filter(None, [c.group]), *c.features], "the train table")
     table, problems, lost = locate(frame, root, c, "train")
-    table["row"] = fill(c.row if "{" in c.row else f"{{{c.row or 'id'}}}", frame)
+    table["row"] = frame["id"] if OUTPUT in c.row else fill(c.row if "{" in c.row else f"{{{c.row or 'id'}}}", frame)
     labels, ids, names = frame[list(c.labels)], frame["id"], " or ".join(c.labels)
     missing = (labels == "").any(axis=1)
     lost += complain(ids[missing], f"of {len(frame)} training images have no label, {names} is empty")
@@ -286,7 +269,7 @@ def make_targets(labels: pd.DataFrame, c: "Competition") -> pd.DataFrame:
         label = labels.iloc[:, 0] if len(c.labels) == 1 else labels.astype(float).idxmax(axis=1)
         return label.to_frame(c.targets[0])
     if len(c.labels) > 1:
-        return labels.astype(float).astype(int).astype(str)
+        return labels.astype(float).clip(lower=0).astype(int).astype(str)              # -1, as in CelebA, is 0
     words = [set(said.split()) for said in labels.iloc[:, 0]]
     return pd.DataFrame({name: ["01"[name in said] for said in words] for name in c.classes}, index=labels.index)
 
@@ -298,7 +281,8 @@ def make_test(root: Path, c: "Competition") -> pd.DataFrame:
     table, *problems = locate(frame, root, c, "test")
     if any(problems):
         raise ValueError("\n".join(sum(problems, [])))
-    row = c.names[0] if c.row and c.names[0] in frame else c.row or "id"      # the test csv may hold what train's has to be made of
+    row = "id" if OUTPUT in c.row else c.names[0] if c.names[0] in frame else c.row or "id"
+    # the test csv may hold what train's has to be made of
     table["row"] = fill(row if "{" in row else f"{{{row}}}", frame)
     return pd.concat([table, frame[list(c.features)]], axis=1).sort_values("id", ignore_index=True)
 
@@ -308,7 +292,10 @@ def locate(frame: pd.DataFrame, root: Path, c: "Competition", part: str) -> tupl
     make, file, pattern = sources(c, part)
     pattern = pattern if make or file else "{path}"
     below = re.split(r"[{*]", pattern)[0].rpartition("/")[0]
-    matches = pd.Series(match(pattern, frame, only_images(list_files(root, below), bool(c.read_image))), index=frame.index)
+    files = only_images(list_files(root, below), bool(c.read_image))
+    if file != EXTERNAL:
+        files = [one for one in files if not one.startswith("external/")] if (root / EXTERNAL).exists() else files
+    matches = pd.Series(match(pattern, frame, files), index=frame.index)
     ids, sizes = frame["id"], matches.map(len)
     twice = complain(ids[ids.duplicated()], f"{part} ids stand twice")
     problems = [f"{said}; their lines differ: remove one of each, or, where it has several labels, {state('a make_table that joins them by spaces')}"

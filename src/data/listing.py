@@ -1,0 +1,189 @@
+"""The files of a competition: listed once, and an index that tells which images a name in a table means."""
+
+import os
+import posixpath
+import re
+import unicodedata
+from collections.abc import Iterable
+from pathlib import Path
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
+OTHER_SUFFIXES = (
+    ".dcm",
+    ".dicom",
+    ".npy",
+    ".npz",
+    ".h5",
+    ".hdf5",
+    ".nii",
+    ".heic",
+    ".jp2",
+    ".avif",
+    ".svg",
+    ".ppm",
+    ".pgm",
+)  # what a read_image opens
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".001")
+OWN = {
+    "competition.py",
+    "external.csv",
+    "groups.csv",
+    "folds.csv",
+}  # what a user or the kit puts beside the host's files
+EXTERNAL = "external.csv"  # more training images than the host's, and a folder of that name for them
+PLAIN = re.compile(r"[^/\\\s.][^/\\]*[^/\\\s]|[^/\\\s.]")  # a name that needs no cleaning
+
+
+def list_files(root: Path, below: str = "") -> list[str]:
+    """Every file's path relative to root, sorted. Links are followed, but no folder is entered twice; hidden files are left out,
+    and links to nothing."""
+    found: list[str] = []
+    seen: set[tuple[int, int]] = set()
+
+    def walk(folder: str, prefix: str) -> None:
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in seen:
+            return
+        seen.add((status.st_dev, status.st_ino))
+        with os.scandir(folder) as entries:
+            known = [
+                (entry.name, entry.is_dir(), entry.is_file())
+                for entry in entries
+                if not entry.name.startswith(".")
+            ]
+        found.extend(prefix + name for name, _, is_file in known if is_file)
+        for name in sorted(
+            name for name, is_folder, _ in known if is_folder and not name.startswith("__MACOSX")
+        ):
+            walk(f"{folder}/{name}", f"{prefix}{name}/")
+
+    if (root / below).is_dir():
+        walk(str(root / below), f"{below.strip('/')}/" if below else "")
+    return sorted(found)
+
+
+def dead_links(root: Path) -> list[str]:
+    """Links that lead to nothing, such as those of a disk that is not there."""
+    return sorted(
+        (Path(folder) / name).relative_to(root).as_posix()
+        for folder, _, names in os.walk(root)
+        for name in names
+        if os.path.islink(os.path.join(folder, name)) and not os.path.exists(os.path.join(folder, name))
+    )
+
+
+def host_files(root: Path) -> list[str]:
+    """The files that tell what the competition is: not the kit's own, nor those in external/, where there is an external.csv."""
+    files = list_files(root)
+    return [file for file in files if not (file in OWN or EXTERNAL in files and file.startswith("external/"))]
+
+
+def only_images(files: list[str], any_file: bool = False) -> list[str]:
+    """The files that may be images: by suffix, or all where read_image opens what we do not know."""
+    return files if any_file else [file for file in files if file.lower().endswith(IMAGE_SUFFIXES)]
+
+
+def clean(path: str) -> str:
+    """A path column may say ./train/a.JPG or train\\a.jpg; the case of an image's suffix tells nothing, nor how a Mac writes an accent."""
+    if not (path.isascii() and PLAIN.fullmatch(path)):
+        path = posixpath.normpath(unicodedata.normalize("NFC", path).strip().replace("\\", "/"))
+    stem, suffix = posixpath.splitext(path)
+    return stem + suffix.lower() if suffix.lower() in IMAGE_SUFFIXES else path
+
+
+def without_suffix(path: str) -> str:
+    """The path without an image's suffix; another dot, as in 10.5 or x.y, stays."""
+    stem, suffix = posixpath.splitext(path)
+    return stem if suffix.lower() in (*IMAGE_SUFFIXES, *OTHER_SUFFIXES) else path
+
+
+class ImageIndex:
+    """The places (numbers in `files`) of the images that a name may mean: by the last part of the path, without suffix, in any case."""
+
+    def __init__(self, files: list[str]) -> None:
+        self.files = files
+        self.paths = [clean(file).casefold() for file in files]  # as they are compared
+        self.by_stem: dict[
+            str, int | list[int]
+        ] = {}  # a list only where several have the stem: a million lists need memory
+        for place, path in enumerate(self.paths):
+            for stem in {stem_of(path), without_suffix(posixpath.basename(path))}:
+                first = self.by_stem.setdefault(stem, place)
+                if isinstance(first, int) and first != place:
+                    self.by_stem[stem] = [first, place]
+                elif isinstance(first, list):
+                    first.append(place)
+
+    def of_stem(self, stem: str) -> list[int]:
+        places = self.by_stem.get(stem, [])
+        return places if isinstance(places, list) else [places]
+
+    def named(self, value: str) -> list[int]:
+        """The images that the value names: by as much of its path as fits, by its suffix where one has it, by its case."""
+        wanted = clean(value)
+        folded = wanted.casefold()
+        folder, _, name = folded.rpartition("/")
+        bare = without_suffix(name)
+        places = self.of_stem(name) or (self.of_stem(bare) if bare != name else [])
+        if len(places) > 1 and folder:
+            lengths = [common_tail(self.paths[place], folded) for place in places]
+            places = [place for place, length in zip(places, lengths) if length == max(lengths)]
+        if len(places) > 1 and bare != name:
+            places = [place for place in places if self.paths[place].endswith(name)] or places
+        if len(places) > 1:
+            last = posixpath.basename(wanted)
+            places = [place for place in places if is_last(clean(self.files[place]), last)] or places
+        return places
+
+    def at(self, path: str, *, any_suffix: bool, head: str | None = None) -> list[int]:
+        """The images at exactly this path, of any suffix or its own; with a head, anywhere below it."""
+        wanted = clean(path)
+        folded = wanted.casefold()
+        name = posixpath.basename(folded)
+        places = self.of_stem(name)
+        if bare := without_suffix(name) if without_suffix(name) != name else "":
+            places = [*places, *(place for place in self.of_stem(bare) if place not in places)]
+        ends = {folded, without_suffix(folded)} if any_suffix else {folded}
+        start = (head or "").casefold()
+
+        def fits(path: str) -> bool:
+            own = {path, posixpath.splitext(path)[0], without_suffix(path)} if any_suffix else {path}
+            if head is None:
+                return not ends.isdisjoint(own)
+            return path.startswith(start) and any(
+                f"/{one}".endswith(f"/{end}") for one in own for end in ends
+            )
+
+        found = [place for place in places if fits(self.paths[place])]
+        if len(found) > 1:  # a.jpg and A.jpg; or a.jpg and a.png, where a.jpg is wanted
+            found = (
+                [place for place in found if f"/{clean(self.files[place])}".endswith(f"/{wanted}")]
+                or [place for place in found if is_last(clean(self.files[place]), posixpath.basename(wanted))]
+                or found
+            )
+        return found
+
+
+def stem_of(path: str) -> str:
+    return posixpath.splitext(posixpath.basename(path))[0]
+
+
+def is_last(path: str, name: str) -> bool:
+    """Is this the path's last part, with or without its suffix, in this case?"""
+    last = posixpath.basename(path)
+    return name in (last, posixpath.splitext(last)[0])
+
+
+def common_tail(path: str, other: str) -> int:
+    """How many parts both paths share at their ends; suffixes may differ."""
+    ends = zip(reversed(posixpath.splitext(path)[0].split("/")), reversed(without_suffix(other).split("/")))
+    length = 0
+    for one, its in ends:
+        if one != its:
+            break
+        length += 1
+    return length
+
+
+def packed(files: Iterable[str]) -> list[str]:
+    return [file for file in files if file.lower().endswith(ARCHIVES)]
