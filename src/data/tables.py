@@ -58,10 +58,11 @@ def fill(pattern: str, frame: pd.DataFrame) -> list[str]:
     return filled.tolist()
 
 
-def match(pattern: str, frame: pd.DataFrame, files: list[str]) -> list[list[str]]:
-    """The files that each row's pattern names: `.*` at the end is any image suffix, `**/` any folders."""
+def match(pattern: str, frame: pd.DataFrame, files: list[str], *, strict: bool = False) -> list[list[str]]:
+    """The files that each row's pattern names: `.*` at the end is any image suffix, `**/` any folders. A path column alone may hold paths of the
+    host's machine, and strict says that it does not."""
     index = ImageIndex(files)
-    if re.fullmatch(r"\{[^{}:]+\}(\.\*)?", pattern):               # a path column as it stands: of the host's machine, perhaps
+    if not strict and re.fullmatch(r"\{[^{}:]+\}(\.\*)?", pattern):
         return [[files[place] for place in index.at(value, any_suffix=pattern.endswith("*")) or index.named(value)] if value else []
                 for value in fill(pattern.removesuffix(".*"), frame)]
     head, anywhere, tail = pattern.rpartition("**/")
@@ -295,7 +296,7 @@ def locate(frame: pd.DataFrame, root: Path, c: "Competition", part: str) -> tupl
     files = only_images(list_files(root, below), bool(c.read_image))
     if file != EXTERNAL:
         files = [one for one in files if not one.startswith("external/")] if (root / EXTERNAL).exists() else files
-    matches = pd.Series(match(pattern, frame, files), index=frame.index)
+    matches = pd.Series(match(pattern, frame, files, strict=file == EXTERNAL), index=frame.index)
     ids, sizes = frame["id"], matches.map(len)
     twice = complain(ids[ids.duplicated()], f"{part} ids stand twice")
     problems = [f"{said}; their lines differ: remove one of each, or, where it has several labels, {state('a make_table that joins them by spaces')}"
