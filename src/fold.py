@@ -20,12 +20,12 @@ from src.fit import memory
 from src.fit.loop import Average, predict, train_steps, unused
 from src.fit.losses import LOSSES
 from src.fit.optim import make_optimizer
-from src.fit.sanity import STOP_AFTER, below_constant, constant_answer
+from src.fit.sanity import STOP_AFTER, below_constant, constant_answer, dead
 from src.fit.track import Tracker
 from src.job import Job, loss_name, make_rows, make_unit, of_fold, tracking
 from src.model.classifier import Classifier, build
 from src.runs import CheckFailed, FoldPaths, Stopped, fold_name
-from src.tasks import TASKS
+from src.tasks import TASKS, logits_of
 
 
 def train_fold(job: Job, fold: int, batch_size: int) -> tuple[dict, memory.Watch]:
@@ -89,6 +89,7 @@ def train_fold(job: Job, fold: int, batch_size: int) -> tuple[dict, memory.Watch
     )
 
     score_of = job.competition.score_of(job.table.iloc[held_out])
+    prior_loss = constant_loss(job, loss_fn, rows, training, model.unit)
 
     def scored(frame: pd.DataFrame) -> dict[str, float]:
         return {job.competition.metric_name: score_of(frame)} if len(frame) else {}
@@ -97,15 +98,20 @@ def train_fold(job: Job, fold: int, batch_size: int) -> tuple[dict, memory.Watch
         bar.update(first.epoch * num_batches + first.step)
         for step in steps:
             now.losses.append(step.loss)
+            if step.epoch == step.step == 0:
+                now.start = step.loss
             bar.update()
             if step.ends_epoch:
-                frame, valid_loss = predict_epoch(job, model, forward, batches, held_out, now.average, loss_fn)
-                scores, loss = scored(frame), float(np.average(now.losses, weights=flat(sizes(step.epoch))))
-                losses = {"loss": loss} | ({"valid_loss": valid_loss} if len(frame) else {})
+                valid = predict_epoch(job, model, forward, batches, held_out, now.average)
+                frame, scores = valid.frame, scored(valid.frame)
+                losses = {"loss": float(np.average(now.losses, weights=flat(sizes(step.epoch))))}
+                if len(frame):
+                    losses["valid_loss"] = mean_loss(loss_fn, valid.logits, rows, valid.positions)
                 with runs.naming(paths.log):
                     tracker.log({"epoch": step.epoch + 1, **losses, **scores, "lr": now.optimizer.param_groups[-1]["lr"]})
                 say_epoch(bar, f"{fold_name(fold)}  epoch {step.epoch + 1}/{experiment.epochs}"
                           + "".join(f"  {name} {value:.4f}" for name, value in (losses | scores).items()))
+                judge_losses(job, fold, step.epoch + 1, losses, max(prior_loss, now.start), valid.logits)
                 for value in scores.values():
                     judge(job, fold, step.epoch + 1, frame, value, training)
                 now.end_epoch(frame, *scores.values())
@@ -150,6 +156,7 @@ class Progress:
         self.best = Best(experiment.patience, job.competition.lower_is_better)
         self.place = Place(0, 0)
         self.losses: list[float] = []                             # of this epoch
+        self.start = 0.0                                          # the first step's loss
         self.per_epoch: list[pd.DataFrame] = []                   # predictions of the held-out part
         self.earlier, self.began = 0.0, time.perf_counter()
         self.made = job.recipe | {"recipe": job.recipe_hash, "batch_size": batch_size, "code": job.code, "versions": runs.versions()}
@@ -180,7 +187,7 @@ class Progress:
         average = {"shadow": self.average.shadow, "updates": self.average.updates} if self.average else {}
         return self.made | self.place._asdict() | {
             "weights": self.model.learned(), "optimizer": state.of_optimizer(self.optimizer), "average": average, "best": vars(self.best),
-            "scaler": self.scaler.state_dict() if self.scaler else {}, "losses": self.losses, "seconds": self.seconds(),
+            "scaler": self.scaler.state_dict() if self.scaler else {}, "losses": self.losses, "start": self.start, "seconds": self.seconds(),
             "per_epoch": [torch.from_numpy(frame.to_numpy(copy=True)) for frame in self.per_epoch],
         }
 
@@ -193,6 +200,7 @@ class Progress:
         if self.scaler and saved["scaler"]:
             self.scaler.load_state_dict(saved["scaler"])
         vars(self.best).update(saved["best"])
+        self.start = saved["start"]
         self.place, self.losses, self.earlier = Place(saved["epoch"], saved["step"]), saved["losses"], saved["seconds"]
         self.per_epoch = [predictions.make(self.ids, values.numpy(), self.outputs) for values in saved["per_epoch"]]
         self.made = {key: saved[key] for key in self.made}        # as it began, batch size and code too
@@ -242,13 +250,19 @@ class Best:
         return self.epoch
 
 
-def predict_epoch(
-    job: Job, model: Classifier, forward, batches: Batches, held_out: np.ndarray, average: Average | None, loss_fn,
-) -> tuple[pd.DataFrame, float]:
-    """Predictions of the held-out part, each id once, with the averaged weights where there are some; and their loss, as training has it but without
-    mixing and smoothing. A refit holds nothing out: an empty frame."""
+class Valid(NamedTuple):
+    """What a model says of the held-out part; nothing of a refit's, which holds nothing out."""
+
+    frame: pd.DataFrame
+    positions: np.ndarray       # (n,) in the table
+    logits: np.ndarray          # (n, T)
+
+
+def predict_epoch(job: Job, model: Classifier, forward, batches: Batches, held_out: np.ndarray, average: Average | None) -> Valid:
+    """Predictions of the held-out part, each id once, with the averaged weights where there are some."""
     if not len(held_out):
-        return predictions.make([], np.empty((0, job.target.shape[1])), job.competition.outputs), float("nan")
+        nothing = np.empty((0, job.target.shape[1]), np.float32)
+        return Valid(predictions.make([], nothing, job.competition.outputs), held_out, nothing)
     model.eval()
     if average:
         average.swap()
@@ -258,12 +272,35 @@ def predict_epoch(
     task = TASKS[job.competition.task]
     frame = predictions.make(job.table["id"].iloc[positions], task.activation(logits, model.unit), job.competition.outputs)
     predictions.check(frame, "valid", kind=task.kind, single_label=task.loss == "cross_entropy")
-    return predictions.check_ids(frame, job.table["id"].iloc[held_out], "valid"), mean_loss(loss_fn, logits, batches.rows, positions)
+    return Valid(predictions.check_ids(frame, job.table["id"].iloc[held_out], "valid"), positions, logits)
 
 
 def mean_loss(loss_fn, logits: np.ndarray, rows: Rows, positions: np.ndarray) -> float:
+    """The loss of these images as training has it, but without mixing and smoothing."""
     losses = loss_fn(torch.from_numpy(logits), torch.from_numpy(rows.target[positions]))
     return float((losses * torch.from_numpy(rows.weight[positions])).mean())
+
+
+def constant_loss(job: Job, loss_fn, rows: Rows, training: np.ndarray, unit: np.ndarray) -> float:
+    """The loss of the best answer that looks at no image; of some thousand training images, which is enough."""
+    part = training[::-(-len(training) // 5000)]
+    logits = logits_of(TASKS[job.competition.task], constant_answer(job.target[training]), unit)
+    return mean_loss(loss_fn, np.tile(logits.astype(np.float32), (len(part), 1)), rows, part)
+
+
+def judge_losses(job: Job, fold: int, epoch: int, losses: dict[str, float], reference: float, logits: np.ndarray) -> None:
+    """Warn of a training that has diverged or died in its first epoch. Raises CheckFailed in a later one."""
+    if not job.settings.machine.sanity:
+        return
+    experiment = job.settings.config
+    verdict = dead(losses["loss"], losses.get("valid_loss", np.nan), reference, logits, epoch)
+    advice = f"lower lr and body_lr by ten (now {experiment.lr:g} and {experiment.body_lr:g})"
+    if not experiment.clip_grad:
+        advice += ", or set clip_grad=1"
+    if verdict and epoch >= STOP_AFTER:
+        raise CheckFailed(f'{fold_name(fold)}: {verdict}: {advice}. MACHINE="sanity=false" trains on all the same')
+    if verdict:
+        print(f"warning: {fold_name(fold)}: {verdict}: {advice}", file=sys.stderr)
 
 
 def judge(job: Job, fold: int, epoch: int, frame: pd.DataFrame, score: float, training: np.ndarray) -> None:

@@ -63,6 +63,17 @@ def within(logits: np.ndarray, unit: np.ndarray) -> np.ndarray:
     return unit[0] + unit[1] * sigmoid(logits)
 
 
+def logits_of(task: Task, answer: np.ndarray, unit: np.ndarray) -> np.ndarray:
+    """The logits that the task's activation turns into this answer (T,)."""
+    shift, scale = unit
+    share = ((answer - shift) / scale).astype(np.float64)
+    if task.activation is softmax:
+        return np.log(share.clip(min=1e-6))
+    if task.activation in (sigmoid, within):
+        return np.log(share.clip(1e-6, 1 - 1e-6) / (1 - share.clip(1e-6, 1 - 1e-6)))
+    return share
+
+
 TASKS = {
     "multiclass": Task(one_hot, softmax, "cross_entropy", "probability"),
     "binary": Task(one_hot, softmax, "cross_entropy", "probability"),     # two outputs: every loss and metric sees the usual form

@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from conftest import FAST, fast, make_competition
 
 from src import collect, config, predictions, runs, train
@@ -332,3 +333,41 @@ def test_the_log_holds_the_held_out_loss_of_each_epoch(bench, capsys):
     own = [valid.at[image, folds.at[image, "colour"]] for image in valid.index]
     assert log["valid_loss"].iloc[-1] == pytest.approx(-np.log(own).mean(), abs=1e-4)
     assert f"valid_loss {log['valid_loss'].iloc[0]:.4f}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("settings", ["lr=10 body_lr=10 trainable=all", "lr=1 body_lr=1 trainable=all optimizer=sgd clip_grad=0"])
+def test_a_training_that_has_diverged_is_stopped_with_its_losses(bench, capsys, settings):
+    make_competition(bench.inputs, num_train=120)
+    paths = bench.configure(fast(f"{settings} epochs=4"))
+    bench.stage("split", paths)
+    with pytest.raises(runs.CheckFailed, match="fold 0: the training has diverged: after epoch 2 its loss is .*lower lr and body_lr by ten.*sanity=false"):
+        bench.stage("train", paths)
+    assert not paths.fold(0).done.exists()
+
+
+def test_a_model_that_no_longer_looks_at_the_images_is_stopped(bench, monkeypatch, capsys):
+    from src.model import heads
+
+    def blind(shape, num_outputs, config, num_extra):
+        head = heads.HEADS["linear"](shape, num_outputs, config, num_extra)
+        head.register_forward_hook(lambda module, inputs, outputs: outputs * 0 + torch.tensor([1.0, 0.5, -3.0]))
+        return head
+
+    monkeypatch.setitem(heads.HEADS, "blind", blind)
+    paths = bench.configure(fast("head=blind epochs=3"))
+    bench.stage("split", paths)
+    with pytest.raises(runs.CheckFailed, match="fold 0: the model is dead: after epoch 2 it gives the same output for all 12 held-out images"):
+        bench.stage("train", paths)
+    assert "warning: fold 0: the model is dead: after epoch 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("settings", ["lr=1e-6 body_lr=1e-6", "mixup=2 label_smoothing=0.4", "trainable=all augment=strong mixup=1 cutmix=1 class_weights=balanced",
+                                      "trainable=head lr=0.3 batch_size=2"])
+def test_noise_labels_slow_starts_and_heavy_mixing_are_trained_to_the_end(bench, settings):
+    table = pd.read_csv("inputs/tiny/train.csv")
+    table["colour"] = np.random.default_rng(0).permutation(table["colour"])
+    table.to_csv("inputs/tiny/train.csv", index=False)
+    paths = bench.configure(fast(f"epochs=3 {settings}"))
+    bench.stage("split", paths)
+    bench.stage("train", paths)
+    assert paths.score.exists()

@@ -1,4 +1,4 @@
-"""Is a fold better than an answer that looks at no image? Where it is not after two epochs, more epochs will not mend it."""
+"""Is a fold better than an answer that looks at no image, and does its loss fall? Where not, after two epochs, more epochs will not mend it."""
 from collections.abc import Callable
 
 import numpy as np
@@ -6,6 +6,7 @@ import pandas as pd
 
 STOP_AFTER = 2          # epochs; a warning before
 DEALS = (20, 200)       # how often the predictions are dealt out at random: most folds clear the first; eight may all miss a rare class
+DIVERGED = 3.0          # times the loss at the start: far above noise labels, heavy mixing and a batch norm that has seen few batches
 MOST_IMAGES = 10_000    # of which the spread is measured; that of more images follows from theirs
 CAUSES = ("the usual causes, in this order: labels that belong to other images (look at doctor/augment.png), a rate far too high or too low "
           "(doctor/rate.png), too much frozen for pictures so unlike the pretrained ones (trainable), a loss that is given probabilities in place "
@@ -70,3 +71,20 @@ def below_constant(
         if is_degenerate or not is_below(score, constant_score, len(frame), spread=spread, lower_is_better=lower_is_better):
             return ""
     return f"{score:.4f} after epoch {epoch} is worse than an answer that looks at no image ({constant_score:.4f}, {len(frame)} images); {CAUSES}"
+
+
+def dead(loss: float, valid_loss: float, reference: float, logits: np.ndarray, epoch: int) -> str:
+    """What to say of a training that has diverged, or whose model no longer looks at the images; "" of any other.
+
+    loss, valid_loss: of this epoch, NaN where nothing is held out. reference: the larger of a constant answer's loss and that of the first step.
+    Both losses must be far above it: the training loss alone may begin low (a warm start), the held-out one rise by overfitting. A loss that does
+    not fall is no proof of anything: noise labels and slow starts look alike.
+    """
+    losses = [one for one in (loss, valid_loss) if not np.isnan(one)]
+    if reference > 0 and min(losses) > DIVERGED * reference:
+        held_out = "" if np.isnan(valid_loss) else f", the held-out loss {valid_loss:.4g}"
+        return f"the training has diverged: after epoch {epoch} its loss is {loss:.4g}{held_out}; at its start it was at most {reference:.4g}"
+    if len(logits) > 1 and np.ptp(logits, axis=0).max() <= 1e-6 * np.abs(logits).max():
+        return (f"the model is dead: after epoch {epoch} it gives the same output for all {len(logits)} held-out images, "
+                f"with a loss of {valid_loss:.4g}")
+    return ""

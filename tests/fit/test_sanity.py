@@ -5,7 +5,7 @@ import pytest
 from simulate_stops import CASES, share_stopped
 from sklearn.metrics import roc_auc_score
 
-from src.fit.sanity import below_constant, constant_answer, is_below, spread_by_chance
+from src.fit.sanity import below_constant, constant_answer, dead, is_below, spread_by_chance
 
 
 def test_the_constant_answer_is_the_mean_of_what_is_learned_from():
@@ -87,3 +87,32 @@ def test_what_is_said_names_the_score_the_bar_and_the_usual_causes():
 def test_honest_folds_are_hardly_ever_stopped(name):
     """Before groups were kept together 9 to 48 % of these folds were, see tests/simulate_stops.py."""
     assert share_stopped(CASES[name], runs=10, seed=0) <= 0.02
+
+
+LOGITS = np.random.default_rng(0).normal(size=(30, 3))
+
+
+@pytest.mark.parametrize("loss, valid_loss, reference", [
+    (1.10, 1.15, 1.10),            # noise labels, or a slow start: no better than a constant answer
+    (0.02, 9.0, 1.10),             # overfitted, or a batch norm that has seen few batches
+    (0.9, 0.8, 0.05 * 20),         # a warm start under heavy mixing
+    (3.0, 2.0, 1.10),              # a tiny fold's first steps
+    (2e3, float("nan"), 1e3),      # a refit, of a loss with large values
+    (-0.2, 0.5, -0.9),             # a loss of one's own that may be negative says nothing
+])
+def test_an_honest_loss_is_not_called_dead(loss, valid_loss, reference):
+    assert not dead(loss, valid_loss, reference, LOGITS, 2)
+
+
+@pytest.mark.parametrize("loss, valid_loss, told", [
+    (79.0, 80.2, "diverged: after epoch 2 its loss is 79, the held-out loss 80.2; at its start it was at most 1.8"),
+    (3205.0, float("nan"), "diverged: after epoch 2 its loss is 3205; at"), (12.0, float("inf"), "the held-out loss inf"),
+])
+def test_a_diverged_training_is_named_with_its_losses(loss, valid_loss, told):
+    assert told in dead(loss, valid_loss, 1.8, LOGITS, 2)
+
+
+def test_a_model_that_gives_every_image_the_same_is_dead():
+    same = np.tile([[0.3, -1.2, 4.0]], (30, 1))
+    assert "same output for all 30 held-out images, with a loss of 1.8" in dead(1.8, 1.8, 1.8, same, 2)
+    assert not dead(1.8, 1.8, 1.8, same + np.linspace(0, 1e-3, 30)[:, None], 2) and not dead(1.8, float("nan"), 1.8, LOGITS[:0], 2)
