@@ -401,7 +401,11 @@ def is_for_test(name: str) -> bool:
 
 
 def write_changed(content: dict[str, Any], path: Path) -> bool:
-    changed = not path.exists() or runs.sha256(runs.read_json(path)) != runs.sha256(content)
+    try:
+        changed = not path.exists() or runs.sha256(runs.read_json(path)) != runs.sha256(content)
+    except runs.Damaged as damage:
+        print(f"written anew: {path} is damaged ({damage.why})", file=sys.stderr)
+        changed = True
     if changed:
         runs.write_json(content, path)
     return changed

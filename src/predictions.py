@@ -46,7 +46,10 @@ def write(predictions: pd.DataFrame, path: Path) -> None:
 
 
 def read(path: Path) -> pd.DataFrame:
-    return pd.read_parquet(path)
+    try:
+        return pd.read_parquet(path)
+    except (ValueError, OSError) as error:
+        raise runs.Damaged(path, str(error).splitlines()[0]) from error
 
 
 def write_test(predictions: pd.DataFrame, paths: RunPaths, models: Mapping[str, Mapping[str, str]]) -> None:

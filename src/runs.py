@@ -313,6 +313,13 @@ def check_fold(fold: FoldPaths, *names: str) -> dict:
     return done
 
 
+def check_folds(path: Path) -> Path:
+    """The same path of a folds.csv. Raises Damaged when it is not what split wrote, as competition.json beside it says."""
+    competition = path.with_name("competition.json")
+    sha = read_json(competition).get("folds_sha256") if competition.exists() else ""
+    return check_file(path, sha) if sha else path                    # none: of earlier code
+
+
 def sha256(content: Any) -> str:
     """16 hex digits: of bytes as they are, of anything else as canonical json (the order of keys does not matter)."""
     if not isinstance(content, bytes):
@@ -387,38 +394,65 @@ def retire(fold: FoldPaths, recipe_hash: str) -> Path:
 def adopt_fold(paths: RunPaths, k: int, recipe_hash: str, comp: str) -> str:
     """Take over fold k from a run of the same COMP if its recipe is this one and its code has not changed; that run's name, or ""."""
     ours = paths.fold(k)
-    for other in siblings(paths):
+
+    def take(other: RunPaths) -> bool:
         theirs = other.fold(k)
         done = read_json(theirs.done) if theirs.done.exists() else {}
         if done.get("recipe") != recipe_hash or read_json(other.config)["comp"] != comp:
-            continue
+            return False
         if changed := changed_code(done):
             print(f"{fold_name(k)}: not taken over from run {other.name}: {', '.join(changed)} changed since it was trained")
-            continue
-        if all((theirs.root / name).exists() for name in done["files"]):
-            predicted = [file.name for file in (theirs.test, theirs.test_json, theirs.valid_views, theirs.views_json) if file.exists()]
-            for name in [*done["files"], *predicted]:
-                link_or_copy(theirs.root / name, ours.root / name)
-            write_json({**done, "from": other.name}, ours.done)
-            return other.name
-    return ""
+            return False
+        check_fold(theirs)
+        predicted = [file.name for file in (theirs.test, theirs.test_json, theirs.valid_views, theirs.views_json) if file.exists()]
+        for name in [*done["files"], *predicted]:                    # predict itself looks whether its files are whole
+            link_or_copy(theirs.root / name, ours.root / name)
+        write_json({**done, "from": other.name}, ours.done)
+        return True
+
+    return take_over(paths, take)
 
 
 def adopt_split(paths: RunPaths) -> str:
     """Take over folds.csv and competition.json from a run whose split.json is equal; that run's name, or ""."""
     mine = read_json(paths.settings("split"))
-    for other in siblings(paths):
+
+    def take(other: RunPaths) -> bool:
         theirs = other.settings("split")
-        if all(file.exists() for file in (theirs, other.folds, other.competition)) and read_json(theirs) == mine:
-            for file in (other.competition, other.folds):            # copies, for make looks at their times, and links would share them
-                write_text(file.read_text(encoding="utf-8"), paths.root / file.name)
-            return other.name
+        if not all(file.exists() for file in (theirs, other.folds, other.competition)) or read_json(theirs) != mine:
+            return False
+        check_folds(other.folds)
+        for file in (other.competition, other.folds):                # copies, for make looks at their times, and links would share them
+            with atomic(paths.root / file.name) as part:
+                shutil.copyfile(file, part)
+        return True
+
+    return take_over(paths, take)
+
+
+def take_over(paths: RunPaths, take: Callable[[RunPaths], bool]) -> str:
+    """The first other run that `take` takes something over from, or "". One whose files are damaged is passed over."""
+    for other in siblings(paths):
+        try:
+            if take(other):
+                return other.name
+        except (ValueError, OSError) as error:
+            print(f"nothing is taken over from run {other.name}: {error}", file=sys.stderr)
     return ""
 
 
 def siblings(paths: RunPaths) -> list[RunPaths]:
+    """The other runs; those whose config.json is damaged are passed over."""
     folders = sorted(config.parent for config in paths.root.parent.glob("*/config.json"))
-    return [RunPaths(folder) for folder in folders if folder.name != paths.name]
+    return [RunPaths(folder) for folder in folders if folder.name != paths.name and is_sound(folder / "config.json")]
+
+
+def is_sound(path: Path) -> bool:
+    try:
+        return isinstance(read_json(path), dict)
+    except (ValueError, OSError) as error:
+        print(f"nothing is taken over from run {path.parent.name}: {error}", file=sys.stderr)
+        return False
 
 
 def link_or_copy(source: Path, target: Path) -> None:

@@ -43,9 +43,9 @@ def split(settings: Settings, paths: RunPaths) -> None:
     say_disk(settings, competition, len(assigned), len(test))
     summary = {"facts": competition.facts(), "definition": competition.paste(), "images": {"train": len(table), "test": len(test)},
                "fold_hash": folds.fold_hash(assigned, competition.targets), "seconds": round(time.perf_counter() - began, 2)}
-    runs.write_json(summary, paths.competition)
     with runs.atomic(paths.folds) as part:                          # last: with it the split is finished
         assigned.to_csv(part, index=False)
+        runs.write_json(summary | {"folds_sha256": runs.file_sha(part)}, paths.competition)
 
 
 def readable(table: pd.DataFrame, settings: Settings, competition: Competition) -> pd.DataFrame:
@@ -141,7 +141,7 @@ def say_disk(settings: Settings, competition: Competition, num_train: int, num_t
     """What the run will need on disk: decoded pixels, and at most cache_gb for the trunk."""
     size = settings.config.image_size
     need = (num_train + num_test) * size * size * 3 / 1e9
-    settings.cache.mkdir(parents=True, exist_ok=True)
+    runs.make_folder(settings.cache)
     free = shutil.disk_usage(settings.cache).free / 1e9
     trunk = f"up to {settings.machine.cache_gb:g} GB for the trunk's cache"
     print(f"disk: {need:.1f} GB for decoded images, {trunk}; {free:.0f} GB are free in {settings.cache}")

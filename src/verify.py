@@ -26,7 +26,8 @@ class Case(NamedTuple):
     competition: Competition
     table: pd.DataFrame
     score: dict
-    done: dict      # of the first fold
+    done: dict      # of the first fold; {} of an ensemble, which has none
+    ensemble: dict  # what config.json says of it; {} of a training
 
 
 def verify(settings: Settings, paths: RunPaths) -> None:
@@ -34,13 +35,13 @@ def verify(settings: Settings, paths: RunPaths) -> None:
     if not paths.score.exists():
         raise ValueError(f"{paths.root} has no score.json: only a finished run can be verified")
     case = Case(settings, paths, competitions.load(settings.comp, settings.inputs), tables.read_folds(paths.folds), runs.read_json(paths.score),
-                runs.read_json(paths.fold(paths.finished()[0]).done))
+                runs.read_json(paths.fold(paths.finished()[0]).done) if paths.finished() else {}, runs.read_json(paths.config).get("ensemble", {}))
     wrong = 0
     for name, check in CHECKS.items():
         found = attempt(check, case)
         wrong += len(found)
         print("\n".join(f"  DIFFERS  {name}: {line}" for line in found) or f"  equal    {name}", flush=True)
-    for check in NOW:
+    for check in (versions, members) if case.ensemble else NOW:
         print("".join(f"  by now   {line}\n" for line in attempt(check, case)), end="", flush=True)
     if wrong:
         raise CheckFailed(f"{paths.root}: {wrong} differ")
@@ -51,6 +52,8 @@ def attempt(check: Callable[[Case], list[str]], case: Case) -> list[str]:
     """What a check found; what makes it impossible is a finding too."""
     try:
         return check(case)
+    except runs.Damaged as damage:
+        return [str(damage)]
     except (ValueError, OSError, KeyError) as error:
         return [f"{type(error).__name__}: {error}"]
 
@@ -58,9 +61,24 @@ def attempt(check: Callable[[Case], list[str]], case: Case) -> list[str]:
 # -- what was written
 
 
-def files(case: Case) -> list[str]:
-    """Hash again what done.json and test.json have hashed."""
+def jsons(case: Case) -> list[str]:
+    """Each has its own checksum."""
     found = []
+    for path in [*sorted(case.paths.root.glob("*.json")), *sorted(case.paths.root.glob("[fr]*/*.json")), submission_of(case).with_suffix(".json")]:
+        try:
+            runs.read_json(path)
+        except (ValueError, OSError) as error:
+            found.append(str(error))
+    return found
+
+
+def files(case: Case) -> list[str]:
+    """Hash again what the jsons beside them have hashed."""
+    found = []
+    for path, note in ((case.paths.oof, case.paths.score), (case.paths.oof_tta, case.paths.tta), (case.paths.test, case.paths.test_json)):
+        if note.exists() and (sha := runs.read_json(note).get("sha256")):
+            real = runs.file_sha(path) if path.exists() else "missing"
+            found += [f"{path.name} was {sha}, is {real}"] * (real != sha)
     for k in {*case.paths.finished(), *predicting(case)}:
         fold = case.paths.fold(k)
         beside = {fold.test: fold.test_json, fold.valid_views: fold.views_json}
@@ -73,6 +91,8 @@ def files(case: Case) -> list[str]:
 
 def oof(case: Case) -> list[str]:
     """Of the plain pictures; and where test images are predicted in several views, of their mean."""
+    if case.ensemble:
+        return []                                                    # what it is made of may be gone; files has looked at its hash
     found = differing(predictions.join(predictions.read(case.paths.fold(k).valid) for k in case.paths.finished()), predictions.read(case.paths.oof))
     if case.paths.scored()[0] != case.paths.oof:
         made, mean = predict.score_views(case.settings, case.paths, case.competition, case.table, case.paths.finished())
@@ -83,6 +103,10 @@ def oof(case: Case) -> list[str]:
 
 
 def test(case: Case) -> list[str]:
+    """Is it of all models, and their mean?"""
+    predictions.read_test(case.paths)
+    if case.ensemble:
+        return []
     return differing(predictions.mean(predictions.read(case.paths.fold(k).test) for k in predicting(case)), predictions.read(case.paths.test))
 
 
@@ -108,7 +132,7 @@ def score(case: Case) -> list[str]:
 
 def submission(case: Case) -> list[str]:
     """The csv, made again from test.parquet and the sample."""
-    path, folder = submit.SUBMISSIONS / f"{case.paths.name}.csv", case.settings.folder
+    path, folder = submission_of(case), case.settings.folder
     rows = case.competition.test_table(folder).set_index("id")["row"]
     images = predictions.check_ids(predictions.read(case.paths.test), rows.index, "test.parquet")
     by_row = decode.apply(runs.read_json(path.with_suffix(".json")), predictions.pool(images, rows, case.competition.pool))
@@ -121,11 +145,16 @@ def submission(case: Case) -> list[str]:
     return found + [f"{path} was {sha}, is {runs.file_sha(path)}"] * (runs.file_sha(path) != sha)
 
 
+def submission_of(case: Case) -> Path:
+    return submit.SUBMISSIONS / f"{case.paths.name}.csv"
+
+
 # -- what is no longer here: the run is not wrong for it, it only would not come out again
 
 
 def versions(case: Case) -> list[str]:
-    pairs = {"commit": (case.score["commit"], runs.commit())} | {name: (was, version_of(name)) for name, was in case.score["versions"].items()}
+    written = case.score.get("versions", {})                         # an ensemble has none
+    pairs = {"commit": (case.score["commit"], runs.commit())} | {name: (was, version_of(name)) for name, was in written.items()}
     return [f"{name} {was} -> {now}" for name, (was, now) in pairs.items() if was != now]
 
 
@@ -155,7 +184,15 @@ def settings(case: Case) -> list[str]:
     return found + [f"recipe: {difference}" for difference in differences(case.done, job.recipe)]
 
 
-CHECKS = {"files": files, "oof.parquet": oof, "score": score, "test.parquet": test, "submission": submission}
+def members(case: Case) -> list[str]:
+    """Of an ensemble: the runs that predict something else than when they were joined."""
+    models = runs.read_json(case.paths.test_json)["models"]
+    tests = {name: RunPaths(case.paths.root.parent / name).test for name in models}
+    return [f"run {name} is gone" if not path.exists() else f"run {name} predicts something else" for name, path in tests.items()
+            if not path.exists() or runs.file_sha(path) != models[name]["sha256"]]
+
+
+CHECKS = {"json": jsons, "files": files, "oof.parquet": oof, "score": score, "test.parquet": test, "submission": submission}
 NOW = (versions, code, data, settings)
 
 

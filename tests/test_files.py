@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from conftest import FAST, ROOT, fast
 
-from src import ensemble, fold, runs, submit
+from src import config, ensemble, fold, predictions, runs, submit, verify
 from src.data import images
 from src.data.arrays import Array, make_array
 from src.fit.memory import MemoryHeld
+from src.model.classifier import build
 from src.runs import RunPaths
 
 
@@ -319,3 +320,114 @@ def test_a_finished_fold_is_written_before_its_memory_is_judged(bench, monkeypat
     bench.stage("train", paths)
     assert paths.finished() == [0, 1] and paths.score.exists()
     assert "warning: fold 1 is finished, but the finished fold is still in memory (" in capsys.readouterr().err
+
+
+# ---- damage is seen where a file is used ----
+
+
+def turn(path: Path, place: int | None = None) -> None:
+    """One bit, in the middle where no place is given; a hard link to the file keeps what was there."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 if place is None else place] ^= 4
+    path.unlink()
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "valid.parquet", "log.jsonl", "done.json"])
+def test_a_damaged_fold_of_another_run_is_not_taken_over_and_trained_instead(tiny, capsys, name):
+    bench, paths = tiny
+    expected = paths.fold(0).model.read_bytes()
+    turn(paths.fold(0).root / name)
+    capsys.readouterr()
+    other = bench.run(fast("folds=2 epochs=1 tta=hflip"), "other")
+    printed = capsys.readouterr()
+    assert f"nothing is taken over from run tiny-run: runs/tiny-run/fold0/{name} is damaged (" in printed.err
+    assert "fold 0  epoch 1/1" in printed.out and "fold 1: the same recipe as in run tiny-run, taken over" in printed.out
+    assert other.fold(0).model.read_bytes() == expected
+
+
+@pytest.mark.parametrize("name", ["config.json", "split.json", "competition.json", "folds.csv"])
+def test_a_damaged_run_does_not_stop_a_new_one(tiny, capsys, name):
+    bench, paths = tiny
+    folds = paths.folds.read_bytes()
+    (paths.root / name).write_bytes((paths.root / name).read_bytes()[:-9])
+    other = bench.configure(fast("folds=2 epochs=1 lr=0.1"), "other")
+    assert f"nothing is taken over from run tiny-run: runs/tiny-run/{name} is damaged (" in capsys.readouterr().err
+    bench.stage("split", other)
+    assert other.folds.read_bytes() == folds
+
+
+def test_a_damaged_model_or_held_out_prediction_is_named_where_it_is_used(tiny):
+    bench, paths = tiny
+    fold_files = {name: (paths.fold(0).root / name).read_bytes() for name in ("model.safetensors", "valid.parquet", "valid_epochs.parquet")}
+
+    def use(stage: str, name: str) -> None:
+        turn(paths.fold(0).root / name)
+        with pytest.raises(ValueError, match=f"fold0/{name} is damaged .its content is not what was written.: remove the folder runs/tiny-run/fold0, "
+                                             "and make train RUN=tiny-run FORCE=1 trains it again"):
+            bench.stage(stage, paths)
+        (paths.fold(0).root / name).write_bytes(fold_files[name])
+
+    use("train", "valid.parquet")
+    use("train", "valid_epochs.parquet")
+    paths.fold(0).test_json.unlink()
+    use("predict", "model.safetensors")
+    bench.stage("train", paths), bench.stage("predict", paths), bench.stage("submit", paths)
+
+
+def test_damaged_test_predictions_of_a_fold_are_predicted_again(tiny, capsys):
+    bench, paths = tiny
+    expected = paths.test.read_bytes()
+    turn(paths.fold(0).test)
+    bench.stage("predict", paths)
+    assert "predicted again: runs/tiny-run/fold0/test.parquet is damaged" in capsys.readouterr().err and paths.test.read_bytes() == expected
+
+
+def test_damaged_out_of_fold_predictions_are_not_scored_nor_joined(tiny):
+    bench, paths = tiny
+    bench.run(fast("folds=2 epochs=1 seed=1"), "other")
+    turn(paths.oof)
+    for act in (lambda: bench.stage("submit", paths), lambda: ensemble.ensemble(RunPaths(Path("runs/both")), ["tiny-run", "other"])):
+        with pytest.raises(ValueError, match="runs/tiny-run/oof.parquet is damaged .its content is not what was written"):
+            act()
+
+
+@pytest.mark.parametrize("place", [3, None])
+def test_an_edited_folds_csv_is_refused_with_what_to_type(tiny, place):
+    bench, paths = tiny
+    turn(paths.folds, place)
+    with pytest.raises(ValueError, match="runs/tiny-run/folds.csv is damaged .*: make split RUN=tiny-run FORCE=1 writes it again"):
+        bench.stage("train", paths)
+
+
+def test_a_cut_parquet_or_model_of_earlier_code_says_its_name(tiny, tmp_path):
+    _, paths = tiny
+    for path in (paths.test, paths.fold(0).model):
+        path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ValueError, match="runs/tiny-run/test.parquet is damaged"):
+        predictions.read(paths.test)
+    with pytest.raises(ValueError, match="runs/tiny-run/fold0/model.safetensors is damaged"):
+        build(config.load(paths.config).config, 3).load(paths.fold(0).model)
+
+
+def test_verify_names_each_damaged_file_of_a_run_and_of_an_ensemble(tiny, capsys):
+    bench, paths = tiny
+    other, both = bench.run(fast("folds=2 epochs=1 seed=1"), "other"), RunPaths(Path("runs/both"))
+    ensemble.ensemble(both, ["tiny-run", "other"])
+    bench.stage("submit", both)
+    for run in (paths, both):
+        verify.verify(config.load(run.config), run)
+        assert "runs/" + run.name + " is as it was written" in capsys.readouterr().out
+        files = [*run.root.glob("*.json"), *run.root.glob("*.parquet"), *run.root.glob("fold*/*"), run.folds, Path(f"submissions/{run.name}.csv"),
+                 Path(f"submissions/{run.name}.json")]
+        assert len(files) > 8
+        for file in files:
+            kept = file.read_bytes()
+            turn(file, 6 if file.suffix == ".json" else None)
+            with pytest.raises((ValueError, runs.CheckFailed)) as wrong:
+                verify.verify(config.load(run.config), run)
+            assert file.name in f"{wrong.value}{capsys.readouterr().out}", file
+            file.write_bytes(kept)
+    turn(other.test)
+    verify.verify(config.load(both.config), both)
+    assert "by now   run other predicts something else" in capsys.readouterr().out

@@ -23,9 +23,11 @@ def make_run(root: Path, name: str, *, comp: str = "demo", recipe: str = "abc", 
     paths = RunPaths(root / name)
     runs.write_json({"comp": comp}, paths.config)
     runs.write_json(split or {"folds": 2}, paths.settings("split"))
-    for file in (paths.folds, paths.competition, paths.fold(0).model, paths.fold(0).valid, paths.fold(0).log):
+    runs.write_json({"name": name}, paths.competition)
+    for file in (paths.folds, paths.fold(0).model, paths.fold(0).valid, paths.fold(0).log):
         runs.write_text(f"{name} {file.name}", file)
-    runs.write_json({"recipe": recipe, "code": code, "score": 0.5, "files": dict.fromkeys(["model.safetensors", "valid.parquet", "log.jsonl"])}, paths.fold(0).done)
+    files = {file.name: runs.file_sha(file) for file in (paths.fold(0).model, paths.fold(0).valid, paths.fold(0).log)}
+    runs.write_json({"recipe": recipe, "code": code, "score": 0.5, "files": files}, paths.fold(0).done)
     return paths
 
 

@@ -45,7 +45,7 @@ def test_verify_finds_what_was_touched_and_tells_what_is_other_by_now(bench, cap
     paths.fold(0).test.unlink()
     printed = said(bench, paths, capsys, fails=True)
     assert "DIFFERS  submission: submissions/tiny-run.csv has other values in " in printed and "DIFFERS  files: fold0/test.parquet was " in printed
-    assert "DIFFERS  test.parquet: FileNotFoundError" in printed
+    assert "DIFFERS  test.parquet: runs/tiny-run/fold0/test.parquet is damaged (" in printed
 
 
 def test_verify_compares_settings_and_data_with_what_is_here_now(bench, capsys, monkeypatch):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from src import runs
 from src.data.formats import COLUMN, listed, read_csv, read_table, say_once, state
 from src.data.listing import EXTERNAL, IMAGE_SUFFIXES, ImageIndex, clean, host_files, list_files, only_images, without_suffix
 
@@ -41,8 +42,8 @@ def joined(table: pd.DataFrame, columns: Iterable[str]) -> pd.Series:
 
 
 def read_folds(path: Path) -> pd.DataFrame:
-    """folds.csv: the table with its fold."""
-    return read_csv(path).astype({"fold": int})
+    """folds.csv: the table with its fold. Raises ValueError where it is not what split wrote."""
+    return read_csv(runs.check_folds(path)).astype({"fold": int})
 
 
 # -- image files

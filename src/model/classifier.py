@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from src import runs
 from src.config import Config
 from src.model.backbone import make_backbone, normalisation
 from src.model.cut import CannotCut, cut, set_mode
@@ -82,7 +84,10 @@ class Classifier(nn.Module):
 
     def load(self, path: Path, *, strict: bool = True) -> list[str]:
         """Read learned() back in place; returns the names that were not taken. Raises ValueError when strict and the names or shapes differ."""
-        stored, own = load_file(path), self.learned()
+        try:
+            stored, own = load_file(path), self.learned()
+        except SafetensorError as error:
+            raise runs.Damaged(path, str(error)) from error
         unit = stored.pop("unit", None)
         fitting = {name for name in own if name in stored and stored[name].shape == own[name].shape}
         left = sorted(set(own).symmetric_difference(stored) | (set(own) - fitting))
