@@ -221,5 +221,6 @@ lint: $(DEV) ## ruff, types, and whether this Makefile suits make 3.81
 	$(PY) -m ruff check src tests
 	$(PY) -m mypy src
 	@! grep -nE '[.](ONESHELL|RECIPEPREFIX|SHELLFLAGS|EXTRA_PREREQS|WAIT)|&[:]|[!]=|:[:]=|[$$][(](file|guile|let|intcmp) |^(undefine|private|load) |^define .*=$$' Makefile
+CLEANED := $(if $(RUN_GIVEN),$(R),runs)
 clean: ## remove runs/ (with RUN=name that run alone); submissions, inputs and weights stay
-	rm -rf $(if $(RUN_GIVEN),$(R),runs) .pytest_cache .ruff_cache .mypy_cache
+	$(if $(wildcard $(CLEANED)/*.lock $(CLEANED)/*/*.lock),$(PY) -m src.runs idle $(CLEANED) && )rm -rf $(CLEANED) .pytest_cache .ruff_cache .mypy_cache

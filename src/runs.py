@@ -1,6 +1,7 @@
 """The name of every file of a run, once; writing that is whole or not at all; hashes; taking over what another run has finished.
 
 Run: python -m src.runs retire runs/<name>      moves the folds that other code has made to runs/<name>/old/
+     python -m src.runs idle runs               is anything being trained there?
 """
 import atexit
 import errno
@@ -373,7 +374,9 @@ def diff() -> str:
 
 def origin(fold: FoldPaths) -> dict:
     """What made a fold: what its done.json says or, while it is in training, its newest state; {} where there is neither."""
-    for path in [fold.done] if fold.done.exists() else sorted(fold.state.glob("*.json"))[-1:]:
+    if fold.done.exists():
+        return dict(read_json(fold.done))
+    for path in sorted(fold.state.glob("*.json"))[-1:]:
         try:
             return dict(read_json(path))
         except (ValueError, TypeError):                              # a torn state; whoever takes it up will say so
@@ -494,10 +497,22 @@ def leave() -> None:
         os._exit(0)
 
 
-def retire_changed() -> None:
-    if len(sys.argv) != 3 or sys.argv[1] != "retire":
-        raise ValueError("usage: python -m src.runs retire runs/<name>")
-    paths = RunPaths(Path(sys.argv[2]))
+def check_idle(folder: Path) -> None:
+    """Raises ValueError while a process trains a run that is, or lies in, this folder."""
+    for path in [*folder.glob("*.lock"), *folder.glob("*/*.lock")]:
+        with lock(path) as holder:
+            if holder:
+                raise ValueError(f"{path.parent} is being trained by {holder}: nothing is removed; wait for it, or end it first")
+
+
+def act() -> None:
+    actions = {"retire": lambda folder: retire_changed(RunPaths(folder)), "idle": check_idle}
+    if len(sys.argv) != 3 or sys.argv[1] not in actions:
+        raise ValueError("usage: python -m src.runs retire|idle runs/<name>")
+    actions[sys.argv[1]](Path(sys.argv[2]))
+
+
+def retire_changed(paths: RunPaths) -> None:
     numbers = [int(folder.name[4:]) for folder in sorted(paths.root.glob("fold*")) if folder.is_dir()]
     for k in [*sorted(numbers), *(REFIT - int(folder.name[5:]) for folder in sorted(paths.root.glob("refit*")) if folder.is_dir())]:
         with lock(paths.lock(k)) as holder:
@@ -505,10 +520,13 @@ def retire_changed() -> None:
             if holder:
                 print(f"retrain: {fold_name(k)} is being trained by {holder} and stays")
             elif changed := changed_code(made):
-                print(f"retrain: {', '.join(changed)} changed; {fold_name(k)} is kept in {retire(paths.fold(k), made['recipe'])}")
+                place = retire(paths.fold(k), made["recipe"])
+                print(f"retrain: {', '.join(changed)} changed; {fold_name(k)} is kept in {place}")
+                if paths.score.exists():                             # or after a kill, make would take the run for finished
+                    paths.score.rename(place.with_name(paths.score.name))
             else:
                 print(f"retrain: {fold_name(k)} was trained by this very code and stays")
 
 
 if __name__ == "__main__":
-    main(retire_changed)
+    main(act)

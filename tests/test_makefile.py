@@ -464,6 +464,38 @@ def test_where_torch_is_already_present_it_is_not_replaced(kit, hosted):
     assert {name.split(">")[0] for name in names[0] - names[1]} == {"torch", "torchvision", "timm"} and names[1] < names[0]
 
 
+@pytest.mark.parametrize("words", [(), ("RUN=demo-demo",)])
+def test_clean_removes_nothing_while_a_run_is_being_trained(kit, words):
+    kit.calls("split")
+    lock = kit.root / "runs/demo-demo/fold0.lock"
+    code = f"from pathlib import Path; from src import runs; lock = runs.lock(Path({str(lock)!r})); lock.__enter__(); print(); input()"
+    training = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    training.stdout.readline()
+    done = kit.make("clean", *words)
+    assert done.returncode == 2 and f"error: runs/demo-demo is being trained by process {training.pid} on " in done.stdout, done.stdout
+    assert (kit.root / "runs/demo-demo/folds.csv").exists()
+    training.kill()
+    training.communicate()
+    assert lock.exists() and kit.make("clean", *words).returncode == 0 and not (kit.root / "runs/demo-demo").exists()
+
+
+@pytest.mark.parametrize("name", ["runs", "runs/demo-demo"])
+def test_a_file_where_a_folder_should_be_is_named_in_one_line(kit, name):
+    kit.write("inputs/demo/train.csv", "id,label\n")
+    kit.write(name, "I am a file")
+    done = kit.make("submit")
+    assert done.returncode == 2 and done.stdout.splitlines()[0] == f"error: {name} is a file, and a folder must be there: move it away"
+
+
+def test_a_retrain_that_is_killed_is_not_taken_for_finished(kit):
+    kit.calls("submit")
+    kit.write("runs/demo-demo/fold0/done.json", '{"recipe": "abc", "code": {"src/gone.py": "0"}}')
+    kit.write("python", PYTHON.replace("shift;", "exit 1;"))
+    assert kit.make("retrain").returncode == 2
+    kit.write("python", PYTHON)
+    assert kit.calls("submit") == stages("demo-demo")[1:]
+
+
 def test_clean_removes_runs_and_keeps_submissions_and_inputs(kit):
     kit.calls("submit")
     kit.calls("submit", "RUN=other")
