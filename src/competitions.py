@@ -416,10 +416,14 @@ def usual_metric(c: Competition, root: Path) -> str:
     return "log_loss" if c.answer in ("probability", "probabilities") else "macro_f1"
 
 
+ADD_IT = {"metric": ", or state a function of your own, or add it in src/fit/metrics.py", "task": ", or add it in src/tasks.py",
+          "answer": ", or state a function of your own", "pool": ", or state a function of your own"}
+
+
 def check(c: Competition) -> None:
     """Names that exist, and a submission whose columns can be filled. Raises ValueError."""
     choices = {"task": [*TASKS], "answer": [*ANSWERS], "metric": [*METRICS], "pool": ["mean", "max"], "flips": ["", "h", "v", "hv"]}
-    problems = [f"{name}={getattr(c, name)!r} is unknown; choose from {', '.join(known)}" for name, known in choices.items()
+    problems = [f"{name}={getattr(c, name)!r} is unknown; choose from {', '.join(known)}{ADD_IT.get(name, '')}" for name, known in choices.items()
                 if not callable(getattr(c, name)) and getattr(c, name) not in known]
     asked, outputs = c.names[1:], c.scored or c.outputs
     lost = [name for name in asked if name not in outputs]           # some class of the sample may have no training image

@@ -61,8 +61,11 @@ def make_job(settings: Settings, paths: RunPaths) -> Job:
     job = Job(settings, competition, paths, table, TASKS[competition.task].encode(table, competition), [], False, {},
               make_recipe(settings, competition, paths, table), training_code(settings, competition),
               prepare.make_accelerator(settings), state.Clock(settings.machine))
-    pick(LOSSES, loss_name(job), "loss"), pick(SAMPLERS, experiment.sampler, "sampler"), decode.choose(experiment.decode, competition)
-    prepare.training_views(competition, settings, has_trunk=False), prepare.test_views(settings)      # unknown names end here
+    pick(LOSSES, loss_name(job), "loss", "src/fit/losses.py")                     # unknown names end here
+    pick(SAMPLERS, experiment.sampler, "sampler", "src/data/batches.py")
+    decode.choose(experiment.decode, competition)
+    prepare.training_views(competition, settings, has_trunk=False)
+    prepare.test_views(settings)
     return job
 
 

@@ -94,7 +94,7 @@ def training_views(competition: Competition, settings: Settings, *, has_trunk: b
     Without one, or with views=0: a single one named "", drawn afresh each epoch."""
     config = settings.config
     flips = flips_of(competition, settings)
-    transform = pick(AUGMENTS, config.augment, "augment")(config.image_size, flips)
+    transform = pick(AUGMENTS, config.augment, "augment", "src/data/augment.py")(config.image_size, flips)
     if config.augment == "none":
         return {"plain": None}
     if not has_trunk or config.views == 0:
@@ -105,7 +105,7 @@ def training_views(competition: Competition, settings: Settings, *, has_trunk: b
 def test_views(settings: Settings) -> dict[str, Transform | None]:
     """The plain image, and the views that `tta` names, by themselves or by a word for several."""
     known: dict = {name: [name] for name in VIEWS} | VIEW_SETS
-    names = [view for name in settings.config.tta for view in pick(known, name, "tta view")]
+    names = [view for name in settings.config.tta for view in pick(known, name, "tta view", "src/data/augment.py")]
     return {"plain": None} | {name: VIEWS[name] for name in names}
 
 

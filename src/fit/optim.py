@@ -30,7 +30,8 @@ def make_optimizer(learning: list[tuple[str, nn.Parameter, int]], config: Config
     from timm.optim import create_optimizer_v2, list_optimizers
 
     if config.optimizer not in list_optimizers():
-        raise ValueError(f"optimizer {config.optimizer!r} is unknown; adamp, or one of timm's: {', '.join(list_optimizers()[:12])} ...")
+        raise ValueError(f"optimizer {config.optimizer!r} is unknown; adamp, or one of timm's: {', '.join(list_optimizers()[:12])} ...; "
+                         "or add it in make_optimizer, src/fit/optim.py")
     return create_optimizer_v2(groups, opt=config.optimizer, lr=config.lr, weight_decay=config.weight_decay)
 
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from src.config import Config, family
 from src.model import weights
+from src.model.try_out import check_module, check_parameters, explain, name_of, place_of
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)      # of ImageNet: for modules that bring no pretrained_cfg
 
@@ -131,15 +132,29 @@ def make_backbone(config: Config) -> nn.Module:
     if word not in BACKBONES:
         return from_timm(config, config.backbone)
     file = whole_file(config) if config.pretrained else None
-    backbone = BACKBONES[word](replace(config, pretrained=False, weights="") if file else config)
+    backbone = make_own(word, replace(config, pretrained=False, weights="") if file else config)
     check_name(config.backbone, timm_names(backbone))
     if file and timm_names(backbone) and weights.mismatches(weights.load_state(file), backbone.state_dict()):
-        backbone, file = BACKBONES[word](config), None        # the file is one of the timm model inside
+        backbone, file = make_own(word, config), None        # the file is one of the timm model inside
     if file:
         weights.load_into(backbone, file)
     if config.pretrained and not weights.files_of(backbone):
         raise ValueError(f"backbone={config.backbone} is one of your own, and no pretrained weights were read for it: set pretrained=false, or "
                          f"weights=FILE, or put the file at {weights.WEIGHTS / word / 'model.safetensors'}")
+    return backbone
+
+
+def make_own(word: str, config: Config) -> nn.Module:
+    """What the function in BACKBONES makes. Raises ValueError in one line where that is no module."""
+    make, what = BACKBONES[word], f"backbone {word!r}"
+    check_parameters(make, ["config"], f"{what} ({place_of(make)})", f"def {name_of(make, word)}(config):")
+    try:
+        backbone = make(config)
+    except ValueError:                                        # says itself what is wrong
+        raise
+    except Exception as error:                                # whatever one's own function meets
+        raise ValueError(f"{what} can't be made: {explain(error)}") from error
+    check_module(backbone, what, make)
     return backbone
 
 

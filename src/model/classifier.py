@@ -1,5 +1,4 @@
 """The classifier: uint8 images -> normalise -> trunk -> tail -> head -> logits. Build it from the settings, save and load what learned."""
-import math
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from src.model.backbone import make_backbone, normalisation
 from src.model.cut import CannotCut, cut, set_mode
 from src.model.heads import HEADS
 from src.model.trainable import groups, new_layers, set_trainable
+from src.model.try_out import make_head, run_once
 
 PLAIN = np.float32([[0], [1]])
 
@@ -111,13 +111,9 @@ def build(config: Config, num_outputs: int, num_extra: int = 0, *, is_proven: bo
     set_trainable(backbone, config.trainable)
     normalise = Normalise(*normalisation(backbone))
     image = torch.randint(0, 256, (2, 3, config.image_size, config.image_size), dtype=torch.uint8)
-    shape = try_out(backbone, (normalise(image),), f"backbone {config.backbone}").shape[1:]
+    shape = tuple(run_once(backbone, (normalise(image),), f"backbone {config.backbone!r}").shape[1:])
     torch.manual_seed(config.seed)
-    head = pick(HEADS, config.head, "head")(tuple(shape), num_outputs, config, num_extra)
-    logits = try_out(head, (torch.randn(2, *shape), torch.zeros(2, num_extra)), f"head {config.head}")
-    if logits.shape != (2, num_outputs):                          # FIELD B6: a view(-1, n) changes the batch size instead of failing
-        raise ValueError(f"head {config.head!r} gives {tuple(logits.shape)} for features {(2, *shape)}; it must give (2, {num_outputs}): "
-                         f"{hint(tuple(shape), num_outputs)}")
+    head = make_head(pick(HEADS, config.head, "head", "src/model/heads.py"), config.head, shape, num_outputs, config, num_extra)
     layers = groups(backbone)
     depths = dict.fromkeys(new_layers(backbone), -1) | {name: len(layers) - 1 - number for number, group in enumerate(layers) for name in group}
     try:
@@ -134,41 +130,8 @@ def build(config: Config, num_outputs: int, num_extra: int = 0, *, is_proven: bo
     return classifier.eval()
 
 
-def try_out(module: nn.Module, inputs: tuple[Tensor, ...], what: str) -> Tensor:
-    """Run a module once in eval; when it breaks, say at which layer, with which shape, and what to insert."""
-    at: list[tuple[str, nn.Module, tuple[int, ...]]] = []
-
-    def remember(name: str, layer: nn.Module):
-        return lambda _, args: at.append((name, layer, tuple(args[0].shape) if args and isinstance(args[0], Tensor) else ()))
-
-    hooks = [layer.register_forward_pre_hook(remember(name, layer)) for name, layer in module.named_modules()]
-    try:
-        with torch.no_grad():
-            outputs = module.eval()(*inputs)
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        name, layer, shape = at[-1] if at else ("", module, ())
-        advice = hint(shape[1:], layer.out_features) if isinstance(layer, nn.Linear) else "make the layer before it give what it expects"
-        where = f"{what} breaks at layer {name or '(itself)'} = {layer} which was given {shape or 'no tensor'}"
-        raise ValueError(f"{where}: {advice}\n  ({error})") from error
-    finally:
-        for hook in hooks:
-            hook.remove()
-    if not isinstance(outputs, Tensor) or outputs.shape[0] != 2:
-        given = getattr(outputs, "shape", type(outputs).__name__)
-        raise ValueError(f"{what} must return one tensor, batch first; for 2 images it gave {given}: flatten with x.flatten(1), not x.view(-1, n)")
-    return outputs
-
-
-def hint(shape: tuple[int, ...], num_outputs: int) -> str:
-    """What to write between features of this shape and a linear layer."""
-    size = math.prod(shape)
-    if len(shape) > 1:
-        return f"insert nn.Flatten() before it and use nn.Linear(in_features={size}, {num_outputs}); or pool_type=avg and in_features={shape[0]}"
-    return f"use nn.Linear(in_features={size}, {num_outputs})"
-
-
-def pick(table: dict, name: str, what: str):
-    """The entry of a table of choices. Raises ValueError with the choices."""
+def pick(table: dict, name: str, what: str, file: str):
+    """The entry of a table of choices, which stands in this file. Raises ValueError with the choices."""
     if name not in table:
-        raise ValueError(f"{what} {name!r} is unknown; choose from {', '.join(sorted(table))}, or add it beside them")
+        raise ValueError(f"{what} {name!r} is unknown; choose from {', '.join(sorted(table))}, or add it in {file}")
     return table[name]

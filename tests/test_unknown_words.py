@@ -1,0 +1,46 @@
+"""A word that no table of choices has: the message names the choices, and the file to add one's own in."""
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest import fast
+
+from src import competitions, config
+from src.config import Config, resolve
+from src.fit.optim import make_optimizer
+from src.job import make_job
+from src.model.classifier import build
+
+ROOT = Path(__file__).resolve().parent.parent
+AT_THE_JOB = {"loss": "src/fit/losses.py", "sampler": "src/data/batches.py", "augment": "src/data/augment.py", "tta": "src/data/augment.py",
+              "decode": "src/decode.py"}
+
+
+def test_each_unknown_word_of_the_settings_names_its_file(bench):
+    paths = bench.configure(fast(""))
+    bench.stage("split", paths)
+    settings = config.load(paths.config)
+    for setting, file in AT_THE_JOB.items():
+        word = ("nothing",) if setting == "tta" else "nothing"
+        check(file, make_job, replace(settings, config=replace(settings.config, **{setting: word})), paths)
+    paths = bench.configure(fast("fold_scheme=nothing"), "other")
+    check("src/data/folds.py", bench.stage, "split", paths)
+
+
+@pytest.mark.parametrize("setting, file", [("head", "src/model/heads.py"), ("backbone", "src/model/backbone.py")])
+def test_an_unknown_word_of_the_model_names_its_file(setting, file):
+    tiny = Config(**{"backbone": "test_resnet", "pretrained": False, "image_size": 32} | {setting: "nothing"})
+    check(file, build, resolve(tiny), 3)
+
+
+def test_an_unknown_optimizer_or_metric_names_its_file(bench):
+    check("src/fit/optim.py", make_optimizer, [], resolve(Config(optimizer="nothing")))
+    known = competitions.load("tiny", bench.inputs.parent)
+    check("src/fit/metrics.py", competitions.check, replace(known, metric="nothing"))
+    check("src/tasks.py", competitions.check, replace(known, task="nothing"))
+
+
+def check(file, call, *args) -> None:
+    with pytest.raises(ValueError, match=f"'?nothing'?.*{file}") as caught:
+        call(*args)
+    assert "\n" not in str(caught.value) and (ROOT / file).exists()
