@@ -54,8 +54,19 @@ def summary(competition: Competition, held_out: pd.DataFrame, oof: pd.DataFrame)
     """The score of out-of-fold predictions: of all, and by fold."""
     per_fold = {str(k): competition.score(part, oof.loc[part["id"]]) for k, part in held_out.groupby("fold")}
     scores = np.array(list(per_fold.values()))
-    return {"oof": competition.score(held_out, oof), "folds": per_fold, "mean": scores.mean(), "spread": scores.std(ddof=min(len(scores) - 1, 1)),
+    return {"oof": competition.score(held_out, oof), "folds": per_fold, **over_folds(scores),
             "also": competition.also(held_out, oof)}
+
+
+def over_folds(scores: np.ndarray) -> dict:
+    """Mean and spread over the first axis, the folds: of those that have a score. A fold without positives has no ROC AUC, for one."""
+    known = ~np.isnan(scores)
+    number = known.sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.where(known, scores, 0).sum(axis=0) / number
+        square = np.where(known, (scores - mean) ** 2, 0).sum(axis=0)
+        spread = np.where(number > 0, np.sqrt(square / np.maximum(number - 1, 1)), np.nan)
+    return {"mean": mean.tolist(), "spread": spread.tolist()}
 
 
 def curve(competition: Competition, paths: RunPaths, table: pd.DataFrame, numbers: list[int]) -> dict:
@@ -63,10 +74,12 @@ def curve(competition: Competition, paths: RunPaths, table: pd.DataFrame, number
     per_fold = {str(k): epoch_scores(competition, table[table["fold"] == k], pd.read_parquet(paths.fold(k).valid_epochs)) for k in numbers}
     length = min(len(s) for s in per_fold.values())                  # early stopping may end folds at differing epochs
     scores = np.array([s[:length] for s in per_fold.values()])       # (K, E)
+    has_score = ~np.isnan(scores).any(axis=1)
+    scores = scores[has_score] if has_score.any() else np.full((1, length), np.nan)
     better = scores * (-1 if competition.lower_is_better else 1)
-    joint = int(better.mean(axis=0).argmax())
+    joint = int(better.mean(axis=0).argmax()) if has_score.any() else length - 1
     return {
-        "scores": per_fold, "mean": scores.mean(axis=0).tolist(), "spread": scores.std(axis=0, ddof=min(len(scores) - 1, 1)).tolist(),
+        "scores": per_fold, **over_folds(scores),
         "joint_best": joint + 1, "joint_gain": float(better.mean(axis=0)[joint] - better[:, -1].mean()),
         "per_fold_optimism": float(better.max(axis=1).mean() - better[:, -1].mean()),
     }
@@ -92,6 +105,10 @@ def say(score: dict) -> str:
     folds = "  ".join(f"{k}: {s:.4f}" for k, s in score["folds"].items())
     also = ", ".join(f"{name} {value:.4f}" for name, value in score["also"].items())
     epochs = score["epochs"]
+    lost = [k for k, s in score["folds"].items() if s != s]
+    note = ""
+    if lost:
+        note = f"\nfolds without a score ({score['metric']} is NaN for their held-out images): {', '.join(lost)}; the means are of the others"
     return (f"folds  {folds}\nOOF {score['metric']} {score['oof']:.4f}   mean of folds {score['mean']:.4f} +- {score['spread']:.4f}   ({also})\n"
             f"epochs: {epochs['joint_best']} would be best for all folds together ({epochs['joint_gain']:+.4f} over the last); "
-            f"picking each fold's own best would flatter by {epochs['per_fold_optimism']:.4f}")
+            f"picking each fold's own best would flatter by {epochs['per_fold_optimism']:.4f}{note}")

@@ -9,12 +9,13 @@ import sys
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from src import predictions
+from src import code, predictions
 from src.data import advice, tables
 from src.data import infer as inference
 from src.data.evidence import Evidence
@@ -93,7 +94,7 @@ class Competition:
 
     @property
     def metric_name(self) -> str:
-        return self.metric if isinstance(self.metric, str) else self.metric.__name__
+        return self.metric if isinstance(self.metric, str) else code.name_of(self.metric)
 
     def table(self, root: Path, *, tolerant: bool = False) -> pd.DataFrame:
         """id, row, path, targets, group, features of the training images, tolerant: without those that lack a file or a label. Raises ValueError with
@@ -245,7 +246,7 @@ class Competition:
 
     def facts(self) -> dict:
         """What can change a model: goes into hashes. Neither paths nor the metric are among it."""
-        read_image = self.read_image.__name__ if self.read_image else ""
+        read_image = code.name_of(self.read_image) if self.read_image else ""
         facts = {"task": self.task, "outputs": self.outputs, "features": self.features, "flips": self.flips, "read_image": read_image}
         own: dict[str, dict] = {"bounded": {"bounds": self.bounds}, "ordinal": {"classes": self.classes}}
         return facts | own.get(self.task, {})
@@ -254,9 +255,17 @@ class Competition:
         """The definition as Python, for COMPETITIONS."""
         function = re.sub(r"\W|^(?=\d)", "_", self.name.lower())
         stated = [(f.name, getattr(self, f.name)) for f in fields(self) if f.compare and getattr(self, f.name) != f.default]
-        lines = [f"        {name}={value.__name__ if callable(value) else repr(value)}," for name, value in stated if len(repr(value)) <= LONGEST]
+        lines = [f"        {name}={as_code(value)}," for name, value in stated if len(repr(value)) <= LONGEST]
         lines += [f"        # {name}: {len(value)}, as the files have them" for name, value in stated if len(repr(value)) > LONGEST]
         return "\n".join([f"def {function}() -> Competition:", "    return Competition(", *lines, "    )"])
+
+
+def as_code(value: object) -> str:
+    """A field's value as Python, a function by its name."""
+    if isinstance(value, partial):
+        words = [*map(as_code, value.args), *(f"{name}={as_code(word)}" for name, word in value.keywords.items())]
+        return f"partial({', '.join([as_code(value.func), *words])})"
+    return code.name_of(value) if callable(value) else repr(value)
 
 
 LONGEST = 2000                  # characters of a value that is printed

@@ -51,6 +51,7 @@ def train_fold(job: Job, fold: int, batch_size: int) -> tuple[dict, memory.Watch
     optimizer = make_optimizer(model.learning(), experiment)
     missing, strangers = unused(model, optimizer)
     assert not missing and not strangers, f"{len(missing)} learning parameters are not in the optimizer, {len(strangers)} in it do not learn"
+    state.of_optimizer(optimizer)                                 # refuses one that could not go on, before hours are spent on it
     ids = job.table["id"].iloc[held_out]
     if accelerator.scaler:                                        # for that alone: accelerate's wrapper costs a sixth of a head's step
         optimizer = accelerator.prepare(optimizer)
@@ -121,7 +122,7 @@ def train_fold(job: Job, fold: int, batch_size: int) -> tuple[dict, memory.Watch
             if now.best.is_over():
                 break
         frame = now.per_epoch[now.best.restore(model) if experiment.patience else -1]
-        if now.average and not experiment.patience:
+        if now.average and not now.best.weights:                  # what is kept as best are averages already
             now.average.swap()
         scores = scored(frame)
         tracker.finish(scores)
@@ -245,7 +246,10 @@ class Best:
         return self.patience > 0 and self.now - self.epoch >= self.patience
 
     def restore(self, model: Classifier) -> int:
-        """Put the best epoch's weights back; returns that epoch."""
+        """Put the best epoch's weights back; returns that epoch, or -1 for the last one where no epoch had a score."""
+        if not self.weights:
+            print("no epoch had a score (NaN), so that none was better than another: the last one's weights are kept", flush=True)
+            return -1
         copy_all(self.weights, model.learned())
         return self.epoch
 

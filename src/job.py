@@ -12,7 +12,7 @@ from src.config import Settings
 from src.data import folds, tables
 from src.data.arrays import Array
 from src.data.batches import SAMPLERS, ExtraColumns, Rows
-from src.fit.losses import LOSSES
+from src.fit.losses import LOSSES, ONE_CLASS
 from src.model.classifier import Classifier, pick
 from src.recipe import Recipe, make_recipe, recipe_hash, training_code
 from src.runs import RunPaths
@@ -53,6 +53,9 @@ def make_job(settings: Settings, paths: RunPaths) -> Job:
         raise ValueError(f"refit={experiment.refit}: with nothing held out, patience={experiment.patience} can't say when to stop: set patience=0, "
                          "and epochs to what a training says is best for all folds together")
     competition = competitions.load(settings.comp, settings.inputs)
+    if experiment.class_weights != "none" and competition.task == "multilabel":
+        raise ValueError(f"class_weights={experiment.class_weights} weighs an image by its class, and with task='multilabel' it has any number of "
+                         "them: set class_weights=none; sampler=balanced shows rare combinations more often")
     if experiment.class_weights != "none" and TASKS[competition.task].kind == "value":
         raise ValueError(f"class_weights={experiment.class_weights} weighs classes, and task={competition.task!r} learns numbers: "
                          "set class_weights=none")
@@ -61,6 +64,9 @@ def make_job(settings: Settings, paths: RunPaths) -> Job:
     job = Job(settings, competition, paths, table, TASKS[competition.task].encode(table, competition), [], False, {},
               make_recipe(settings, competition, paths, table), training_code(settings, competition),
               prepare.make_accelerator(settings), state.Clock(settings.machine))
+    if loss_name(job) in ONE_CLASS and TASKS[competition.task].loss not in ONE_CLASS:
+        raise ValueError(f"loss={loss_name(job)} is for one class per image, and task={competition.task!r} is not: set loss=auto, "
+                         f"which is {TASKS[competition.task].loss}")
     pick(LOSSES, loss_name(job), "loss", "src/fit/losses.py")                     # unknown names end here
     pick(SAMPLERS, experiment.sampler, "sampler", "src/data/batches.py")
     decode.choose(experiment.decode, competition)

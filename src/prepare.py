@@ -263,6 +263,10 @@ def make_accelerator(settings: Settings) -> Accelerator:
     memory.keep_freed()
     machine = settings.machine
     precision = machine.precision
+    missing = {"cuda": not torch.cuda.is_available(), "mps": not torch.backends.mps.is_available()}
+    if missing.get(machine.device):
+        raise ValueError(f'MACHINE="device={machine.device}": torch {torch.__version__} finds no such device here: '
+                         'device=auto takes what there is, device=cpu the processor')
     has_cuda = torch.cuda.is_available() and machine.device in ("auto", "cuda")
     if precision == "auto":
         precision = "no" if not has_cuda else "bf16" if torch.cuda.get_device_capability()[0] >= 8 else "fp16"

@@ -25,6 +25,7 @@ from src.job import Job, make_job, tracking, with_pseudo
 from src.model.classifier import Classifier, build
 from src.recipe import differences
 from src.runs import REFIT, RunPaths, Stopped, fold_name
+from src.tasks import TASKS
 
 
 def with_views(job: Job) -> Job:
@@ -39,6 +40,8 @@ def make_views(job: Job) -> Job:
     extra = ExtraColumns.fit(job.table, job.competition.features, np.ones(len(job.table), bool))
     model = build(experiment, len(job.competition.outputs), extra.size)
     say_what_learns(model)
+    for line in without_effect(job):
+        print(f"warning: {line}", file=sys.stderr)
     job = with_pseudo(job)
     pictures = prepare.decode(job.competition, job.settings, job.table)
     transforms = prepare.training_views(job.competition, job.settings, has_trunk=bool(model.cut_at))
@@ -51,7 +54,24 @@ def make_views(job: Job) -> Job:
     if "" in transforms or not prepare.pays_to_cache(model, job.settings, len(job.table), len(transforms), passes):
         return job._replace(arrays=[pictures.decoded], transforms=transforms)
     arrays = prepare.trunk_outputs(model, pictures, transforms, job.settings, job.accelerator)
+    if experiment.cutmix and arrays[0].values.ndim != 4:
+        instead = "mixup mixes all batches" if experiment.mixup else f"set mixup={experiment.cutmix:g}"
+        print(f"warning: cutmix={experiment.cutmix:g} has no effect: what the trunk hands over has no height and width to cut a box from; {instead}, "
+              "or let earlier layers learn", file=sys.stderr)
     return job._replace(arrays=arrays, is_cached=True, transforms=transforms)
+
+
+def without_effect(job: Job) -> list[str]:
+    """A line per setting that changes nothing beside the others."""
+    experiment, task, lines = job.settings.config, job.competition.task, []
+    if experiment.label_smoothing and TASKS[task].loss != "cross_entropy":
+        lines.append(f"label_smoothing={experiment.label_smoothing:g} has no effect with task={task!r}, which has no single class to smooth")
+    if experiment.head_epochs and experiment.trainable in ("head", 0):
+        lines.append(f"head_epochs={experiment.head_epochs} has no effect with trainable=head: nothing else learns")
+    elif experiment.head_epochs >= experiment.epochs:
+        lines.append(f"head_epochs={experiment.head_epochs} with epochs={experiment.epochs}: the backbone never learns: fewer head_epochs, or "
+                     "trainable=head, which is faster")
+    return lines
 
 
 def say_what_learns(model: Classifier) -> None:
@@ -149,8 +169,11 @@ def finish_folds(job: Job, numbers: list[int]) -> dict[int, str]:
             return left
 
 
-def share_out(run: Path, gpus: int) -> None:
+def share_out(run: Path, gpus: int, *, device: str) -> None:
     """A process per GPU, each taking unfinished folds until none is left. They need not talk: a fold's lock says that it is taken."""
+    if device != "cpu" and torch.cuda.device_count() < gpus:
+        raise ValueError(f"GPUS={gpus}: torch finds {torch.cuda.device_count()} CUDA devices here: leave GPUS out, and one process trains the folds "
+                         f'one after another; MACHINE="device=cpu" lets {gpus} processes share the processor')
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     devices = visible if len(visible) >= gpus else [str(number) for number in range(gpus)]
     children, asked = [], []
@@ -222,9 +245,9 @@ def main() -> None:
     parser.add_argument("--share", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     paths = RunPaths(given.run)
-    if given.gpus > 1 and given.fold is None:
-        share_out(paths.root, given.gpus)
     settings = config.load(paths.config)
+    if given.gpus > 1 and given.fold is None:
+        share_out(paths.root, given.gpus, device=settings.machine.device)
     train(settings, paths, given.fold, is_shared=given.share)
 
 

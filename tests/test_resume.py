@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from conftest import FAST, fast
 from torch import nn
 
-from src import config, job, predictions, prepare, runs, state
+from src import config, fold, job, predictions, prepare, runs, state
 from src.data.batches import SAMPLERS
 from src.fit.optim import make_optimizer
 
@@ -51,8 +51,8 @@ def kill():
 
 
 def products(paths, k: int = 0) -> dict[str, bytes]:
-    fold = paths.fold(k)
-    return {file.name: file.read_bytes() for file in (fold.model, fold.valid, fold.valid_epochs, fold.log)}
+    files = paths.fold(k)
+    return {file.name: file.read_bytes() for file in (files.model, files.valid, files.valid_epochs, files.log)}
 
 
 def train_fold_0(bench, settings: str, name: str, machine: str = EACH_STEP):
@@ -133,6 +133,54 @@ def test_the_state_of_any_optimizer_is_kept_by_the_order_of_its_parameters(tmp_p
     second.load_state_dict(saved["weights"]), state.restore_optimizer(optimizer, saved["optimizer"])
     go(second, optimizer, range(3, 6))
     assert all(torch.equal(value, second.state_dict()[key]) for key, value in whole.state_dict().items())
+
+
+class SlowCopy(torch.optim.Optimizer):
+    """A wrapper with weights and counters of its own: each third step it goes halfway back to where it was."""
+
+    def __init__(self, inner: torch.optim.Optimizer) -> None:
+        self.inner, self.param_groups, self.defaults, self.state = inner, inner.param_groups, inner.defaults, {}
+        self.slow = {p: p.detach().clone() for group in self.param_groups for p in group["params"]}
+        self.all, self.count, self.means = list(self.slow), 0, (0.0, 0.0)
+
+    def step(self):
+        self.inner.step()
+        self.count += 1
+        self.means = (self.means[1], float(self.all[0].detach().mean()))
+        if self.count % 3 == 0:
+            for p in self.all:
+                p.data.lerp_(self.slow[p], 0.5 + 0.01 * self.means[0])
+                self.slow[p].copy_(p.data)
+
+    def zero_grad(self, set_to_none=True):
+        self.inner.zero_grad(set_to_none)
+
+
+def lookahead(inner):
+    from timm.optim.lookahead import Lookahead
+    return Lookahead(inner, k=2)
+
+
+@pytest.mark.parametrize("wrap", [SlowCopy, lookahead, lambda inner: SlowCopy(lookahead(inner))])
+def test_an_optimizer_with_a_state_of_its_own_goes_on_to_the_same_bytes(bench, monkeypatch, wrap):
+    monkeypatch.setattr(fold, "make_optimizer", lambda learning, settings: wrap(make_optimizer(learning, settings)))
+    expected = whole_run(bench, "epochs=3 batch_size=5")
+    for steps in (4, 4):
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            after_steps(patch, steps, kill)
+            train_fold_0(bench, "epochs=3 batch_size=5", "broken")
+    assert products(train_fold_0(bench, "epochs=3 batch_size=5", "broken")) == expected
+
+
+def test_an_optimizer_whose_state_cannot_be_saved_is_refused_before_a_step(bench, monkeypatch):
+    def make(learning, settings):
+        optimizer = make_optimizer(learning, settings)
+        optimizer.noise = np.random.default_rng(0)
+        return optimizer
+
+    monkeypatch.setattr(fold, "make_optimizer", make)
+    with pytest.raises(ValueError, match="the optimizer keeps AdamP.own.noise = Generator.*which can't be saved: choose another optimizer"):
+        train_fold_0(bench, "", "x")
 
 
 @pytest.mark.slow

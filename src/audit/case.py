@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from src import competitions, probe, runs
+from src import code, competitions, probe, runs
 from src.audit import opened
 from src.competitions import Competition
 from src.config import Settings
@@ -85,7 +85,7 @@ class Case:
     def facts(self) -> pd.DataFrame:
         """A line per image of `images`, with the columns opened.COLUMNS; empty ones for what was never opened."""
         c = self.competition
-        memory = self.cache / f"opened-{c.read_image.__name__ if c.read_image else 'pillow'}.json"
+        memory = self.cache / f"opened-{code.name_of(c.read_image) if c.read_image else 'pillow'}.json"
         with contextlib.redirect_stdout(sys.stderr):
             return opened.open_all(self.images.to_dict("records"), memory, reader=c.read_image, max_pixels=c.max_pixels,
                                    workers=self.settings.machine.workers, only_known=self.quick)

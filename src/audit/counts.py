@@ -26,7 +26,8 @@ def classes(case: Case) -> Iterator[Finding]:
     is_even = case.config.class_weights != "none" or case.config.sampler == "balanced"
     if ratio >= UNEVEN and case.competition.metric_name in BALANCED and not is_even:
         yield warn(f"{seen}; {ratio:.0f} : 1, and {case.competition.metric_name} counts small classes like large ones",
-                   'SET="class_weights=sqrt", or sampler=balanced; compare the OOF scores')
+                   ('SET="sampler=balanced"' if case.competition.task == "multilabel" else 'SET="class_weights=sqrt", or sampler=balanced')
+                   + "; compare the OOF scores")
     else:
         yield good(seen + (f"; {ratio:.1f} : 1" if len(counts) > 1 else ""))
 

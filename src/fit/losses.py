@@ -27,5 +27,6 @@ def smooth_l1(logits: Tensor, targets: Tensor) -> Tensor:
     return F.smooth_l1_loss(logits, targets, reduction="none").mean(dim=1)
 
 
+ONE_CLASS = {"cross_entropy", "focal"}       # a softmax over the columns: of exactly one class per image
 LOSSES = {"cross_entropy": cross_entropy, "focal": focal, "binary_cross_entropy": binary_cross_entropy, "mse": mse, "smooth_l1": smooth_l1}
 # add yours: a function above, a word here
