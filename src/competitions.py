@@ -78,8 +78,8 @@ class Competition:
 
     @property
     def positive(self) -> str:
-        """The class whose probability a single column wants: the one it is called after, else "1", else the last."""
-        return next(name for name in (*self.names[1:], "1", self.classes[-1]) if name in self.classes)
+        """The class whose probability a single column wants: the one it is called after, else the last: 1 of 0 and 1."""
+        return next(name for name in (*self.names[1:], self.classes[-1]) if name in self.classes)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -417,7 +417,8 @@ def plainly(name: str) -> str:
 def usual_metric(c: Competition, root: Path) -> str:
     """The metric of most hosts that want this form: log loss of probabilities, RMSE of numbers, kappa of grades, MAP of ranked labels."""
     if c.answer == "ranked":
-        return f"map{len(c.sample(root)[c.header[1]].iloc[0].split()) if c.sample_csv else 5}"
+        most = len(c.sample(root)[c.header[1]].iloc[0].split()) if c.sample_csv else 5
+        return next((f"map{k}" for k in (3, 5, 10) if k >= most), "map20")
     if c.task == "ordinal" and inference.are_numbers(pd.Series(c.classes)):
         return "quadratic_weighted_kappa"
     if c.task in tables.NUMBERS:
@@ -454,4 +455,5 @@ def check(c: Competition) -> None:
     if c.task == "bounded" and not (len(c.bounds) == 2 and c.bounds[0] < c.bounds[1]):
         problems.append(f"bounds={c.bounds!r}: state the smallest and the largest value, such as bounds=(0, 100)")
     if problems:
-        raise ValueError("src/competitions.py, or what was inferred: " + "\n".join(problems))
+        parts = [{"header": (c.header[0], name)} for name in c.header[1:]] if len(c.header) > 2 and len(c.labels) == 1 else []
+        raise inference.Unclear("src/competitions.py, or what was inferred: " + "\n".join(problems), *parts)

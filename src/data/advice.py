@@ -11,10 +11,16 @@ from src.data import tables
 
 if TYPE_CHECKING:
     from src.competitions import Competition
-    from src.data.infer import Unclear
-
 MOST = 12  # statements that are tried
 SHOWN = 4  # and shown at most
+
+
+class Unclear(ValueError):
+    """The files tell none or several. candidates: statements, each the fields of a Competition, that may be the answer."""
+
+    def __init__(self, message: str, *candidates: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.candidates = candidates
 
 
 class Code(str):
@@ -51,8 +57,6 @@ def tried(
     left: list[int],
 ) -> list[tuple[dict[str, Any], str, int]]:
     """(statement, what it gives, images) of each candidate that leads to tables, alone or with one more statement."""
-    from src.data.infer import Unclear
-
     working = []
     for candidate in error.candidates:
         if left[0] <= 0:

@@ -116,7 +116,7 @@ def find_warnings(c: "Competition", unused: list[str], sample: pd.DataFrame) -> 
         lines.append(
             f"not used: {listed(unused)}; features=(...) in src/competitions.py gives columns to the head"
         )
-    if c.answer == "probability" and c.positive not in ("1", *c.names):
+    if c.answer == "probability" and c.positive not in c.names and {*c.classes} not in ({"0", "1"}, {"-1", "1"}):
         reverse = (
             tuple(name for name in (*c.classes, c.positive) if name != c.positive)
             if c.positive == c.classes[0]
@@ -251,8 +251,8 @@ def of_table(table: "Table", frames: dict[str, "Table"], c: "Competition") -> st
     what = f"column {groups[0]} looks like a group" if groups else f"columns {listed(own)}" if own else ""
     if not what:
         return ""
-    join = f'make_table=lambda root: tables.beside(root, "{c.train_csv}", "{table.file}")'
-    as_group = f', group="{groups[0]}"' if groups else ""
+    join = f'make_table=lambda root: tables.beside(root, {c.train_csv!r}, {table.file!r})'
+    as_group = f', group={groups[0]!r}' if groups else ""
     return (
         f"not used: {table.file} names {num} training images: {what}; to use it {state(join + as_group)}"
         if c.train_csv

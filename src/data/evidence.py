@@ -146,9 +146,7 @@ class Evidence:
         frame = frame.rename(columns=lambda name: str(name).strip())
         namings = {name: naming for name in frame if (naming := naming_of(frame[name], self.index))}
         if not namings:
-            namings = {
-                name: naming for name in list(frame)[:2] if (naming := with_affix(frame[name], self.index))
-            }
+            namings = with_affixes(frame, self.index)
         return Table(file, frame, header, namings)
 
     def table(self, file: str) -> Table | None:
@@ -228,20 +226,31 @@ def naming(name: str, values: list[str], places: list[list[int]], prefix: str = 
     return Naming(name, places, sum(map(bool, places)), images, is_path, is_unique, values, prefix, suffix, width)
 
 
-def with_affix(column: pd.Series, index: ImageIndex) -> Naming | None:
-    """Cells that name images when zeros, or the same text for all, stand before or after them; None where that isn't so for nearly all."""
+def with_affixes(frame: pd.DataFrame, index: ImageIndex) -> dict[str, Naming]:
+    """The first columns of a table that names no image: those whose cells do when the same text stands before or after them, or zeros.
+    Where several texts do (12_red, 12_green), a naming each."""
+    found: dict[str, Naming] = {}
+    for name in list(frame)[:3]:
+        for number, one in enumerate(with_affix(frame[name], index)):
+            found[f"{name}#{number}" if number else name] = one
+    return found
+
+
+def with_affix(column: pd.Series, index: ImageIndex) -> list[Naming]:
+    """The namings by a text before or after the cells, or by zeros; none where that isn't so for nearly all."""
     values = column.tolist()
     distinct = list(dict.fromkeys(value for value in values if value))
     if len(distinct) < 0.9 * len(values) or len(distinct) < 3:
-        return None
+        return []
+    found = []
     for prefix, suffix, width in affixes(distinct, index):
         places = [
             index.of_stem((prefix + value.zfill(width) + suffix).casefold())
             for value in map(without_suffix, values)
         ]
         if sum(map(bool, places)) >= 0.9 * len(values):
-            return naming(str(column.name), values, places, prefix=prefix, suffix=suffix, width=width)
-    return None
+            found.append(naming(str(column.name), values, places, prefix=prefix, suffix=suffix, width=width))
+    return found
 
 
 def affixes(values: list[str], index: ImageIndex) -> list[tuple[str, str, int]]:
@@ -284,7 +293,7 @@ def located(naming: Naming, evidence: Evidence, part: str, taken: frozenset[int]
     tiers = (
         ({"train"}, {"train", ""}, {"train", "", "valid"})
         if part == "train"
-        else ({"test"}, {"test", ""}, {"test", "", "valid"})
+        else ({"test"}, {"test", ""}, {"test", "", "valid"}, {"test", "", "valid", "train"})
     )
     best: list[list[int]] = []
     most = -1
@@ -398,6 +407,7 @@ class Roles:
     test: Table | None = None  # where it says more than the sample
     sample: Table | None = None
     rivals: tuple[Table, ...] = ()  # other tables that may be the sample
+    tested: frozenset[int] = frozenset()  # the images that the sample names
 
 
 def parts_named(table: Table, evidence: Evidence) -> Counter[str]:
@@ -431,7 +441,8 @@ def sample_score(table: Table, evidence: Evidence) -> float:
         len(table.frame) > 1 and bool(others) and all(is_constant(table.frame[column]) for column in others)
     )
     if table.key and table.key.share >= 0.5:
-        score += 3 if parts["test"] >= 0.5 else 2 if parts["valid"] + parts[""] >= 0.5 else -5
+        is_elsewhere = parts["valid"] + parts[""] >= 0.5
+        score += 3 if parts["test"] >= 0.5 else 2 if is_elsewhere else 0 if re.search(SAMPLE_NAME, name) else -5
     return score
 
 
@@ -507,7 +518,7 @@ def find_roles(
         )
     others = [table for table in evidence.tables if table is not sample and table is not train]
     test = find_test(others, sample, row, rows, evidence)
-    return Roles(train, test, sample, rivals)
+    return Roles(train, test, sample, rivals, tested)
 
 
 def train_score(

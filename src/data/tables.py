@@ -25,6 +25,7 @@ NUMBERS = ("regression", "bounded")          # tasks whose labels are numbers an
 RESERVED = {"id", "row", "path", "group", "fold", "content", "external"}        # columns of the table and of folds.csv
 ASIDE = r"(test|testing|val|valid|validation|eval)(s|set|[_-][^/]*|\d+)?/"         # no class is called so
 PARTS = r"(test|testing|val|valid|validation|eval)(s|set)?([_-]?(images?|imgs?|set|data|\d+))?"       # what certainly is none
+ROW = "row of the host"         # what a line's row is called, kept where the host's own column has the name `id`
 OUTPUT = "{output}"             # in `row`: the sample has a line per image and output
 
 
@@ -121,7 +122,12 @@ def read_part(root: Path, c: "Competition", part: str) -> pd.DataFrame:
         whole = frame[name].str.fullmatch(r"(-?\d+\.0+)?").all() and not {*c.classes} & {*frame[name]}
         frame[name] = frame[name].str.partition(".")[0] if whole else frame[name]      # "1.0" is 1: a gap once made pandas write so
     frame = frame.drop_duplicates(ignore_index=True)                # a line twice says nothing new
+    if part == "test" and file and file == c.test_csv and c.sample_csv and c.names[0] not in frame:
+        frame = with_rows(frame, c.sample(root)[c.header[0]], c.names[0])
     column = id_column(frame, c, part)
+    row = c.names[0] if part == "test" and c.header and c.names[0] in frame else c.row
+    if row in frame:
+        frame[ROW] = frame[row]
     check_columns(frame, [column] if column else [], f"the {part} table")
     return frame.assign(id=frame[column]) if column else frame
 
@@ -138,6 +144,14 @@ def id_column(frame: pd.DataFrame, c: "Competition", part: str) -> str:
     return "id"
 
 
+def with_rows(frame: pd.DataFrame, rows: pd.Series, name: str) -> pd.DataFrame:
+    """A test table that calls the sample's rows otherwise: with a column of that name too."""
+    wanted = set(rows)
+    shares = {column: len(wanted & {*frame[column]}) / max(len(wanted), 1) for column in frame}
+    best = max(shares, key=lambda column: shares[column], default="")
+    return frame.assign(**{name: frame[best]}) if best and shares[best] >= 0.5 else frame
+
+
 def host_table(root: Path, file: str, wanted: set[str]) -> pd.DataFrame:
     """A table of the host's, or several of the same columns, "a.csv+b.csv"; without a header where the columns that are wanted say so."""
     if "+" in file and not (root / file).exists():
@@ -150,7 +164,7 @@ def host_table(root: Path, file: str, wanted: set[str]) -> pd.DataFrame:
 def columns_wanted(c: "Competition", part: str, file: str) -> set[str]:
     """The columns that a table must have by what is known of it."""
     used = re.findall(r"\{([^{}:]+)", c.train_images if part == "train" else c.test_images)
-    return {c.id, *c.labels, *used} if part == "train" else {*c.header[:1]} if file == c.sample_csv else {*used}
+    return {c.id, *c.labels, *c.features, *used} if part == "train" else {*c.header[:1]} if file == c.sample_csv else {*used}
 
 
 def widened(frame: pd.DataFrame, c: "Competition", part: str) -> pd.DataFrame:
@@ -189,6 +203,21 @@ def beside(root: Path, file: str, *others: str) -> pd.DataFrame:
     return frame
 
 
+def named_by(root: Path, pattern: str, file: str, *, is_left: bool = False) -> pd.DataFrame:
+    """The images of a pattern such as "images/{label}/*" that a table names, or (is_left) those that it does not, for a make_table."""
+    frame, table = from_names(root, pattern), read_table(root / file)
+    index = ImageIndex(frame["path"].tolist())
+    hits = {column: {place for value in table[column] for place in index.named(value)} for column in table}
+    places = max(hits.values(), key=len, default=set())
+    return frame[[(place in places) != is_left for place in range(len(frame))]].reset_index(drop=True)
+
+
+def taken_apart(root: Path, file: str, column: str, mark: str) -> pd.DataFrame:
+    """A table with a 0/1 column for each label that the cells of one column join by a mark, for a make_table."""
+    frame = read_table(root / file)
+    return pd.concat([frame.drop(columns=column), frame[column].str.get_dummies(mark).rename(columns=str.strip).astype(str)], axis=1)
+
+
 def replaced(root: Path, file: str, column: str, old: str, new: str) -> pd.DataFrame:
     """A table with a text replaced in one column, for a make_table: other marks between labels, a decimal comma."""
     frame = read_table(root / file)
@@ -218,7 +247,7 @@ def make_train(root: Path, c: "Competition", *, tolerant: bool = False) -> pd.Da
     frame = train_frame(root, c)
     check_columns(frame, [*c.labels, *filter(None, [c.group]), *c.features], "the train table")
     table, problems, lost = locate(frame, root, c, "train")
-    table["row"] = frame["id"] if OUTPUT in c.row else fill(c.row if "{" in c.row else f"{{{c.row or 'id'}}}", frame)
+    table["row"] = frame["id"] if OUTPUT in c.row else frame[ROW] if ROW in frame else fill(c.row if "{" in c.row else "{id}", frame)
     labels, ids, names = frame[list(c.labels)], frame["id"], " or ".join(c.labels)
     missing = (labels == "").any(axis=1)
     lost += complain(ids[missing], f"of {len(frame)} training images have no label, {names} is empty")
@@ -283,9 +312,7 @@ def make_test(root: Path, c: "Competition") -> pd.DataFrame:
     table, *problems = locate(frame, root, c, "test")
     if any(problems):
         raise ValueError("\n".join(sum(problems, [])))
-    row = "id" if OUTPUT in c.row else c.names[0] if c.names[0] in frame else c.row or "id"
-    # the test csv may hold what train's has to be made of
-    table["row"] = fill(row if "{" in row else f"{{{row}}}", frame)
+    table["row"] = frame["id"] if OUTPUT in c.row else frame[ROW] if ROW in frame else fill(c.row if "{" in c.row else "{id}", frame)
     return pd.concat([table, frame[list(c.features)]], axis=1).sort_values("id", ignore_index=True)
 
 

@@ -5,8 +5,8 @@ import layouts
 import pandas as pd
 import pytest
 
-from src.data import doubts, infer, tables
-from src.data.evidence import Evidence, Roles
+from src.data import doubts, folders, infer, places, problem, tables
+from src.data.evidence import Evidence, Roles, part_of
 
 
 def images(root: Path, *names: str) -> list[str]:
@@ -21,17 +21,17 @@ def ids(*values: str, **columns: list[str]) -> pd.DataFrame:
 def pattern_of(root: Path, frame: pd.DataFrame, part: str) -> str:
     evidence = Evidence(root)
     table = infer.as_table(frame, evidence)
-    return infer.only_pattern(infer.find_images(table, evidence, part, "id", frozenset(), []), table, evidence, part, "")
+    return places.only_pattern(places.find_images(table, evidence, part, "id", frozenset(), []), table, evidence, part, "")
 
 
 def class_folders(root: Path, *names: str) -> str:
     images(root, *names)
-    return infer.class_folders(Evidence(root), Roles(), [])
+    return folders.class_folders(Evidence(root), Roles(), [])
 
 
 def test_classes_sort_as_numbers_only_when_all_are():
     def classes(*labels: str) -> tuple[str, ...]:
-        return infer.find_classes(pd.DataFrame({"label": labels}), ("label",), "multiclass")
+        return problem.find_classes(pd.DataFrame({"label": labels}), ("label",), "multiclass")
 
     assert classes("10", "9", "-1", "1e2", "9", "") == ("-1", "9", "10", "1e2")
     assert classes("10", "9", "nan") == ("10", "9", "nan")
@@ -79,8 +79,11 @@ def test_two_path_columns_are_a_tie(tmp_path):
 def test_test_ids_are_never_looked_for_among_the_training_images(tmp_path):
     images(tmp_path, "train/1.jpg", "train/2.jpg")
     (tmp_path / "test").mkdir()
+    evidence = Evidence(tmp_path)
+    table = infer.as_table(ids("1", "2"), evidence)
+    trained = infer.trained("test", table, evidence)
     with pytest.raises(ValueError, match="none of 2 test ids .* 0 lie in a folder named test. Is it empty"):
-        pattern_of(tmp_path, ids("1", "2"), "test")
+        places.find_images(table, evidence, "test", "id", trained, [])
 
 
 @pytest.mark.parametrize("names, pattern", [
@@ -108,7 +111,7 @@ def test_a_folder_per_class_that_is_none_or_two_is_asked_back(names, message, tm
                                           ("Validation", "valid"), ("valid", "valid"), ("eval", "test"), ("medieval", ""), ("interval", ""), ("images", ""),
                                           ("contest", ""), ("train/intestine", "train"), ("PetsTest", "test"), ("invalid", ""), ("strain_a", "")])
 def test_folders_say_which_part_they_hold(folder, part):
-    assert infer.part_of(folder) == part
+    assert part_of(folder) == part
 
 
 @pytest.mark.parametrize("values, expected", [
@@ -121,7 +124,7 @@ def test_folders_say_which_part_they_hold(folder, part):
     (["a", "b", ""], False),
 ])
 def test_words_are_told_from_names_with_a_space(values, expected):
-    assert infer.are_words(pd.Series(values)) is expected
+    assert doubts.are_words(pd.Series(values)) is expected
 
 
 def test_a_group_is_suspected_by_name_or_by_values_that_return():
@@ -132,4 +135,4 @@ def test_a_group_is_suspected_by_name_or_by_values_that_return():
 
 @pytest.mark.parametrize("values, idle", [("0123", True), ("1234", True), ("aaaa", True), ("1243", False), ("0101", False), (["00", "01"], False)])
 def test_a_constant_and_the_number_of_the_line_tell_nothing(values, idle):
-    assert infer.is_idle(pd.Series(list(values))) is idle
+    assert doubts.is_idle(pd.Series(list(values))) is idle

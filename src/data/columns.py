@@ -1,0 +1,272 @@
+"""Which column is what: the id, the row of the submission, the labels; and which of the sample's columns are to be filled."""
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from src.data import doubts, evidence, tables
+from src.data.advice import Unclear
+from src.data.doubts import is_idle
+from src.data.evidence import Evidence, Naming, Table
+from src.data.tables import NUMBER, OUTPUT, listed, state
+
+if TYPE_CHECKING:
+    from src.competitions import Competition
+
+LABEL_WORDS = {"label", "labels", "target", "class", "category", "answer", "ans", "y"}
+
+
+def host_header(sample: Table, row: str, passed: set[str]) -> tuple[str, ...]:
+    """The submission's columns as they are written there: the row's first, without those that only have to be copied."""
+    if not sample.file:
+        return ()
+    named = dict(zip(sample.frame.columns, sample.header))
+    return (named[row], *(raw for name, raw in named.items() if name != row and name not in passed))
+
+
+def passed_through(sample: Table, row: str, test: Table | None, train: Table | None) -> set[str]:
+    """Columns of the sample that are copied as they stand: paths, line numbers, what the test table says of the image."""
+    others = [name for name in sample.frame if name != row]
+    if len(others) < 2:
+        return set()
+    copied = {
+        name
+        for name in others
+        if name in sample.namings
+        and sample.namings[name].is_path
+        and sample.namings[name].share > 0.9
+        or name.startswith("Unnamed")
+        or len(sample.frame) > 2
+        and evidence.is_line_number(sample.frame[name])
+    }
+    if test:
+        both = (
+            sample.frame.merge(test.frame.drop_duplicates(row), on=row, suffixes=("", " of test"))
+            if row in test.frame
+            else sample.frame.iloc[:0]
+        )
+        copied |= {
+            name
+            for name in others
+            if f"{name} of test" in both
+            and len(both)
+            and (both[name] == both[f"{name} of test"]).all()
+            and not evidence.is_constant(sample.frame[name])
+        }
+    return copied if len(copied) < len(others) else set()
+
+
+def long_form(
+    sample: Table, row: str, ev: Evidence, train: Table | None
+) -> tuple[str, tuple[str, ...]] | None:
+    """(row, labels) where the sample has a line per image and output, such as ID_1__target: row is "{id}__{output}"."""
+    rows = sample.frame[row].tolist()
+    if (
+        len(sample.frame.columns) != 2
+        or len(rows) < 4
+        or row in sample.namings
+        and sample.namings[row].share > 0.5
+    ):
+        return None
+    for mark in ("__", "_", "-", "|", ":", " "):
+        pairs = [cell.rpartition(mark) for cell in rows]
+        ids, outputs = dict.fromkeys(pair[0] for pair in pairs), dict.fromkeys(pair[2] for pair in pairs)
+        if (
+            "" in ids
+            or not 2 <= len(outputs) <= 200
+            or len(ids) * len(outputs) != len(rows)
+            or len(set(rows)) != len(rows)
+        ):
+            continue
+        named = sum(bool(ev.index.named(name)) for name in list(ids)[:200]) / min(len(ids), 200)
+        if named < 0.5 and not (
+            train
+            and row in train.frame
+            and train.frame[row].str.endswith(tuple(f"{mark}{name}" for name in outputs)).all()
+        ):
+            continue
+        is_long = (
+            train is not None
+            and row in train.frame
+            and train.frame[row].str.endswith(tuple(f"{mark}{name}" for name in outputs)).all()
+        )
+        is_wide = train is not None and {*outputs} <= {*train.frame}
+        return f"{{id}}{mark}{OUTPUT}", tuple(outputs) if is_long or is_wide else ()
+    return None
+
+
+def find_id(train: Table, test: pd.DataFrame, first: str, stated: "Competition") -> str:
+    """The sample's column, where it tells the training images apart; else the column that names them."""
+    frame, key = train.frame, train.key
+    if first in frame and frame[first].is_unique:
+        return first
+    if key and key.share >= 0.3 and key.is_unique and (first not in frame or key.column in test or not first):
+        return key.column
+    if first in frame:
+        return first  # an id stands twice: make_train says which
+    if key and key.share >= 0.3 and not is_idle(frame[key.column]):
+        return key.column
+    if not first and (names := [name for name in frame if name != "id" and not name.startswith("Unnamed")]):
+        return names[0]
+    unique = [name for name in frame if frame[name].is_unique and name != "id"]
+    raise Unclear(
+        f"which column names an image? Not the sample's {first!r}; there are {listed(list(frame))}: "
+        + state("id, or train_images with a {label} where no csv tells it,"),
+        *({"id": name} for name in unique),
+    )
+
+
+def find_row(train: pd.DataFrame, test: pd.DataFrame, first: str, id: str) -> str:
+    """The sample's column, where it is not the id by another name but the name of several images' row."""
+    if first in train:
+        return first
+    if (
+        first in test
+        and id in test
+        and not (test[first].is_unique or test[first].nunique() == test[id].nunique())
+    ):
+        shared = [name for name in test if name in train and name != id]
+        for made in composed(shared):
+            if tables.fill(made, test) == test[first].tolist():
+                return made
+        raise Unclear(
+            f"each row of the sample is one {first!r}, which the train csv does not have: "
+            + state('row, such as "{patient_id}_{side}", made of ' + ", ".join(train))
+        )
+    return ""
+
+
+def composed(columns: list[str]) -> list[str]:
+    """Patterns of one, two or three of the columns."""
+    few = columns[:12]
+    pairs = [
+        f"{{{one}}}{mark}{{{other}}}"
+        for mark in ("_", "-", "")
+        for one in few
+        for other in few
+        if one != other
+    ]
+    return [*(f"{{{name}}}" for name in few), *pairs]
+
+
+def find_labels(
+    train: pd.DataFrame,
+    test: pd.DataFrame,
+    c: "Competition",
+    asked: list[str],
+    sample: Table,
+    key: Naming | None,
+) -> tuple[str, ...]:
+    """The sample's columns found in train; else the column whose values are the sample's columns or cells; else the only one that is nothing else."""
+    naming = {key.column} if key and key.is_path else set()
+    known = {"id", "path", "row", c.id, c.row, c.group, *c.features, *naming}
+    if found := [column for column in asked if column in train and column not in known]:
+        return tuple(found)
+    cells = {
+        word
+        for cell in (
+            sample.frame[asked[0]].unique()[:2000] if len(asked) == 1 and asked[0] in sample.frame else []
+        )
+        for word in (cell, *cell.split())
+    } - {""}
+    if len(asked) > 1 and (columns := with_affixes(asked, [name for name in train if name not in known])):
+        return columns
+    left, names = doubts.telling(train, known), LABEL_WORDS | {column.lower() for column in asked}
+    values = {name: set(train[name].unique()) - {""} for name in left}
+    signs: tuple[Callable[[str], bool], ...] = (
+        lambda column: (
+            len(asked) > 1
+            and 0 < len(values[column] - {*asked}) <= 0.5 * len(asked)
+            or len(asked) > 1
+            and bool(values[column])
+            and values[column] <= {*asked}
+        ),
+        lambda column: len(asked) > 1 and is_affixed(asked, values[column]),
+        lambda column: len(asked) > 1 and words_of(values[column]) <= {*asked},
+        lambda column: column not in test,  # what test images come with is no label
+        lambda column: (
+            bool(cells)
+            and not all(are_number(cell) for cell in cells)
+            and len(cells & values[column]) >= 0.5 * len(cells & {*sample_cells(sample, asked)})
+        ),
+        lambda column: column.lower() in names,
+        lambda column: plain_name(column) in {plain_name(name) for name in names},
+    )
+    for sign in signs[:5]:
+        left = [column for column in left if sign(column)] or left
+    possible = left
+    for sign in signs[5:]:
+        left = [column for column in left if sign(column)] or left
+    if len(left) > 1 and (twin := one_of_twins(train, left, cells)):
+        left = [twin]
+    if len(left) == 1 and (twin := one_of_twins(train, twins_of(left[0], train, possible), cells)):
+        left = [twin]
+    if len(left) != 1:
+        raise Unclear(
+            f"which column is the label? Candidates: {listed(left) or 'none'}: "
+            + state('labels=("column",)'),
+            *({"labels": (name,)} for name in left),
+        )
+    return (left[0],)
+
+
+def words_of(cells: set[str]) -> set[str]:
+    """The labels that cells join by |, ; or comma."""
+    return {word.strip() for cell in cells for word in re.split(r"[|;,]", cell)}
+
+
+def are_number(cell: str) -> bool:
+    return bool(re.fullmatch(NUMBER, cell))
+
+
+def sample_cells(sample: Table, asked: list[str]) -> list[str]:
+    return [cell for cell in sample.frame[asked[0]].unique()[:2000] if cell]
+
+
+def plain_name(name: str) -> str:
+    return re.sub(r"[\W_]|ids?$|name$", "", name.casefold())
+
+
+def with_affixes(asked: list[str], columns: list[str]) -> tuple[str, ...]:
+    """The columns that the sample's are called after, with something before or after each: prob_cat, dog_score."""
+    for name in columns:
+        for one in asked:
+            if name and name in one and name != one:
+                before, _, after = one.partition(name)
+                bare = [
+                    other[len(before) : len(other) - len(after)]
+                    for other in asked
+                    if other.startswith(before) and other.endswith(after)
+                ]
+                if len(bare) == len(asked) and {*bare} <= {*columns}:
+                    return tuple(bare)
+    return ()
+
+
+def is_affixed(asked: list[str], values: set[str]) -> bool:
+    """Are the sample's columns the values, with the same text before or after each?"""
+    return (
+        bool(values)
+        and len(values) <= len(asked) + 5
+        and bool(with_affixes(asked, sorted(values, key=len, reverse=True)))
+    )
+
+
+def twins_of(name: str, train: pd.DataFrame, columns: list[str]) -> list[str]:
+    """The columns that say the same as this one, such as a class's number and its name; this one first."""
+    codes = pd.factorize(train[name])[0].tolist()
+    return [
+        name,
+        *(other for other in columns if other != name and pd.factorize(train[other])[0].tolist() == codes),
+    ]
+
+
+def one_of_twins(train: pd.DataFrame, columns: list[str], cells: set[str]) -> str:
+    """Of columns that say the same, such as a class's number and its name: the one whose values the sample holds."""
+    codes = [pd.factorize(train[name])[0].tolist() for name in columns]
+    if any(code != codes[0] for code in codes):
+        return ""
+    holding = [name for name in columns if cells and cells & {*train[name]}]
+    return (holding or [""])[0] if len(holding) == 1 else ""

@@ -1,0 +1,119 @@
+"""What is to be predicted: the task, its classes, and the form that the submission wants."""
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from src.data.advice import Code, Unclear
+from src.data.doubts import are_numbers, joined_by
+from src.data.tables import NUMBERS, OUTPUT, listed, state
+
+if TYPE_CHECKING:
+    from src.competitions import Competition
+
+
+def find_task(
+    train: pd.DataFrame,
+    labels: tuple[str, ...],
+    asked: list[str],
+    wants_float: bool,
+    *,
+    has_folders: bool = False,
+    file: str = "",
+) -> str:
+    values = train.loc[
+        (train[list(labels)] != "").all(axis=1), list(labels)
+    ]  # make_train reports the missing ones
+    if len(labels) > 1:
+        if not all(are_numbers(values[column]) for column in labels):
+            raise Unclear(
+                f"label columns {listed(list(labels))} are neither 0/1 nor numbers: "
+                + state("labels or task"),
+                *({"labels": (name,)} for name in labels),
+            )
+        cells = values.astype(float)
+        if cells.isin([-1, 1]).all(axis=None) and (cells == -1).any(axis=None):
+            return "multilabel"  # as in CelebA: -1 says no
+        if not cells.isin([0, 1]).all(axis=None):
+            return "regression"
+        return (
+            ("binary" if len(labels) == 2 else "multiclass")
+            if (cells.sum(axis=1) == 1).all()
+            else "multilabel"
+        )
+    label, num = values[labels[0]], values[labels[0]].nunique()
+    if num > 2 and label.str.fullmatch(r"[+-]?\d+,\d+").all():
+        raise Unclear(
+            f"the numbers of {labels[0]!r} have a decimal comma: {state('a make_table that writes a point')}",
+            {"make_table": Code(f'lambda root: tables.replaced(root, {file!r}, {labels[0]!r}, ",", ".")')},
+        )
+    mark = joined_by(label, asked) if num > 2 else ""
+    if mark.strip():
+        apart = f"lambda root: tables.taken_apart(root, {file!r}, {labels[0]!r}, {mark!r})"
+        spaced = f"lambda root: tables.replaced(root, {file!r}, {labels[0]!r}, {mark!r}, ' ')"
+        raise Unclear(
+            f"the cells of {labels[0]!r} join several labels by {mark!r}: "
+            + state("a make_table that joins them by spaces"),
+            {"make_table": Code(apart if len(asked) > 1 else spaced)},
+        )
+    if mark:
+        return "multilabel"
+    if len(asked) <= 1 and num > 2:
+        if are_numbers(label) and (
+            wants_float or 2 * num > len(label) and not has_folders or (label.astype(float) % 1 > 0).any()
+        ):
+            return "regression"
+        if wants_float:
+            raise Unclear(
+                f"the sample wants one number, but {labels[0]!r} has {num} classes: "
+                + state("task or answer")
+            )
+    if num < 2:
+        raise Unclear(
+            f"label column {labels[0]!r} holds {''.join(set(label)) or 'nothing'} and no second value: {state('labels')}"
+        )
+    return "binary" if num == 2 else "multiclass"
+
+
+def find_classes(train: pd.DataFrame, labels: tuple[str, ...], task: str) -> tuple[str, ...]:
+    """Sorted as numbers when all are, else as text."""
+    if task in NUMBERS or len(labels) > 1:
+        return () if task in NUMBERS else labels
+    found = pd.Series(train[labels[0]].unique())
+    found = (
+        found.str.split().explode().dropna().drop_duplicates() if task == "multilabel" else found[found != ""]
+    )
+    return tuple(sorted(found, key=(lambda name: (float(name), name)) if are_numbers(found) else None))
+
+
+def find_bounds(labels: pd.DataFrame) -> tuple[float, ...]:
+    """The smallest and the largest number that there is; () when there is none, or only one."""
+    numbers = labels.apply(pd.to_numeric, errors="coerce")
+    low, high = float(numbers.min(axis=None)), float(numbers.max(axis=None))
+    return (low, high) if low < high else ()
+
+
+def find_answer(c: "Competition", wants_probability: bool, cells: pd.Series) -> str:
+    """The form that the sample's columns and numbers ask for; cells: its only column, where there is only one."""
+    if OUTPUT in c.row:
+        return "value" if c.task in NUMBERS else "probabilities"
+    if (
+        c.task in NUMBERS
+        or len(c.names) > 2
+        or c.task == "multilabel"
+        and c.names[1] in c.labels[1:] + c.labels[:-1]
+    ):
+        return "value" if c.task in NUMBERS else "probabilities"
+    if c.task == "ordinal":
+        return "label"
+    several = [cell.split() for cell in cells.unique() if cell not in c.classes and " " in cell.strip()]
+    if (
+        str(c.metric).startswith("map")
+        or c.task in ("multiclass", "binary")
+        and several
+        and all({*words} <= {*c.classes} for words in several)
+    ):
+        return "ranked"  # several labels wanted, where an image has one
+    if c.task == "binary" and wants_probability:
+        return "probability"
+    return "words" if c.task == "multilabel" else "label"
