@@ -454,12 +454,13 @@ def say_changed_code(paths: RunPaths, stale: list[str]) -> None:
     trained = sorted({name for k in paths.finished() for name in runs.changed_code(runs.read_json(paths.fold(k).done))})
     if trained and not {"split", "train"} & set(stale):
         print(f"code changed since this run was trained: {', '.join(trained)}; nothing is re-run: make retrain acts on it")
-    products = {"scored": paths.score, "submitted": Path("submissions") / f"{paths.name}.json"}
-    written = {verb: file for verb, file in products.items() if file.exists() and not stale}
-    scored = {verb: names for verb, file in written.items() if (names := runs.changed_code(runs.read_json(file)))}
-    if scored:
-        changed = ", ".join(sorted({name for each in scored.values() for name in each}))
-        print(f"code changed since this run was {' and '.join(scored)}: {changed}; make submit RUN={paths.name} FORCE=1 does that again")
+    predicted = paths.fold(min(paths.finished(), default=0)).test_json
+    products = {"predicted": predicted, "scored": paths.score, "submitted": Path("submissions") / f"{paths.name}.json"}
+    edits = {verb: runs.changed_code(runs.read_json(file)) for verb, file in products.items() if file.exists() and not stale}
+    later = {verb: new for verb, names in edits.items() if (new := [name for name in names if name not in trained])}
+    if later:
+        changed = ", ".join(sorted({name for names in later.values() for name in names}))
+        print(f"code changed since this run was {' and '.join(later)}: {changed}; make submit RUN={paths.name} FORCE=1 does that again")
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ Run: python -m src.predict runs/<name> [--fold 0]
 import argparse
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -65,8 +65,10 @@ def predict_test(settings: Settings, paths: RunPaths, competition: Competition, 
     """Write each model's predictions of the test images, the mean over its views."""
     began, test = time.perf_counter(), competition.test_table(settings.folder)
     asked = [test["id"].tolist(), image_contents(settings, test), folds.features_hash(test, competition.features)]
-    keys = {k: prediction_key(settings, competition, paths, k, asked) for k in numbers}
+    predicting = predicting_code(settings, competition)
+    keys = {k: prediction_key(runs.read_json(paths.fold(k).done), predicting, settings, asked) for k in numbers}
     todo = {k: np.arange(len(test)) for k in numbers if not is_made(paths.fold(k).test, paths.fold(k).test_json, keys[k])}
+    check_shared_code(paths, todo, predicting)
     views, prior = prepare.test_views(settings), TASKS[competition.task].encode(table, competition).mean(axis=0)
     models = settings.config.refit if numbers[0] <= REFIT else settings.config.folds       # not those left: a killed run must go the same way
     for k, frames, unreadable in predict_images(settings, paths, competition, table, test, todo, views, uses=models, tolerant=True):
@@ -74,15 +76,17 @@ def predict_test(settings: Settings, paths: RunPaths, competition: Competition, 
             predictions.write(stand_in(predictions.mean(frames.values()), test, unreadable, prior), part)
         spent = round(time.perf_counter() - began, 2)
         note = {"key": keys[k], "tta": settings.config.tta, "images": len(test), "seconds": spent, "unreadable": unreadable,
-                "sha256": runs.file_sha(paths.fold(k).test)}
+                "sha256": runs.file_sha(paths.fold(k).test), "code": predicting}
         runs.write_json(note, paths.fold(k).test_json)
     print(f"predicted {len(test)} test images with {len(numbers)} models, views {', '.join(views)}, in {time.perf_counter() - began:.1f} s")
 
 
 def predict_held_out(settings: Settings, paths: RunPaths, competition: Competition, table: pd.DataFrame, numbers: list[int]) -> None:
     """Write what each fold's model says of its held-out images in each view; of the plain one, training has written it."""
-    keys = {k: prediction_key(settings, competition, paths, k, []) for k in numbers}
+    predicting = predicting_code(settings, competition)
+    keys = {k: prediction_key(runs.read_json(paths.fold(k).done), predicting, settings, []) for k in numbers}
     todo = {k: np.flatnonzero(table["fold"] == k) for k in numbers if not is_made(paths.fold(k).valid_views, paths.fold(k).views_json, keys[k])}
+    check_shared_code(paths, todo, predicting)
     views = prepare.test_views(settings)
     del views["plain"]
     # the trunk's outputs are used once here, and again by the next run that shares the trunk
@@ -92,13 +96,32 @@ def predict_held_out(settings: Settings, paths: RunPaths, competition: Competiti
         runs.write_json({"key": keys[k], "tta": settings.config.tta, "sha256": runs.file_sha(paths.fold(k).valid_views)}, paths.fold(k).views_json)
 
 
-def prediction_key(settings: Settings, competition: Competition, paths: RunPaths, k: int, asked: list) -> str:
-    """Of all that a fold's predictions depend on: its model, the images and extra columns, the views, the code. Equal keys: not made again."""
+def predicting_code(settings: Settings, competition: Competition) -> code.Units:
+    """The code that predicts: the views, the reading of images, the model."""
     readers = [competition.read_image] if competition.read_image else []
     views = [f"src.data.augment:VIEWS[{view}]" for view in prepare.test_views(settings) if view != "plain"]
-    made_by = code.hash_of("src.predict:predict_images", f"src.tasks:TASKS[{competition.task}]", *backbone_code(settings), *views, *readers)
-    done = runs.read_json(paths.fold(k).done)
-    return runs.sha256([done["files"]["model.safetensors"], done["recipe"], settings.config.tta, asked, made_by])
+    return code.reach("src.predict:predict_images", f"src.tasks:TASKS[{competition.task}]", *backbone_code(settings), *views, *readers)
+
+
+def prediction_key(done: dict, predicting: code.Units, settings: Settings, asked: list) -> str:
+    """Of all that a fold's predictions depend on: its model, the images and extra columns, the views, the code. Equal keys: not made again.
+
+    Code that training shares is not among it: with a fold's model belongs the code that trained it (see check_shared_code).
+    """
+    alone = {file: {name: sha for name, sha in names.items() if name not in done["code"].get(file, {})}
+             for file, names in code.own(predicting).items()}
+    used = {file: names for file, names in alone.items() if names}
+    return runs.sha256([done["files"]["model.safetensors"], done["recipe"], settings.config.tta, asked, used])
+
+
+def check_shared_code(paths: RunPaths, numbers: Iterable[int], predicting: code.Units) -> None:
+    """Raises ValueError where a model would be given images by other code than it has learned with."""
+    units = {f"{file}: {name}" for file, names in predicting.items() for name in names}
+    for k in numbers:
+        edited = [unit for unit in runs.changed_code(runs.read_json(paths.fold(k).done)) if unit in units]
+        if edited:
+            raise ValueError(f"{runs.fold_name(k)} of {paths.root} was trained before {', '.join(edited)} changed, and would predict by the "
+                             f"new code: make retrain RUN={paths.name}, or undo the edit")
 
 
 def is_made(product: Path, note: Path, key: str) -> bool:

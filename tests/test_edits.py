@@ -27,11 +27,11 @@ from src.blocks import scaled
 class Net(nn.Module):
     def __init__(self):
         super().__init__()
-        self.low, self.high = nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 8, 3, 2, 1)
+        self.low = nn.Sequential(nn.Conv2d(3, 64, 3, 2, 1), nn.ReLU(), nn.Conv2d(64, 64, 3, 1, 1), nn.ReLU(), nn.Conv2d(64, 64, 3, 1, 1))
+        self.high = nn.Linear(64, 8)
 
     def forward(self, x):
-        x = scaled(self.low(x).relu())
-        return self.high(x).relu().mean((2, 3))
+        return self.high(scaled(self.low(x)).mean((2, 3))).relu()
 """
 PIECES = {
     "src/nets.py": NETS,
