@@ -89,13 +89,20 @@ class Source:
         for node in (node for statement in statements for node in ast.walk(statement)):
             if isinstance(node, ast.Import):
                 for alias in node.names:
-                    if path := find_module(alias.name.split(".")):
+                    if path := find_module(alias.name.split(".")) or self.beside(alias.name):
                         yield alias.asname or alias.name, (path, "")
             if isinstance(node, ast.ImportFrom):
                 above = list(self.path.parts[: -node.level]) if node.level else None
                 for alias in node.names:
-                    if place := find_imported((node.module or "").split("."), alias.name, above):
+                    beside = self.beside(node.module or "")
+                    place = (beside, alias.name) if beside else find_imported((node.module or "").split("."), alias.name, above)
+                    if place:
                         yield alias.asname or alias.name, place
+
+    def beside(self, name: str) -> Path | None:
+        """The file of a module that a file outside of src, such as a competition.py, imports from its own folder."""
+        path = self.path.with_name(f"{name}.py")
+        return path if SRC not in self.path.parents and name.isidentifier() and path.is_file() else None
 
     def globals_of(self, statement: ast.stmt) -> set[str]:
         """The names that a statement looks up outside of itself."""

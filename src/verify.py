@@ -175,6 +175,16 @@ def data(case: Case) -> list[str]:
     return [] if is_same else ["the training images have other contents"]
 
 
+def inputs(case: Case) -> list[str]:
+    """The competition's files against those that were split, by size and time."""
+    then = runs.read_json(case.paths.settings("split"))
+    files, folders = config.look(case.settings.folder)
+    training = {name: facts for name, facts in folders.items() if not config.is_for_test(name)}
+    was, now = then.get("files", {}) | then.get("folders", {}), files | training
+    names = sorted(name for name in {*was, *now} if was.get(name) != now.get(name))
+    return [f"changed, new or gone since the split: {', '.join(names[:8])}"] if names else []
+
+
 def settings(case: Case) -> list[str]:
     """What the experiment of that name and the run's SET would give now, and what else makes up the recipe."""
     asked = config.settings_for(case.paths, {"INPUTS": str(case.settings.inputs), "CACHE": str(case.settings.cache)}).config
@@ -193,7 +203,7 @@ def members(case: Case) -> list[str]:
 
 
 CHECKS = {"json": jsons, "files": files, "oof.parquet": oof, "score": score, "test.parquet": test, "submission": submission}
-NOW = (versions, code, data, settings)
+NOW = (versions, code, inputs, data, settings)
 
 
 def main() -> None:

@@ -186,12 +186,13 @@ def load(path: Path):
 def test_a_function_of_the_competitors_own_file_its_helpers_and_parameters_count(fork, monkeypatch):
     text = """
 import numpy
+from bright_of_test import bright
 
 def read(record, scale=1):
     return helper(record) * scale
 
 def helper(record):
-    return numpy.zeros(3)
+    return bright(numpy.zeros(3))
 
 def factory(scale):
     def inner(record):
@@ -205,6 +206,8 @@ class Reader:
         return helper(record)
 """
     fork.write("mine_of_test.py", text)
+    fork.write("bright_of_test.py", "def bright(x):\n    return x\n")
+    monkeypatch.syspath_prepend(str(fork.root))
     mine, code = load(fork.root / "mine_of_test.py"), fork.code()
     monkeypatch.setitem(sys.modules, "mine_of_test", mine)
     hashes = {
@@ -216,7 +219,7 @@ class Reader:
     }  # fmt: skip
     assert len(set(hashes.values())) == len(hashes)
     units = code.reach(mine.read)
-    assert {name for name in units["mine_of_test.py"] if name} == {"read", "helper"}
+    assert {name for name in units["mine_of_test.py"] if name} == {"read", "helper"} and "bright" in units["bright_of_test.py"]
     fork.edit("mine_of_test.py", "numpy.zeros(3)", "numpy.ones(3)")
     assert fork.code().edited(units) == ["mine_of_test.py: helper"]
 

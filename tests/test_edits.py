@@ -69,9 +69,9 @@ ADDED = {  # file: (what stands there, what takes its place)
     ],
     "src/competitions.py": [
         (
-            "COMPETITIONS = {",
-            "def tiny() -> Competition:\n    from src.readers import read\n\n"
-            "    return Competition(features=('weight',), read_image=read)\n\n\nCOMPETITIONS = {'tiny': tiny, ",
+            "COMPETITIONS: dict[str, Callable[[], Competition]] = {",
+            "def tiny() -> Competition:\n    from src.readers import read\n\n    return Competition(features=('weight',), read_image=read)"
+            "\n\n\nCOMPETITIONS: dict[str, Callable[[], Competition]] = {'tiny': tiny, ",
         )
     ],
     "src/experiments.py": [
@@ -215,7 +215,7 @@ EDITS = [
     Edit("one label", table("train.csv", lambda t: set_cell(t, 3, "colour", "red")), TRAINING + " split", "other folds, labels or groups"),
     Edit("the order of rows in train.csv", table("train.csv", lambda t: t.iloc[::-1]), "csv score split", "folds  0:"),
     Edit("the sample's order", table("sample_submission.csv", lambda t: t.iloc[::-1]), "csv score split", "submissions/x.csv"),
-    Edit("a training image, in place", change_image("train/tr003.png"), TRAINING + " decoded split trunk", "other contents of the training images"),
+    Edit("a training image, in place", change_image("train/tr003.png"), "csv decoded models predicted score split trunk", "other contents of the training images"),
     Edit("a test image, in place", change_image("test/te003.png"), "csv decoded predicted trunk", "predicted 6 test images"),
     Edit("a training image's time alone", lambda kit: os.utime(kit.root / "inputs/tiny/train/tr003.png"), "csv score split", "folds  0:"),
     Edit("a table that is not used", lambda kit: (kit.root / "inputs/tiny/notes.csv").write_text("a,b\n1,2\n"), "csv score split", "folds  0:"),
