@@ -21,7 +21,7 @@ TEXTS = {file: file.read_text(encoding="utf-8") for file in sorted(SRC.rglob("*.
 # Tables of which a run uses one entry: code names that entry, and the table itself is not followed.
 CHOICES = {
     *("LOSSES", "HEADS", "SAMPLERS", "AUGMENTS", "VIEWS", "VIEW_SETS", "BACKBONES", "SCHEMES", "METRICS", "TASKS"),
-    *("ANSWERS", "DECODERS", "COMPETITIONS", "EXPERIMENTS"),
+    *("ANSWERS", "DECODERS", "COMPETITIONS", "EXAMPLES", "EXPERIMENTS"),
 }
 # Settings, files and logs: what they do to a prediction stands in the settings or in the folds.
 PLUMBING = {"src/config.py", "src/runs.py", "src/code.py", "src/fit/track.py", "src/fit/memory.py"}

@@ -414,10 +414,10 @@ def write_changed(content: dict[str, Any], path: Path) -> bool:
 def code_of_stages(settings: Settings) -> dict[str, list[str]]:
     """The competitor's own functions on which the products of a stage depend: an edit of one is like another setting."""
     config = settings.config
-    known = [f"src.competitions:COMPETITIONS[{settings.comp}]"]
+    definitions = [table for table in ("COMPETITIONS", "EXAMPLES") if code.has_choice("src.competitions", table, settings.comp)]
     return {
         "split": [f"src.data.folds:SCHEMES[{config.fold_scheme}]"]
-        + [place for place in known if code.has_choice("src.competitions", "COMPETITIONS", settings.comp)],
+        + [f"src.competitions:{table}[{settings.comp}]" for table in definitions],
         "predict": [f"src.data.augment:VIEWS[{word}]" for word in config.tta],
         "submit": [f"src.decode:DECODERS[{config.decode}]"] if config.decode not in ("auto", "plain") else [],
     }

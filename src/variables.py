@@ -7,14 +7,16 @@ import sys
 from difflib import get_close_matches
 from pathlib import Path
 
+PLACES = dict.fromkeys(("Split", "Train", "Predict", "Submit"), "SET") | {"Machine": "MACHINE"}      # the classes of config.py
+
 
 def setting_names(source: str) -> dict[str, str]:
     """{"lr": "SET", "workers": "MACHINE"} of the source of config.py: each setting, or another name of one, and where it goes."""
     names: dict[str, str] = {}
     for node in ast.parse(source).body:
-        if isinstance(node, ast.ClassDef) and node.name in ("Config", "Machine"):
+        if isinstance(node, ast.ClassDef) and node.name in PLACES:
             fields = [field.target.id for field in node.body if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)]
-            names |= dict.fromkeys(fields, "SET" if node.name == "Config" else "MACHINE")
+            names |= dict.fromkeys(fields, PLACES[node.name])
         elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "ALIASES":
             names = {alias: names[setting] for alias, setting in ast.literal_eval(node.value).items()} | names
     return names
