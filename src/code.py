@@ -179,57 +179,87 @@ def find_imported(module: list[str], name: str, above: list[str] | None) -> tupl
     return (inside, name) if inside else None
 
 
+Place = tuple[Path, str]  # a name at the top level of a file; "" is the whole file
+
+
+@functools.cache
+def unit(path: Path, name: str) -> tuple[str, list[Place]]:
+    """The hash of a top-level name's source, "" where the file does not define it, and the places that it looks up."""
+    file = source(path)
+    if not name:  # a module that is handed on: anything in it may be used
+        return file.sha, [(path, each) for each in file.statements]
+    if name in file.statements:
+        statements = file.statements[name]
+        text = "\n".join(ast.unparse(statement) for statement in statements)
+        return short(text), [place for each in statements for place in looked_up(file, each, file.globals_of(each))]
+    if name in file.imports:
+        return "", [file.imports[name]]
+    return "", [(file.imports["*"][0], name)] if "*" in file.imports else []
+
+
+@functools.cache
+def choice(path: Path, table: str, key: str) -> tuple[str, list[Place]]:
+    """The same of one entry of a table of choices; of all of it where the entry can't be told from the source."""
+    file = source(path)
+    entries = [value for statement in file.statements.get(table, []) for value in entries_of(statement, key)]
+    nodes = entries or file.statements.get(table, [])
+    names = [{node.id for node in ast.walk(value) if isinstance(node, ast.Name)} for value in nodes]
+    text = "\n".join(ast.unparse(node) for node in nodes)
+    return short(text), [place for node, known in zip(nodes, names) for place in looked_up(file, node, known)]
+
+
+def looked_up(file: Source, node: ast.AST, names: set[str]) -> list[Place]:
+    """Where the names are defined that a statement or expression of the file uses."""
+    inner_imports = dict(file.imported_by([node]) if isinstance(node, ast.stmt) else {})
+    imports = file.imports | inner_imports
+    places = []
+    for first, *rest in sorted({chain for chain in chains(node) if chain[0] in names or chain[0] in inner_imports}):
+        if first in imports:
+            path, inner = imports[first]
+            places.append(follow_chain(path, [inner, *rest] if inner else rest))
+        else:
+            places.append((file.path, first))
+    return places
+
+
+def follow_chain(path: Path, rest: list[str]) -> Place:
+    """Where module.name, or package.module.name, is defined; a bare module is meant whole."""
+    while rest and path.name == "__init__.py" and rest[0] not in source(path).statements:
+        inner = find_module([rest[0]], path.parent)
+        if not inner:
+            break
+        path, rest = inner, rest[1:]
+    return path, rest[0] if rest else ""
+
+
 class Reached:
-    """Collects the units that are reached; `units` is the result."""
+    """Collects what is reached in `units`."""
 
     def __init__(self) -> None:
         self.units: Units = {}
+        self.seen: set[Place] = set()
 
-    def add(self, file: Source, name: str, text: str) -> None:
-        self.units.setdefault(file.name, {"": file.sha})[name] = short(text)
+    def add(self, file: Source, name: str, sha: str) -> None:
+        self.units.setdefault(file.name, {"": file.sha})[name] = sha
 
-    def follow(self, path: Path, name: str) -> None:
-        """A name at the top level of a file, and all that it reaches. A name without a definition there is imported."""
-        file = source(path)
-        if file.name in PLUMBING or name in CHOICES or name in self.units.get(file.name, {}):
-            return
-        if not name:                                          # the module itself is handed on: anything in it may be used
-            self.add(file, "", file.text)
-            for each in file.statements:
-                self.follow(path, each)
-        elif name in file.statements:
-            statements = file.statements[name]
-            self.add(file, name, "\n".join(ast.unparse(statement) for statement in statements))
-            for statement in statements:
-                self.follow_names(file, statement, file.globals_of(statement))
-        elif name in file.imports:
-            self.follow(*file.imports[name])
-        elif "*" in file.imports:
-            self.follow(file.imports["*"][0], name)
-
-    def follow_names(self, file: Source, node: ast.AST, names: set[str]) -> None:
-        inner_imports = dict(file.imported_by([node]) if isinstance(node, ast.stmt) else {})
-        imports = file.imports | inner_imports
-        for first, *rest in {chain for chain in chains(node) if chain[0] in names or chain[0] in inner_imports}:
-            if first in imports:
-                path, inner = imports[first]
-                self.follow_chain(path, [inner, *rest] if inner else rest)
-            else:
-                self.follow(file.path, first)
-
-    def follow_chain(self, path: Path, rest: list[str]) -> None:
-        """module.name, or module.module.name; a bare module is followed whole."""
-        while rest and rest[0] not in source(path).statements and (inner := find_module([rest[0]], path.parent)) and path.name == "__init__.py":
-            path, rest = inner, rest[1:]
-        self.follow(path, rest[0] if rest else "")
+    def follow(self, *places: Place) -> None:
+        """These, and all that they look up. The settings' and files' own code, and the tables of choices, are not followed."""
+        waiting = list(places)
+        while waiting:
+            path, name = place = waiting.pop()
+            file = source(path)
+            if place in self.seen or file.name in PLUMBING or name in CHOICES:
+                continue
+            self.seen.add(place)
+            sha, further = unit(path, name)
+            if sha:
+                self.add(file, name, sha)
+            waiting += further
 
     def choose(self, path: Path, table: str, key: str) -> None:
-        """One entry of a table of choices; all of it where the entry can't be told from the source."""
-        file = source(path)
-        entries = [value for statement in file.statements.get(table, []) for value in entries_of(statement, key)]
-        for value in entries or file.statements.get(table, []):
-            self.add(file, f"{table}[{key}]", ast.unparse(value))
-            self.follow_names(file, value, {node.id for node in ast.walk(value) if isinstance(node, ast.Name)})
+        sha, further = choice(path, table, key)
+        self.add(source(path), f"{table}[{key}]", sha)
+        self.follow(*further)
 
     def follow_object(self, thing: Any) -> None:
         """A function, class, partial or callable object that this process has; its parameters count by their repr."""
@@ -250,7 +280,7 @@ class Reached:
         if path is None:
             self.units.setdefault("(values)", {})[f"{thing.__module__}.{thing.__qualname__}"] = ""
             return
-        self.follow(path, thing.__qualname__.split(".")[0])
+        self.follow((path, thing.__qualname__.split(".")[0]))
         for cell in getattr(thing, "__closure__", None) or ():
             if callable(cell.cell_contents):
                 self.follow_object(cell.cell_contents)
@@ -329,7 +359,7 @@ def reach(*things: str | Callable) -> Units:
         if key:
             reached.choose(path, table, key.removesuffix("]"))
         else:
-            reached.follow(path, name)
+            reached.follow((path, name))
     return {file: dict(sorted(names.items())) for file, names in sorted(reached.units.items())}
 
 
@@ -369,16 +399,10 @@ def edited(units: dict[str, Any]) -> list[str]:
         if not isinstance(names, dict):                       # written by a version that hashed whole files
             found += [name] if names != file.sha else []
         elif names.get("") != file.sha:
-            found += [f"{name}: {unit}" for unit, sha in names.items() if unit and unit_sha(file, unit) != sha]
+            found += [f"{name}: {each}" for each, sha in names.items() if each and unit_sha(file, each) != sha]
     return found
 
 
-def unit_sha(file: Source, unit: str) -> str:
-    table, _, key = unit.partition("[")
-    if key:
-        reached = Reached()
-        reached.choose(file.path, table, key.removesuffix("]"))
-        return reached.units.get(file.name, {}).get(unit, "")
-    if unit not in file.statements:
-        return ""
-    return short("\n".join(ast.unparse(statement) for statement in file.statements[unit]))
+def unit_sha(file: Source, name: str) -> str:
+    table, _, key = name.partition("[")
+    return choice(file.path, table, key.removesuffix("]"))[0] if key else unit(file.path, name)[0]
