@@ -96,6 +96,8 @@ def from_timm(config: Config, name: str = "", **changes: Any) -> nn.Module:
         settings["global_pool"] = "" if config.pool_type == "none" else config.pool_type
     if timm.get_pretrained_cfg(name).fixed_input_size:
         settings["img_size"] = config.image_size              # ViT: the position embedding is resampled to it
+    if "global_pool" in changes and config.pool_type != "auto":
+        raise ValueError(f"pool_type={config.pool_type} has no effect with backbone={config.backbone}, which pools by itself: set pool_type=auto")
     settings |= changes
     file = weights.resolve_weights(name, config.weights) if config.pretrained else None
     if file:
@@ -105,13 +107,15 @@ def from_timm(config: Config, name: str = "", **changes: Any) -> nn.Module:
         settings |= {"pretrained": True, "pretrained_cfg_overlay": {"file": str(file)}}
     try:
         model: Any = timm.create_model(name, **settings)
-    except TypeError as error:
-        raise ValueError(f"backbone {name!r} does not take one of {', '.join(settings)}: {error}") from error
     except RuntimeError as error:
         own = timm.create_model(name).state_dict()
         if not file or not (problems := weights.mismatches(weights.load_state(file), own)):
             raise
         raise ValueError(f"weights file {file} is not one of {name}: {problems}") from error
+    except (TypeError, AssertionError, ValueError) as error:
+        given = {"pool_type": config.pool_type, "drop_path_rate": config.drop_path_rate, "image_size": config.image_size} | changes
+        words = ", ".join(f"{setting}={value}" for setting, value in given.items())
+        raise ValueError(f"timm can't make {name!r} with {words}: {error}") from error
     model.timm_name, model.weights_file = name, file
     return model
 

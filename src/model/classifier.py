@@ -127,6 +127,9 @@ def build(config: Config, num_outputs: int, num_extra: int = 0, *, is_proven: bo
     if lost := sorted(asked - used):                             # torch.fx leaves out what the output does not depend on
         raise ValueError(f"trainable={config.trainable} asks {', '.join(lost[:3])} to learn, but the output of {config.backbone} does not: "
                          "a branch that forward does not use: use it, or remove it")
+    in_head = {f"head.{part}" for part in head.state_dict()}
+    if shared := sorted(in_head & {*tail.state_dict()}):         # a checkpoint would hold one of the two
+        raise ValueError(f"head {config.head!r} has a part by the name of one of {config.backbone}, {shared[0]}: give it another name in your head")
     return classifier.eval()
 
 

@@ -222,6 +222,29 @@ def test_an_own_network_may_state_its_layer_groups(own_words, monkeypatch):
             groups(Own())
 
 
+def test_a_file_that_the_function_itself_reads_belongs_to_the_recipe(own_words, monkeypatch):
+    def beside(config: Config) -> nn.Module:
+        """A timm model and a network that was trained elsewhere, joined."""
+        net = Branches(replace(config, weights=""))
+        net.right = Own()
+        net.scale_right = nn.Identity()
+        if config.pretrained:
+            weights.load_into(net.right, "elsewhere/own.safetensors")
+        return net
+
+    monkeypatch.setitem(BACKBONES, "beside", beside)
+    write_branch_weights()
+    file = write_own_weights(Path("elsewhere/own.safetensors"))
+    how = Config(backbone="beside", image_size=32)
+    first, found = pretrained_hash(how), make_backbone(how)
+    assert weights.files_of(found) == [Path("weights/test_resnet/model.safetensors"), file]
+    assert torch.equal(found.right.stem[0].weight, load_file(file)["stem.0.weight"])
+    write_own_weights(file, seed=6)
+    second = pretrained_hash(how)
+    write_branch_weights(seed=6)
+    assert len({first, second, pretrained_hash(how)}) == 3
+
+
 # ---- two branches ----
 
 

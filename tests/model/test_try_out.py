@@ -173,3 +173,21 @@ BACKBONES = {
 def test_what_is_wrong_with_a_backbone_is_said_in_one_line(workshop, source, expected):
     message = message_of(workshop.backbone, source)
     assert re.search(re.escape(expected).replace(r"\.\*", ".*"), message), message
+
+
+def test_a_head_with_a_name_of_the_backbone_is_refused_since_a_checkpoint_would_hold_one_of_the_two(workshop):
+    """timm's convnext has a norm in its head, which stays."""
+    source = make_class("self.norm, self.fc = nn.LayerNorm(size), nn.Linear(size, num_outputs)", "return self.fc(self.norm(features))")
+    message = message_of(workshop.head, source, backbone="test_convnext", trainable="all")
+    assert "has a part by the name of one of test_convnext, head.norm.bias: give it another name" in message
+    model = workshop.head(source.replace("self.norm", "self.scale"), backbone="test_convnext", trainable="all")
+    assert len(model.learning()) == len({name for name, _, _ in model.learning()}) == len(model.learned())
+
+
+@pytest.mark.parametrize("settings, words", [
+    ({"pool_type": "avgg"}, "timm can't make 'test_resnet' with pool_type=avgg, .*Invalid pool type"),
+    ({"backbone": "vgg19", "drop_path_rate": 0.1}, "timm can't make 'vgg19' with .*drop_path_rate=0.1.*unexpected keyword argument 'drop_path_rate'"),
+    ({"backbone": "test_vit", "image_size": 50}, "breaks in forward, which was given .2, 3, 50, 50.*divisible by patch size"),
+    ({"backbone": "gem:test_resnet", "pool_type": "avg"}, "pool_type=avg has no effect with backbone=gem:test_resnet.*set pool_type=auto")])
+def test_a_setting_that_a_timm_model_does_not_take_is_named(workshop, settings, words):
+    assert re.search(words, message_of(workshop.head, MAKERS["num_extra is missing"], **settings))
