@@ -29,11 +29,11 @@ RECIPES = {     # settings, machine
     "full, accumulated": ("trainable=all augment=strong mixup=0.2 ema=0.8 accumulate=3 epochs=4 batch_size=4", "workers=0 save_minutes=0"),
     "at epoch ends": ("trainable=1 views=0 augment=light optimizer=lamb mixup=0.2 epochs=5 batch_size=4", "workers=2"),
 }
-FINAL = ("oof.parquet", "test.parquet", "fold*/*.parquet", "fold*/model.safetensors", "fold*/log.jsonl", "../../submissions/x.csv")
+FINAL = ("oof.parquet", "test.parquet", "fold*/*.parquet", "fold*/model.safetensors", "fold*/log.jsonl")
 
 
-def live(folder: Path, settings: str, machine: str) -> int:
-    """A process that does what `make submit` does; its id."""
+def live(folder: Path, settings: str, machine: str, *, run: str = "x", stages: tuple = (config, split, train, predict, submit), members: tuple = ()) -> int:
+    """A process that does what `make submit` does, or some of its stages, or an ensemble of its members; its id."""
     if pid := os.fork():
         return pid
     code = 1
@@ -42,9 +42,9 @@ def live(folder: Path, settings: str, machine: str) -> int:
         os.environ.update(COMP="tiny", EXP="baseline", SET=fast(settings), MACHINE=f"wandb=off device=cpu {machine}", INPUTS="inputs", CACHE="runs/.cache")
         with open("said.txt", "a") as said:
             os.dup2(said.fileno(), 1), os.dup2(said.fileno(), 2)
-        for stage in (config, split, train, predict, submit):
-            if stage is not split or not Path("runs/x/folds.csv").exists():      # so does make
-                sys.argv = [stage.__name__, "runs/x"]
+        for stage in stages:
+            if stage is not split or not Path(f"runs/{run}/folds.csv").exists():      # so does make
+                sys.argv = [stage.__name__, f"runs/{run}", *members]
                 runs.main(stage.main)
         code = 0
     except SystemExit as stop:
@@ -56,9 +56,10 @@ def live(folder: Path, settings: str, machine: str) -> int:
         os._exit(code)
 
 
-def final_files(folder: Path) -> dict[str, bytes]:
-    root = folder / "runs/x"
+def final_files(folder: Path, run: str = "x") -> dict[str, bytes]:
+    root = folder / "runs" / run
     found = {os.path.relpath(file, root): file.read_bytes() for pattern in FINAL for file in root.glob(pattern)}
+    found |= {file.name: file.read_bytes() for file in folder.glob(f"submissions/{run}.csv")}
     left = [str(file) for file in root.rglob("*") if file.suffix in (".part", ".lock") or file.name == "state"]
     assert not left, f"left behind: {left}"
     return found
