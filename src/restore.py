@@ -20,17 +20,24 @@ def restore(paths: RunPaths, source: Path) -> None:
     if paths.root.exists():
         raise ValueError(f"{paths.root} is here already: move it away, or make clean RUN={paths.name}")
     part = paths.root.with_name(f".{paths.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    files = [file for file in there[paths.name].rglob("*") if file.is_file() and file.suffix not in (".part", ".lock")]
+    with runs.lock(part.with_suffix(".lock")) as holder:
+        if holder:
+            raise ValueError(f"{paths.root} is being restored by {holder}: wait for it")
+        shutil.rmtree(part, ignore_errors=True)
+        copy_run(there[paths.name], part, paths)
+
+
+def copy_run(source: Path, part: Path, paths: RunPaths) -> None:
+    files = [file for file in source.rglob("*") if file.is_file() and file.suffix not in (".part", ".lock")]
     for file in files:
-        copy = part / file.relative_to(there[paths.name])
+        copy = part / file.relative_to(source)
         with runs.naming(copy):
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, copy)                              # not its mode: what is attached to a notebook is read-only
             os.utime(copy, ns=(file.stat().st_atime_ns, file.stat().st_mtime_ns))        # make compares times
     part.rename(paths.root)
     begun = len(list(paths.root.glob("fold*/state/*.json")))
-    print(f"{paths.root}: {len(files)} files from {there[paths.name]}, {len(paths.finished())} finished folds{', one in training' if begun else ''}; "
+    print(f"{paths.root}: {len(files)} files from {source}, {len(paths.finished())} finished folds{', one in training' if begun else ''}; "
           f"make submit RUN={paths.name} goes on")
 
 

@@ -158,7 +158,7 @@ def remove_dead(folder: Path) -> None:
     for part in folder.glob("*.part"):
         if match := re.search(r"\.([0-9a-f]{4})-(\d+)-[0-9a-f]{6}\.part$", part.name):
             is_over = not is_alive(int(match[2])) if match[1] == HOST else time.time() - modified(part) > 24 * 3600
-            if is_over:
+            if is_over and part.is_file():
                 part.unlink(missing_ok=True)
 
 
@@ -286,9 +286,9 @@ def repair(path: Path) -> str:
     if path.name == "config.json":
         return "remove it and give the whole command once more, with COMP, EXP and SET"
     if folder.name == "submissions":
-        return f"make submit RUN={path.name.partition('.fold')[0].removesuffix('.json')} FORCE=1 writes it again"
+        return f"remove it, and make submit RUN={path.name.partition('.fold')[0].removesuffix('.json')} FORCE=1 writes it again"
     if path.name in ("competition.json", "folds.csv"):
-        return f"make split RUN={folder.name} FORCE=1 writes it again"
+        return f"remove it, and make split RUN={folder.name} FORCE=1 writes it again"
     if re.fullmatch(r"(fold|refit)\d+", folder.name) and path.stem not in ("test", "valid_views"):
         return f"remove the folder {folder}, and make train RUN={run} FORCE=1 trains it again"
     if re.fullmatch(r"(fold|refit)\d+", folder.name):
@@ -447,7 +447,7 @@ def take_over(paths: RunPaths, take: Callable[[RunPaths], bool]) -> str:
 def siblings(paths: RunPaths) -> list[RunPaths]:
     """The other runs; those whose config.json is damaged are passed over."""
     folders = sorted(config.parent for config in paths.root.parent.glob("*/config.json"))
-    return [RunPaths(folder) for folder in folders if folder.name != paths.name and is_sound(folder / "config.json")]
+    return [RunPaths(folder) for folder in folders if folder.name != paths.name and folder.name[0] != "." and is_sound(folder / "config.json")]
 
 
 def is_sound(path: Path) -> bool:

@@ -12,6 +12,7 @@ import csv
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -34,8 +35,11 @@ VOLATILE = {"seconds", "memory", "when", "checksum", "from"}             # of th
 
 
 def new_kit(folder: Path) -> Path:
+    """With the same competition as its neighbours, to the times of its files."""
     shutil.rmtree(folder, ignore_errors=True)
-    make_competition(folder / "inputs/tiny")
+    if not (folder.parent / "inputs").exists():
+        make_competition(folder.parent / "inputs/tiny")
+    shutil.copytree(folder.parent / "inputs", folder / "inputs")
     shutil.copy(ROOT / "Makefile", folder)
     (folder / "src").symlink_to(ROOT / "src")
     return folder
@@ -64,14 +68,16 @@ def plain(value):
     return [plain(inner) for inner in value] if isinstance(value, list) else value
 
 
-def products(folder: Path) -> dict[str, object]:
-    """All that the runs have made, and the ledger's lines without their times."""
+def products(folder: Path, without: Path | None = None) -> dict[str, object]:
+    """All that the runs have made, but for one file, and the ledger's lines without their times."""
     found: dict[str, object] = {}
     for run in sorted(folder.glob("runs/*/config.json")):
         found |= {f"{run.parent.name}/{name}": content for name, content in final_files(folder, run.parent.name).items()}
-        found |= {str(file.relative_to(folder)): plain(json.loads(file.read_text())) for file in run.parent.glob("**/*.json")}
-    for file in folder.glob("submissions/*.json"):
-        found[str(file.relative_to(folder))] = plain(json.loads(file.read_text()))
+        found |= {str(file.relative_to(folder)): file for file in run.parent.glob("**/*.json")}
+    found |= {str(file.relative_to(folder)): file for file in folder.glob("submissions/*.json")}
+    if without is not None:
+        found = {name: content for name, content in found.items() if not str(without).endswith(name)}
+    found = {name: plain(json.loads(content.read_text())) if isinstance(content, Path) else content for name, content in found.items()}
     with (folder / "submissions/ledger.csv").open() as file:
         found["ledger"] = sorted(str({**line, "when": ""}) for line in csv.DictReader(file))
     return found
@@ -222,13 +228,10 @@ def flip_often(root: Path, flips: int, seed: int) -> dict[str, int]:
         path = rng.choice(sorted(folder.glob(pattern)))
         where = flip(path, rng)
         code, said = use(folder, command)
-        if code == 0:
-            try:
-                wrong = differing(kept(products(folder)), kept(expected[command]))
-            except (ValueError, AssertionError) as error:            # the flipped file itself is a product, and was not used
-                wrong = [str(error)]
-            wrong = [name for name in wrong if name not in (str(path.relative_to(folder)), path.relative_to(folder / "runs").as_posix()
-                                                             if (folder / "runs") in path.parents else "")]
+        if code == 0:                                                # the flipped file itself may be one that the command does not use
+            wrong = differing(kept(products(folder, path)), {name: content for name, content in kept(expected[command]).items() if not str(path).endswith(name)})
+            if command.startswith("verify") and not is_harmless(path):
+                wrong = ["verify has not seen it"]
             result = "silent" if wrong else "equal"
         else:
             wrong = [said[-600:]]
@@ -241,6 +244,51 @@ def flip_often(root: Path, flips: int, seed: int) -> dict[str, int]:
     return counts
 
 
+REPAIRED = ("config.json", "competition.json", "folds.csv", "score.json", "oof.parquet", "test.parquet", "test.json", "tta.json", "fold0/done.json", "fold0/model.safetensors",
+            "fold0/valid.parquet", "fold0/valid_views.json", "../../submissions/a.json")
+
+
+def follow(folder: Path, said: str) -> None:
+    """Do what the message of a damaged file says."""
+    name, advice = re.findall(r"error: (\S+) is damaged \(.*?\): (.*)", said)[-1]
+    if match := re.search(r"remove the folder ([^ ,]+)", advice):
+        shutil.rmtree(folder / match[1])
+    elif "remove it" in advice:
+        (folder / name).unlink()
+    typed = re.search(r"make (\w+) (RUN=\S+) FORCE=1", advice)
+    make(folder, [*typed.groups(), "FORCE=1"] if typed else A if "whole command" in advice else [*A, "FORCE=1"])
+
+
+def repair_all(root: Path) -> dict[str, int]:
+    """Damage each kind of file so that `make submit` refuses it, do what its message says, and the same command gives the undisturbed products."""
+    counts, whole = {"refused and repaired": 0, "repaired by itself": 0}, new_kit(root / "whole")
+    make(whole, A)
+    expected = products(whole)
+    for name in REPAIRED:
+        folder = Path(shutil.copytree(whole, root / "damaged", symlinks=True, dirs_exist_ok=False))
+        path = folder / "runs/a" / name
+        path.write_bytes(path.read_bytes()[:-40])
+        (folder / "submissions/a.csv").unlink()
+        if "model" in name:
+            (folder / "runs/a/fold0/test.json").unlink()             # or nobody needs the model
+        process = start(folder, [*A, "FORCE=1"])
+        said = process.communicate()[0]
+        if process.returncode:
+            follow(folder, said)
+        make(folder, A)
+        wrong = differing(kept(products(folder)), expected)
+        assert not wrong, f"{name}: {wrong} differ\n{said}"
+        counts["refused and repaired" if process.returncode else "repaired by itself"] += 1
+        print(f"{name}: {'refused and repaired' if process.returncode else 'repaired by itself'}", flush=True)
+        shutil.rmtree(folder)
+    return counts
+
+
+def is_harmless(path: Path) -> bool:
+    """Did the flip fall on the name of a json's checksum, so that all else is as it was?"""
+    return path.suffix == ".json" and b'"checksum"' not in path.read_bytes()
+
+
 def kept(found: dict[str, object]) -> dict[str, object]:
     """Without the folds that were moved aside, for a fold whose note was damaged may be trained anew."""
     return {name: content for name, content in found.items() if "/old/" not in name}
@@ -251,9 +299,11 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=0)
     parser.add_argument("--races", type=int, default=0)
     parser.add_argument("--flips", type=int, default=0)
+    parser.add_argument("--repairs", action="store_true", help="damage each kind of file and do what the message says")
     parser.add_argument("--seed", type=int, default=0)
     asked, began = parser.parse_args(), time.monotonic()
-    for attack, number in ((flip_often, asked.flips), (race_often, asked.races), (kill_often, asked.kills)):
+    repairs = ((lambda folder, *_: repair_all(folder)), int(asked.repairs))
+    for attack, number in ((flip_often, asked.flips), (race_often, asked.races), (kill_often, asked.kills), repairs):
         if number:
             with tempfile.TemporaryDirectory() as folder:
                 counts = attack(Path(folder), number, asked.seed)

@@ -396,7 +396,7 @@ def test_damaged_out_of_fold_predictions_are_not_scored_nor_joined(tiny):
 def test_an_edited_folds_csv_is_refused_with_what_to_type(tiny, place):
     bench, paths = tiny
     turn(paths.folds, place)
-    with pytest.raises(ValueError, match="runs/tiny-run/folds.csv is damaged .*: make split RUN=tiny-run FORCE=1 writes it again"):
+    with pytest.raises(ValueError, match="runs/tiny-run/folds.csv is damaged .*: remove it, and make split RUN=tiny-run FORCE=1 writes it again"):
         bench.stage("train", paths)
 
 
