@@ -291,7 +291,7 @@ def load(path: Path) -> Settings:
     """The settings of a run from its config.json."""
     if not path.exists():
         raise ValueError(f"{path} does not exist: `python -m src.config {path.parent}` writes it")
-    saved = runs.read_json(path)
+    saved = runs.read_json(path, "comp", "exp", "set", "inputs", "cache", "config", "machine")
     try:
         config, machine = Config(**saved["config"]), Machine(**saved["machine"])
     except ValidationError as error:
@@ -301,14 +301,6 @@ def load(path: Path) -> Settings:
 
 def settings_for(paths: RunPaths, environ: Mapping[str, str]) -> Settings:
     """What the environment asks for; COMP, EXP and SET, where it does not, as the run remembers them. One ValueError for all problems."""
-    saved = runs.read_json(paths.config) if paths.config.exists() else {}
-    if "ensemble" in saved:
-        raise ValueError(f"{paths.root} is an ensemble of other runs and is left alone: choose another RUN")
-    comp = environ.get("COMP") or saved.get("comp", "demo")
-    exp = environ.get("EXP") or saved.get("exp", "demo" if comp == "demo" else "baseline")
-    text = environ.get("SET", saved.get("set", ""))
-    if saved.get("comp", comp) != comp:
-        raise ValueError(f"{paths.root} belongs to COMP={saved['comp']}, not {comp}: choose another RUN, or remove that folder")
     problems: list[str] = []
 
     def attempt(function: Callable[..., Any], *args: Any) -> Any:
@@ -318,9 +310,20 @@ def settings_for(paths: RunPaths, environ: Mapping[str, str]) -> Settings:
             problems.append(str(error))
 
     attempt(runs.check_run_name, paths.name, "RUN")
-    for value, variable in ((comp, "COMP"), (exp, "EXP")):
-        attempt(runs.check_name, value, variable)
-    inputs, config = attempt(find_inputs, Path(environ.get("INPUTS") or "inputs"), comp), attempt(experiment, exp)
+    saved = runs.read_json(paths.config, "comp") if not problems and paths.config.exists() else {}
+    if "ensemble" in saved:
+        raise ValueError(f"{paths.root} is an ensemble of other runs and is left alone: choose another RUN")
+    comp = environ.get("COMP") or saved.get("comp", "demo")
+    exp = environ.get("EXP") or saved.get("exp", "demo" if comp == "demo" else "baseline")
+    text = environ.get("SET", saved.get("set", ""))
+    if saved.get("comp", comp) != comp:
+        raise ValueError(f"{paths.root} belongs to COMP={saved['comp']}, not {comp}: choose another RUN, or remove that folder")
+    for variable in ("INPUTS", "CACHE", "SET", "MACHINE"):
+        attempt(check_text, environ.get(variable, ""), variable)
+    attempt(runs.check_name, exp, "EXP")
+    is_name = attempt(runs.check_name, comp, "COMP")
+    inputs = attempt(find_inputs, Path(environ.get("INPUTS") or "inputs"), comp) if is_name else Path()
+    config = attempt(experiment, exp)
     changes, machine = attempt(parse_set, text), attempt(parse_set, environ.get("MACHINE", ""), Machine)
     if problems:
         raise ValueError("\n".join(problems))
@@ -328,9 +331,20 @@ def settings_for(paths: RunPaths, environ: Mapping[str, str]) -> Settings:
     return Settings(comp, exp, text, inputs, cache, resolve(replace(config, **changes)), Machine(**machine))
 
 
+def check_text(value: str, variable: str) -> None:
+    """Raises ValueError for bytes that are no UTF-8: a file of settings can't hold them."""
+    if value.encode("utf-8", "replace").decode() != value:
+        raise ValueError(f"{variable}={value!r} is not written in UTF-8")
+
+
 def writable_cache(cache: Path, comp: str) -> Path:
     """The cache where it can be written. Of one that can only be read, as under /kaggle/input, the default cache gets links to what is there."""
-    nearest = next(folder for folder in (cache, *cache.absolute().parents) if folder.exists())
+    try:
+        nearest = next(folder for folder in (cache, *cache.parents) if folder.exists())
+    except OSError as error:
+        raise ValueError(f"CACHE={str(cache)[:50]}...: {error.strerror}") from error
+    if not nearest.is_dir():
+        raise ValueError(f"{nearest} is a file, and a folder must be there: move it away")
     if os.access(nearest, os.W_OK):
         return cache
     own = Path(DEFAULT_CACHE)
@@ -356,6 +370,10 @@ def experiment(name: str) -> Config:
 
 def find_inputs(inputs: Path, comp: str) -> Path:
     """The folder that holds <comp>/: inputs itself, or one or two levels below it."""
+    try:
+        inputs.exists()
+    except OSError as error:
+        raise ValueError(f"INPUTS={str(inputs)[:50]}...: {error.strerror}") from error
     for pattern in (comp, f"*/{comp}", f"*/*/{comp}"):
         if found := sorted(folder.parent for folder in inputs.glob(pattern) if folder.is_dir()):
             if len(found) > 1:

@@ -7,6 +7,7 @@ python -m src.fetch archive clothing.zip inputs/clothing
 
 import argparse
 import contextlib
+import errno
 import gzip
 import hashlib
 import importlib.util
@@ -271,7 +272,7 @@ def extract(archive: Path, folder: Path, room: Room) -> None:
     except Refused:
         raise
     except Exception as error:                                       # zipfile, tarfile and their decompressors raise a dozen kinds
-        if isinstance(error, OSError) and error.errno:
+        if isinstance(error, OSError) and (error.filename or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO)):
             raise ValueError(f"{archive} can't be unpacked: {error}") from error
         if isinstance(error, RuntimeError):                          # a password, or another compression such as Deflate64
             raise ValueError(f"{archive} can't be unpacked here ({error}): `7z x {archive.name}` may, into a folder of its name") from error

@@ -261,14 +261,16 @@ def write_json(obj: Any, path: Path, *, indent: int | None = 2) -> None:
     write_text(json.dumps(obj, indent=indent, ensure_ascii=False) + "\n", path)
 
 
-def read_json(path: Path) -> Any:
-    """What write_json was given. Raises Damaged for anything else."""
+def read_json(path: Path, *keys: str) -> Any:
+    """What write_json was given, with these keys where some are named. Raises Damaged for anything else."""
     try:
         obj = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Damaged(path, str(error)) from error
     if isinstance(obj, dict) and obj.pop("checksum", None) not in (None, sha256(obj)):       # none: written by earlier code, or by hand
         raise Damaged(path, "its checksum is another")
+    if keys and not (isinstance(obj, dict) and obj.keys() >= set(keys)):
+        raise Damaged(path, f"it has no {', '.join(keys)}")
     return obj
 
 

@@ -360,3 +360,11 @@ def test_no_line_to_type_is_offered_that_would_be_refused_too(text):
     with pytest.raises(ValueError, match=text.split()[-1]) as caught:
         parse_set(text)
     assert 'write SET="' not in str(caught.value)
+
+
+def test_make_knows_each_setting_and_where_it_goes():
+    from src.variables import setting_names
+
+    known = setting_names(Path(config.__file__).read_text())
+    assert {name for name in known if known[name] == "SET"} >= {*config.as_dict(Config())} and known["learning_rate"] == "SET"
+    assert {name for name in known if known[name] == "MACHINE"} >= {*config.as_dict(Machine())} and known["num_workers"] == "MACHINE"

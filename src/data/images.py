@@ -96,7 +96,7 @@ def decode(records: list[dict[str, str]], size: int, path: Path, *, tolerant: bo
     if not beside.exists():                                       # it is written before the array, so somebody has removed it
         path.unlink(missing_ok=True)
     array = make_array(path, (len(records), size, size, 3), "uint8", fill)
-    bad = runs.read_json(beside)["unreadable"]
+    bad = runs.read_json(beside, "unreadable")["unreadable"]
     if bad and not tolerant:
         raise ValueError(complain(bad, len(records)))
     return array, bad
@@ -131,8 +131,8 @@ def content_hashes(files: Iterable[Path], memory: Path) -> list[str]:
 def remembered(memory: Path) -> dict:
     """What is known of earlier times. A damaged file is as good as none: all is read again."""
     try:
-        return runs.read_json(memory) if memory.exists() else {}
-    except (ValueError, FileNotFoundError):
+        return dict(runs.read_json(memory)) if memory.exists() else {}
+    except (ValueError, TypeError, FileNotFoundError):
         print(f"warning: {memory} is damaged: all images are hashed anew", file=sys.stderr)
         return {}
 
