@@ -1,9 +1,10 @@
-"""The planted faults as the README's table.  Run: python -m tests.fault_table [--write], which puts it into README.md"""
+"""The planted faults as the table of docs/reliability.md.  Run: python -m tests.fault_table [--write], which puts it there"""
 import importlib
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+DOCUMENT = HERE.parent / "docs" / "reliability.md"
 NOTES = {"warn": " (warns)", "pass": " (tells it)"}        # FAIL needs none: the exit code is 1
 
 
@@ -18,8 +19,8 @@ def table() -> str:
     return "\n".join(lines)
 
 
-def readme(text: str) -> str:
-    """The README with the table of today between its two marks."""
+def document(text: str) -> str:
+    """The document with the table of today between its two marks."""
     before, begins, rest = text.partition("<!-- faults -->\n")
     _, ends, after = rest.partition("\n<!-- /faults -->")
     return before + begins + table() + ends + after
@@ -27,7 +28,6 @@ def readme(text: str) -> str:
 
 if __name__ == "__main__":
     if "--write" in sys.argv:
-        path = HERE.parent / "README.md"
-        path.write_text(readme(path.read_text(encoding="utf-8")), encoding="utf-8")
+        DOCUMENT.write_text(document(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")
     else:
         print(table())

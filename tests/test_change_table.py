@@ -99,7 +99,7 @@ def test_a_setting_is_changed_on_the_command_line_alone(bench):
     assert bench.configure(FAST).config.read_text() != bench.configure(FAST + " ema=0.9", "other").config.read_text()
 
 
-def test_the_readmes_table_of_faults_is_todays():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert fault_table.readme(text) == text, "run python -m tests.fault_table --write"
+def test_the_table_of_planted_faults_is_todays():
+    text = fault_table.DOCUMENT.read_text(encoding="utf-8")
+    assert fault_table.document(text) == text, "run python -m tests.fault_table --write"
     assert f"{len(fault_table.table().splitlines()) - 2} planted" in text

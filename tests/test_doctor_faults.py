@@ -1,6 +1,6 @@
 """Faults that competitors make, each planted in the tiny competition, its recipe or the kit's code, and each caught by the check that is named.
 
-`python -m tests.fault_table` prints them as the README's table.
+`python -m tests.fault_table` prints them as the table of docs/reliability.md.
 """
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,0 +1,316 @@
+"""The documents say what is true: their commands, settings, messages, files and links exist, and the guide's code, put into a copy of the kit, trains."""
+
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import pytest
+from conftest import fast, make_competition
+from PIL import Image
+
+from src import config
+from src.competitions import Competition
+from src.config import Config, Machine, parse_set
+from src.experiments import EXPERIMENTS
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = sorted([ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + list((ROOT / "docs").glob("*.md")))
+GUIDE = ROOT / "docs" / "guide.md"
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+PLACEHOLDERS = {"its_name", "bigger"}  # experiments that a reader adds
+
+every_document = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+
+
+def code_of(path: Path) -> list[str]:
+    """What stands in code blocks, line by line, and in backquotes."""
+    text = path.read_text(encoding="utf-8")
+    blocks = re.findall(r"^```\w*\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+    plain = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    return [line for block in blocks for line in block.splitlines()] + re.findall(r"`([^`\n]+)`", plain)
+
+
+def commands_of(path: Path) -> list[str]:
+    """Each `make target ...`, without what a comment behind it says."""
+    lines = [line.strip().lstrip("!").partition("  #")[0].strip() for line in code_of(path)]
+    return [line for line in lines if re.match(r"make( |$)", line)]
+
+
+def words_of(command: str) -> list[str]:
+    """The words of a command as a shell splits them; quotes are kept out, ... and <placeholders> dropped."""
+    words = re.findall(r'[A-Z]+="[^"]*"|\S+', command)[1:]
+    return [word.replace('"', "") for word in words if word != "..."]
+
+
+@every_document
+def test_every_command_is_one_that_the_makefile_has(path):
+    targets = set(re.findall(r"^([a-z-]+):", MAKEFILE, flags=re.MULTILINE))
+    targets |= {name for name in ("doctor", "audit") if (ROOT / "src" / name).exists()}
+    variables = set(re.search(r"^SHARED := (.*)$", MAKEFILE, flags=re.MULTILINE)[1].split())
+    variables |= set(re.search(r"^TYPED := (.*)$", MAKEFILE, flags=re.MULTILINE)[1].split()) | {"PY", "PYTHON", "VENV"}
+    for command in commands_of(path):
+        for word in words_of(command):
+            name, equals, value = word.partition("=")
+            assert name in (variables if equals else targets), f"{path.name}: {command}: {word}"
+            if name == "EXP":
+                assert value in {*EXPERIMENTS, *PLACEHOLDERS}, f"{path.name}: {command}"
+
+
+@every_document
+def test_every_setting_exists_and_takes_the_value_that_is_shown(path):
+    for text in code_of(path):
+        for variable, value in re.findall(r'\b(SET|MACHINE)="([^"]*)"', text):
+            if "..." not in value and "lrr" not in value:
+                parse_set(value, Config if variable == "SET" else Machine)
+
+
+@every_document
+def test_every_name_before_an_equals_sign_is_a_setting_or_a_field(path):
+    """`tta=hflip` in running text; and what stands by itself as `task="ordinal"` is a field of a Competition."""
+    machine = [field.name for field in config.dataclasses.fields(Machine)]
+    known = {*config.DEFAULTS, *machine, *Competition.__dataclass_fields__}
+    text = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    for code in re.findall(r"`([^`\n]+)`", text):
+        if re.match(r"[a-z_]+=\S", code):
+            for name in re.findall(r"(?:^|[ ,])([a-z_]+)=", code):
+                assert name in known, f"{path.name}: {code}"
+
+
+@every_document
+def test_every_file_that_is_named_is_there(path):
+    for code in code_of(path):
+        for name in re.findall(r"(?<![\w/.])((?:src|tests|docs|\.github)/[\w./-]+)", code):
+            assert (ROOT / name.rstrip("./")).exists(), f"{path.name}: {name}"
+
+
+@every_document
+def test_every_test_that_is_named_is_there(path):
+    tests = "\n".join(file.read_text(encoding="utf-8") for file in (ROOT / "tests").rglob("test_*.py"))
+    for name in re.findall(r"`(test_\w{20,})`", path.read_text(encoding="utf-8")):
+        assert f"def {name}(" in tests, f"{path.name}: {name}"
+
+
+def anchor_of(heading: str) -> str:
+    """As GitHub makes it: small letters, spaces as hyphens, marks left out."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+@every_document
+def test_every_link_resolves(path):
+    for link in re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8")):
+        if link.startswith(("http://", "https://")):
+            continue
+        file, _, anchor = link.partition("#")
+        target = (path.parent / file).resolve() if file else path
+        assert target.exists(), f"{path.name}: {link}"
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), flags=re.MULTILINE)
+            assert anchor in map(anchor_of, headings), f"{path.name}: {link}"
+
+
+def test_the_readme_is_two_screens_and_has_a_diagram():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 150 and "```mermaid" in text
+
+
+def test_continuous_integration_runs_the_two_commands_of_the_readme():
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    runs = re.findall(r"^ +- run: (.*)$", workflow, flags=re.MULTILINE)
+    assert runs == ["make test", "make lint"]
+    assert all(f"`{command}`" in (ROOT / "README.md").read_text(encoding="utf-8") for command in runs)
+
+
+# ---- troubleshooting ----
+
+
+def texts_of_the_kit() -> str:
+    """Every text in the code, f-strings without what is filled in, and the Makefile."""
+    parts = [MAKEFILE]
+    for file in sorted((ROOT / "src").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                parts.append("\0".join(value.value for value in node.values if isinstance(value, ast.Constant)))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                parts.append(node.value)
+    return "\n".join(parts)
+
+
+def test_every_message_of_troubleshooting_is_one_that_the_kit_says():
+    rows = [line for line in (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    texts, lost = texts_of_the_kit(), []
+    for row in rows:
+        message = row.split("`")[1]
+        lost += [message for part in message.split("...") if part.strip() and part.strip() not in texts]
+    assert len(rows) > 50 and not lost, lost
+
+
+# ---- the guide's code, in a copy of the kit ----
+
+
+slow = pytest.mark.slow  # together as long as 20 quiet seconds
+
+
+class Recipe(NamedTuple):
+    place: str  # its first line, without the #
+    code: str
+
+
+def recipes() -> list[Recipe]:
+    blocks = re.findall(r"^```python\n# ([^\n]*)\n(.*?)^```", GUIDE.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    return [Recipe(place, code) for place, code in blocks]
+
+
+def put_in(recipe: Recipe, root: Path) -> None:
+    """Edit a file of the kit as the first line of a recipe says."""
+    name, _, how = recipe.place.partition(", ")
+    file = root / name
+    text = file.read_text(encoding="utf-8")
+    if how == "at its end":
+        text += "\n\n" + recipe.code
+    elif how.startswith("in place of the function "):
+        function = next(node for node in ast.parse(text).body if getattr(node, "name", "") == how.split()[-1])
+        text = text.replace(ast.get_source_segment(text, function), recipe.code)
+    else:
+        anchor = how.removeprefix("below the line ")
+        lines = text.splitlines(keepends=True)
+        number = next(number for number, line in enumerate(lines) if line.strip().startswith(anchor))
+        indent = lines[number][: len(lines[number]) - len(lines[number].lstrip())]
+        lines.insert(number + 1, textwrap.indent(recipe.code, indent))
+        text = "".join(lines)
+    file.write_text(text, encoding="utf-8")
+
+
+TINY = fast("epochs=3 folds=2 warmup_epochs=0.5")
+RUNS = {  # run -> (COMP, EXP, SET)
+    "plain": ("tiny", "bigger", fast("epochs=1 folds=2")),
+    "attention": ("tiny", "baseline", f"{TINY} head=attention pool_type=none"),
+    "arcface": ("tiny", "baseline", f"{TINY} head=cosine loss=arcface"),
+    "squeezed": ("tiny", "baseline", f"{fast('epochs=1 folds=2 backbone=squeezed:test_resnet')}"),
+    "branches": ("tiny", "baseline", f"{fast('epochs=1 folds=2 backbone=two_branches')}"),
+    "words": ("tiny", "baseline", fast("epochs=1 folds=2 loss=gentle_focal augment=turned views=2 tta=darker sampler=rare_twice fold_scheme=by_site")),
+    "described": ("described", "baseline", fast("epochs=1 folds=2")),
+    "second": ("second", "baseline", fast("epochs=1 folds=2 head=mlp")),
+}
+DRIVER = """
+import json, sys
+from pathlib import Path
+from src import config, predict, split, submit, train
+from src.doctor.__main__ import QUICK, examine
+from src.runs import RunPaths
+
+failed = []
+for name, (comp, exp, text) in json.loads(sys.argv[1]).items():
+    paths = RunPaths(Path("runs") / name)
+    asked = {"COMP": comp, "EXP": exp, "SET": text, "MACHINE": "wandb=off workers=0 device=cpu memory=strict sanity=false", "INPUTS": "inputs"}
+    settings = config.settings_for(paths, asked)
+    config.write(settings, paths)
+    split.split(settings, paths)
+    if name in ("attention", "arcface"):
+        failed += [(name, finding.check, finding.seen) for finding in examine(settings, paths, QUICK) if finding.level == "FAIL"]
+    for stage in (train.train, predict.predict, submit.submit):
+        stage(settings, paths)
+Path("checks.json").write_text(json.dumps({"quick": list(QUICK), "failed": failed}))
+"""
+
+
+def make_described(root: Path, part: str) -> None:
+    """The tiny competition with a patient and an age beside each image; with part="second" as photograph and depth map, in two folders."""
+    make_competition(root)
+    for csv, folder in (("train.csv", "train"), ("test.csv", "test")):
+        frame = pd.read_csv(root / ("train.csv" if folder == "train" else "sample_submission.csv"))
+        frame = frame if folder == "train" else frame[["id"]]
+        extra = {"age": [20 + 3 * (n % 11) for n in range(len(frame))]}
+        if part == "described":
+            extra["patient_id"] = [f"p{n // 4}" for n in range(len(frame))]
+        frame.assign(**extra).to_csv(root / csv, index=False)
+        if part == "second":
+            (root / folder / "photo").mkdir()
+            (root / folder / "depth").mkdir()
+            for image in sorted((root / folder).glob("*.png")):
+                Image.open(image).convert("L").save(root / folder / "depth" / image.name)
+                image.rename(root / folder / "photo" / image.name)
+
+
+def copy_with_recipes(root: Path) -> None:
+    """The kit's code with all recipes in it; with small backbones in place of those of the guide."""
+    shutil.copytree(ROOT / "src", root / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    for recipe in recipes():
+        small = recipe.code.replace("tf_efficientnet_lite0", "test_resnet").replace("resnet18.a1_in1k", "test_efficientnet")
+        if recipe.place.startswith("src/"):
+            put_in(Recipe(recipe.place, small), root)
+
+
+def test_every_recipe_finds_its_place_and_is_python(tmp_path):
+    copy_with_recipes(tmp_path)
+    edited = {recipe.place.partition(",")[0] for recipe in recipes() if recipe.place.startswith("src/")}
+    assert len(edited) >= 9 and all(ast.parse((tmp_path / name).read_text(encoding="utf-8")) for name in edited)
+    for recipe in recipes():
+        assert ast.parse(recipe.code) and recipe.place.startswith(("src/", "inputs/", "in Python")), recipe.place
+
+
+@pytest.fixture(scope="module")
+def kit(tmp_path_factory) -> Path:
+    """A copy of the kit with all recipes in it, and the runs that use them."""
+    root = tmp_path_factory.mktemp("kit")
+    copy_with_recipes(root)
+    make_competition(root / "inputs" / "tiny")
+    described = [recipe.code for recipe in recipes() if recipe.place.startswith("inputs/")]
+    for comp, code in zip(("described", "second"), described, strict=True):
+        make_described(root / "inputs" / comp, comp)
+        (root / "inputs" / comp / "competition.py").write_text(code, encoding="utf-8")
+    environment = {name: value for name, value in os.environ.items() if name not in ("RUN", "FOLD", "SET", "MAKEFLAGS")}
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVER, json.dumps(RUNS)], cwd=root, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return root
+
+
+@slow
+def test_every_run_of_the_recipes_ends_in_a_checked_submission(kit):
+    assert {path.stem for path in (kit / "submissions").glob("*.csv")} == {*RUNS, "ledger"}
+
+
+@slow
+def test_the_heads_of_the_guide_pass_the_quick_checks_and_learn(kit):
+    checks = json.loads((kit / "checks.json").read_text())
+    assert checks["failed"] == [] and "budget" not in checks["quick"]
+    for name in ("attention", "arcface"):
+        losses = [json.loads(line)["loss"] for line in (kit / "runs" / name / "fold0" / "log.jsonl").read_text().splitlines()]
+        assert losses[-1] < losses[0]
+
+
+@slow
+def test_the_schedule_of_the_guide_falls_in_its_last_third_alone(kit):
+    rates = [json.loads(line)["lr"] for line in (kit / "runs" / "arcface" / "fold0" / "log.jsonl").read_text().splitlines()]
+    assert rates[0] == rates[1] > rates[2] > 0
+
+
+@slow
+def test_the_figures_that_the_guide_adds_are_in_the_log(kit):
+    first = json.loads((kit / "runs" / "plain" / "fold0" / "log.jsonl").read_text().splitlines()[0])
+    assert {"accuracy", "log_loss", "macro_f1", "valid_loss"} <= set(first)
+
+
+@slow
+def test_a_described_competition_keeps_groups_together_and_uses_the_pasted_metric(kit):
+    folds = pd.read_csv(kit / "runs" / "described" / "folds.csv")
+    assert folds.groupby("group")["fold"].nunique().max() == 1 and folds["group"].str.startswith("p").all()
+    assert json.loads((kit / "runs" / "described" / "score.json").read_text())["metric"] == "score"
+
+
+@slow
+def test_the_table_of_mistakes_is_printed(kit):
+    code = next(recipe.code for recipe in recipes() if recipe.place.startswith("in Python"))
+    code = code.replace("runs/x-baseline", "runs/plain").replace('"label"   ', '"colour"   ', 1)
+    done = subprocess.run([sys.executable, "-c", code], cwd=kit, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "predicted" in done.stdout and "green" in done.stdout
