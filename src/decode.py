@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from src import paired
 from src.competitions import Competition
+from src.paired import Difference
 from src.tasks import TASKS, sigmoid, softmax
 
 SWEEPS = 3              # of the search, each a third as coarse as the one before
@@ -30,6 +32,7 @@ class Decoded(NamedTuple):
     in_sample: float            # flatters: fitted and scored on the same rows
     nested: float               # each fold decoded by what was fitted on the others
     folds: dict[str, float]     # the same by fold
+    gain: Difference            # of the nested ones over the plain
 
 
 def climb(score: Callable[[np.ndarray], float], start: np.ndarray, step: np.ndarray) -> np.ndarray:
@@ -151,7 +154,8 @@ def choose(name: str, competition: Competition) -> Decoder | None:
 def fit(decoder: Decoder, competition: Competition, table: pd.DataFrame, oof: pd.DataFrame) -> Decoded:
     """Fit on the out-of-fold predictions of folds.csv's images, and ask each fold whether what was fitted on the others helps it.
 
-    The guard: plain predictions are kept unless the nested score beats theirs. Rows of one fold together, since their groups are."""
+    The guard: plain predictions are kept unless the nested score beats theirs. The better of two scores flatters, so the plain one stays the run's
+    score until the gain is more than chance (`gain.is_gain`). Rows of one fold together, since their groups are."""
     table, by_row = competition.pooled(table, oof)
     truth, fold = competition.truth(table).loc[by_row.index], table.drop_duplicates("row").set_index("row")["fold"].loc[by_row.index]
     sign = -1 if competition.lower_is_better else 1
@@ -168,7 +172,8 @@ def fit(decoder: Decoder, competition: Competition, table: pd.DataFrame, oof: pd
     plain, in_sample, honest = score(by_row), score(decoder.apply(parameters, by_row)), score(nested)
     helps = sign * (honest - plain) > 1e-6 * abs(plain)                # by more than rounding
     folds = {str(k): competition.scorer(table[table["fold"] == k], by_row.index[fold == k])(nested[fold == k]) for k in numbers}
-    return Decoded(parameters if helps else {}, plain, in_sample, honest, folds)
+    gain = paired.fitted_difference(competition, table, by_row, nested)
+    return Decoded(parameters if helps else {}, plain, in_sample, honest, folds, gain)
 
 
 def apply(note: dict, by_row: pd.DataFrame) -> pd.DataFrame:

@@ -1,5 +1,9 @@
 """Blend finished runs into one more run.  runs/<a>, runs/<b> ... -> runs/<NAME>/{oof,test}.parquet, score.json; then submit as for any other
 
+The plain mean is kept unless a fitted blend gains more than its error, over images and over folds. A fitted one's estimate flatters a little even
+so, and score.json says `optimistic`: it may be the best of several, and the predictions that it was fitted on come from models that had seen the
+other folds' labels (tests/simulations/test_ensemble.py has by how much).
+
 Run: python -m src.ensemble runs/<name> <run> <run> ... [--how auto]        make ensemble RUNS="a b" NAME=ab
 """
 import argparse
@@ -9,15 +13,18 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from src import competitions, config, predictions, runs
+from src import competitions, config, paired, predictions, runs
 from src.collect import plain, summary
 from src.competitions import Competition
 from src.data import tables
 from src.data.batches import ExtraColumns
+from src.fit.metrics import METRICS, READS_ORDER
+from src.paired import Difference
 from src.runs import RunPaths
 
 ROUNDS = 40         # of the greedy selection: weights in steps of a fortieth
@@ -70,6 +77,16 @@ def boost(table: pd.DataFrame, members: list[pd.DataFrame], score: Score) -> Joi
 
 
 BLENDS = {"mean": mean, "rank": rank, "greedy": greedy, "stack": stack, "boost": boost}     # add yours: a function above, a word here
+UNFITTED = {"mean", "rank"}
+
+
+class Choice(NamedTuple):
+    """What each way gives where it was not fitted, and which one is taken."""
+
+    name: str
+    frames: dict[str, pd.DataFrame]
+    scores: dict[str, float]            # as the metric gives them
+    gains: dict[str, Difference]        # over the plain mean
 
 
 def log_odds(members: list[pd.DataFrame]) -> np.ndarray:
@@ -78,7 +95,8 @@ def log_odds(members: list[pd.DataFrame]) -> np.ndarray:
 
 
 def weighted(members: list[pd.DataFrame], weights: np.ndarray) -> pd.DataFrame:
-    return sum(m.astype(np.float64) * w for m, w in zip(members, weights)).astype(np.float32)
+    values = sum(member.to_numpy(dtype=np.float64) * weight for member, weight in zip(members, weights))
+    return pd.DataFrame(values.astype(np.float32), members[0].index, members[0].columns)
 
 
 def select(table: pd.DataFrame, members: list[pd.DataFrame], score: Score) -> np.ndarray:
@@ -120,23 +138,42 @@ def ensemble(paths: RunPaths, names: list[str], how: str = "auto") -> dict:
     same_folds = len({runs.read_json(m.score)["fold_hash"] for m in members}) == 1
     ways, extra = ways_for(how, competition, same_folds), ExtraColumns.fit(table, competition.features, np.ones(len(table), bool))
 
-    def given(way: str, frames: list[pd.DataFrame], rows: pd.DataFrame) -> list[pd.DataFrame]:
+    def inputs(way: str, frames: list[pd.DataFrame], rows: pd.DataFrame) -> list[pd.DataFrame]:
         return [*frames, predictions.make(rows["id"], extra.encode(rows), map(str, range(extra.size)))] if way == "boost" else frames
 
-    found = {way: nested(table, given(way, oofs, table), BLENDS[way], score) for way in ways}
-    scores = {way: score(table, frame) for way, frame in found.items()}
-    for way, value in scores.items():
-        print(f"  {way:8} {sign * value:.4f}" + ("" if way in ("mean", "rank") else "  (each fold by weights fitted on the others)"))
-    chosen = max(scores, key=lambda way: (scores[way], way == "mean"))       # the plain mean is kept unless something beats it out of sample
-    join = BLENDS[chosen](table, given(chosen, oofs, table), score)
-    test = join(given(chosen, predictions.aligned(tests), competition.test_table(settings.folder)))
+    choice = choose(competition, table, {way: inputs(way, oofs, table) for way in ways}, score, how)
+    join = BLENDS[choice.name](table, inputs(choice.name, oofs, table), score)
+    test = join(inputs(choice.name, predictions.aligned(tests), competition.test_table(settings.folder)))
     weights = join.keywords["weights"].tolist() if isinstance(join, partial) else None
-    print(f"chosen: {chosen}" + (f", weights {dict(zip(names, weights))}" if weights else ""))
-    write_run(paths, settings, members, names, chosen, weights)
-    tried = {way: sign * value for way, value in scores.items()}
-    result = write_scores(paths, competition, table.drop(columns="__label__"), found[chosen], test, members, tried)
-    print(f"OOF {result['metric']} {result['oof']:.4f}, spread of folds {result['spread']:.4f}")
+    say_choice(choice, how, dict(zip(names, weights)) if weights else {})
+    write_run(paths, settings, members, names, choice.name, weights)
+    result = write_scores(paths, competition, table.drop(columns="__label__"), choice, test, members)
+    print(f"OOF {result['metric']} {result['oof']:.4f}, spread of folds {result['spread']:.4f}"
+          + (": it flatters a little, see `optimistic` at the top of src/ensemble.py" if result["optimistic"] else ""))
     return result
+
+
+def choose(competition: Competition, table: pd.DataFrame, members: dict[str, list[pd.DataFrame]], score: Score, how: str = "auto") -> Choice:
+    """The way that was asked for; with auto the plain mean, unless something gains more than its error: then what gains most. members: by way."""
+    plain = table.drop(columns="__label__")
+    frames = {way: nested(table, members[way], BLENDS[way], score) for way in members}
+    by_row = {way: competition.pooled(plain, frame)[1] for way, frame in frames.items()}
+    scorer = competition.scorer(plain, by_row["mean"].index)
+    gains = {way: paired.fitted_difference(competition, plain, by_row["mean"], frame) for way, frame in by_row.items() if way != "mean"}
+    sure = {way: difference.gain for way, difference in gains.items() if difference.is_gain}
+    name = how if how != "auto" else max(sure, key=lambda way: sure[way], default="mean")
+    return Choice(name, frames, {way: scorer(frame) for way, frame in by_row.items()}, gains)
+
+
+def say_choice(choice: Choice, how: str, weights: dict[str, float]) -> None:
+    for way, value in choice.scores.items():
+        fitted = "" if way in UNFITTED else ", each fold joined by what was fitted on the others"
+        gain = f"  {choice.gains[way].gain:+.4f} +- {choice.gains[way].margin:.4f} over the mean{fitted}" if way in choice.gains else ""
+        print(f"  {way:8} {value:.4f}{gain}")
+    reason = ", as asked for" if how != "auto" else ""
+    if how == "auto" and choice.name == "mean" and choice.gains:
+        reason = ", since nothing gains more than chance would (95 %, over images and over folds)"
+    print(f"chosen: {choice.name}{reason}" + (f", weights {weights}" if weights else ""))
 
 
 def ways_for(how: str, competition: Competition, same_folds: bool) -> list[str]:
@@ -145,13 +182,18 @@ def ways_for(how: str, competition: Competition, same_folds: bool) -> list[str]:
     fitted = ["greedy"] + ["stack"] * has_labels + ["boost"] * (has_labels and bool(competition.features or how == "boost"))
     if how == "auto":
         if not same_folds:
-            print("warning: the members have differing folds: only the plain mean is safe, and its score flatters a little", file=sys.stderr)
+            print("warning: the members have differing folds: only the plain mean is tried, what is fitted would see what it predicts",
+                  file=sys.stderr)
         return ["mean"] + (fitted if same_folds else [])
     if how in fitted and not same_folds:
         raise ValueError(f"how={how} is fitted, and the members have differing fold hashes: train them with the same fold_seed, folds and dedupe")
     if how not in BLENDS:
         raise ValueError(f"how={how} is unknown; choose from auto, {', '.join(BLENDS)}")
-    return [how]
+    if how == "rank" and (competition.answer not in ("probability", "probabilities", "value") or competition.metric_name in METRICS
+                          and competition.metric not in READS_ORDER):
+        raise ValueError(f"how=rank keeps only the order of the rows, column by column, and {competition.metric_name} of {competition.answer} reads "
+                         "more: choose from auto, mean, greedy")
+    return list(dict.fromkeys(["mean", how]))
 
 
 def check_members(paths: RunPaths, members: list[RunPaths]) -> config.Settings:
@@ -186,20 +228,22 @@ def write_run(paths: RunPaths, settings: config.Settings, members: list[RunPaths
     runs.write_json(saved, paths.config)
 
 
-def write_scores(paths: RunPaths, competition: Competition, table: pd.DataFrame, oof: pd.DataFrame, test: pd.DataFrame, members: list[RunPaths],
-                 tried: dict[str, float]) -> dict:
+def write_scores(paths: RunPaths, competition: Competition, table: pd.DataFrame, choice: Choice, test: pd.DataFrame, members: list[RunPaths]) -> dict:
+    oof = choice.frames[choice.name]
     with runs.atomic(paths.oof) as part:
         predictions.write(predictions.check_ids(oof, table["id"], "oof"), part)
         sha = runs.file_sha(part)
-    given = [m.scored()[1] for m in members]
+    of_members = [m.scored()[1] for m in members]
     result = plain({
-        "metric": competition.metric_name, "lower_is_better": competition.lower_is_better, **summary(competition, table, oof), "tried": tried,
-        "optimistic": False, "sha256": sha,
-        "recipe": runs.sha256([s["recipe"] for s in given]), "fold_hash": given[0]["fold_hash"], "commit": runs.commit(),
-        "members": {m.name: s["oof"] for m, s in zip(members, given)},
+        "metric": competition.metric_name, "lower_is_better": competition.lower_is_better, **summary(competition, table, oof),
+        "tried": choice.scores, "gains": {way: {"gain": gain.gain, "error_95": gain.margin} for way, gain in choice.gains.items()},
+        "optimistic": choice.name not in UNFITTED or any(s.get("optimistic", False) for s in of_members), "sha256": sha,
+        "recipe": runs.sha256([s["recipe"] for s in of_members]), "fold_hash": of_members[0]["fold_hash"], "commit": runs.commit(),
+        "members": {m.name: s["oof"] for m, s in zip(members, of_members)},
     })
     runs.write_json(result, paths.score)
-    predictions.write_test(test, paths, {m.name: {"recipe": s["recipe"], "sha256": runs.file_sha(m.test)} for m, s in zip(members, given)})
+    models = {m.name: {"recipe": s["recipe"], "sha256": runs.file_sha(m.test)} for m, s in zip(members, of_members)}
+    predictions.write_test(test, paths, models)
     return result
 
 

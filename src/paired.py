@@ -4,6 +4,7 @@ The standard error is the delete-a-group jackknife's (Shao and Wu 1989, doi:10.1
 degree of freedom less than there are parts. A part is made of whole rows and whole groups, since images of one patient are not independent. Unlike
 a bootstrap it needs no row twice, which pooling would join again and a host's metric refuse; it rarely loses the last positive; and it is not too
 narrow where there are only ten groups: tests/simulations/test_compare.py has its coverage."""
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ class Difference(NamedTuple):
     gain: float
     error: float
     num_parts: int
+    per_fold: tuple[float, ...] = ()        # gains, where B was fitted fold by fold
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -36,8 +38,9 @@ class Difference(NamedTuple):
 
     @property
     def is_gain(self) -> bool:
-        """Is B better by more than chance?"""
-        return self.gain > self.margin + 1e-9              # False for nan
+        """Is B better by more than chance? Over images and, where it was fitted fold by fold, over folds too: what is fitted varies with them."""
+        is_over_images = self.gain > self.margin + 1e-9                                     # False for nan
+        return is_over_images and (not self.per_fold or corrected_p(self.per_fold) < 0.025)
 
 
 def difference(competition: Competition, table: pd.DataFrame, a: list[pd.DataFrame], b: list[pd.DataFrame]) -> Difference:
@@ -47,6 +50,25 @@ def difference(competition: Competition, table: pd.DataFrame, a: list[pd.DataFra
     gains = np.array([gain_of(competition, table[part != k], a, b) for k in range(part.max() + 1)])
     spread = ((gains - gains.mean()) ** 2).sum() if len(gains) > 1 else np.nan
     return Difference(gain, float(np.sqrt(spread * (len(gains) - 1) / len(gains))), len(gains))
+
+
+def fitted_difference(competition: Competition, table: pd.DataFrame, a: pd.DataFrame, b: pd.DataFrame) -> Difference:
+    """Where b was fitted fold by fold, each on the other folds: with the gain in each fold."""
+    per_fold = tuple(gain_of(competition, part, [a], [b]) for _, part in table.groupby("fold"))
+    return difference(competition, table, [a], [b])._replace(per_fold=per_fold)
+
+
+def corrected_p(per_fold: Sequence[float]) -> float:
+    """One-sided p of the gains of folds, corrected for training parts that overlap. Nadeau and Bengio 2003, doi:10.1023/A:1024068626366."""
+    from scipy.stats import t
+
+    gains = np.array([gain for gain in per_fold if np.isfinite(gain)])          # the AUC of a fold with one class is nan
+    if len(gains) < 2:
+        return 1.0
+    variance = gains.var(ddof=1) * (1 / len(gains) + 1 / (len(gains) - 1))       # held-out / training images = 1 / (folds - 1)
+    if variance == 0:
+        return 0.0 if gains.mean() > 0 else 1.0
+    return float(t.sf(gains.mean() / np.sqrt(variance), len(gains) - 1))
 
 
 def gain_of(competition: Competition, table: pd.DataFrame, a: list[pd.DataFrame], b: list[pd.DataFrame]) -> float:

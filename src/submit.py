@@ -56,16 +56,18 @@ def submit(settings: Settings, paths: RunPaths, fold: int | None = None, folder:
 
 
 def fit_decoder(settings: Settings, paths: RunPaths, competition: Competition) -> dict:
-    """For the note beside the csv: the decoder, its parameters and scores, and where it helps the nested ones as the OOF; {} for none."""
+    """For the note beside the csv: the decoder, its parameters and scores, and where its gain is more than chance the nested ones as the OOF; {} for
+    none."""
     name, table = settings.config.decode, tables.read_folds(paths.folds)
     decoder = decode.choose(name, competition)
     if not decoder:
         return {}
     found = decode.fit(decoder, competition, table[table["fold"] >= 0], predictions.read(paths.scored()[0]))
-    note = {"decode": {"name": name, "parameters": found.parameters, "plain": found.plain, "in_sample": found.in_sample, "nested": found.nested}}
+    note = {"decode": {"name": name, "parameters": found.parameters, "plain": found.plain, "in_sample": found.in_sample, "nested": found.nested,
+                       "error_95": found.gain.margin, "is_sure": found.gain.is_gain}}
     scores = np.array(list(found.folds.values()))
     better = {"oof": found.nested, "folds": found.folds, "mean": scores.mean(), "spread": scores.std(ddof=min(len(scores) - 1, 1))}
-    return note | (better if found.parameters else {})
+    return note | (better if found.parameters and found.gain.is_gain else {})
 
 
 def check(answer: pd.DataFrame, sample: pd.DataFrame, competition: Competition) -> None:
@@ -139,8 +141,11 @@ def say(competition: Competition, settings: Settings, sample: pd.DataFrame, answ
         undecoded = f", not decoded: decode={settings.config.decode} takes all folds" * (settings.config.decode not in ("auto", "plain"))
         print(f"  PARTIAL     {note['partial']}: {note['fold_score']:.4f}{undecoded}")
     if made := note.get("decode"):
+        used = f"used, {made['parameters']}" if made["parameters"] else "no gain, so plain is kept"
+        if made["parameters"] and not made["is_sure"]:
+            used += f"; the OOF stays the plain one's, since a gain within {made['error_95']:.4f} may be chance"
         print(f"  {made['name']:<11} {made['nested']:.4f}  each fold by the others, in sample {made['in_sample']:.4f}, plain {made['plain']:.4f}: "
-              + (f"used, {made['parameters']}" if made["parameters"] else "no gain, so plain is kept"))
+              + used)
     if note["unreadable"]:
         some = ", ".join(list(note["unreadable"])[:5])
         print(f"  WARNING     {len(note['unreadable'])} test images can't be read and got an average answer: {some}")

@@ -84,7 +84,7 @@ def test_ordered_grades_with_fitted_cut_points(bench, monkeypatch, capsys):
     assert score["metric"] == "quadratic_weighted_kappa" and score["oof"] > 0.5 and list(oof) == ["label"] and oof["label"].nunique() > 3
     assert set(answer) <= {0, 1, 2} and (answer == [0, 1, 2] * 3).mean() > 0.5
     note = runs.read_json(bench.folder / "submissions/tiny-run.json")
-    assert set(note["decode"]) == {"name", "parameters", "plain", "in_sample", "nested"} and note["decode"]["plain"] == score["oof"]
+    assert set(note["decode"]) == {"name", "parameters", "plain", "in_sample", "nested", "error_95", "is_sure"} and note["decode"]["plain"] == score["oof"]
     assert "cut_points" in capsys.readouterr().out
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 # they cannot read labels
 PROBABILITY_METRICS = {"log_loss", "roc_auc", "partial_auc", "average_precision", "probabilistic_f1", "top3", "top5", "spearman"}
 LOWER_IS_BETTER = {"log_loss", "rmse", "mae"}
+READS_ORDER = {"roc_auc", "partial_auc", "average_precision", "spearman"}       # of each column's values, nothing else
 
 
 def paired(solution: pd.DataFrame, submission: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
