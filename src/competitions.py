@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from src import code, predictions
-from src.data import advice, tables
+from src.data import advice, reshape, tables
 from src.data import infer as inference
 from src.data.evidence import Evidence
 from src.data.formats import COLUMN
@@ -157,6 +157,8 @@ class Competition:
         if callable(self.answer):
             return self.answer(by_row, sample)
         answer = ANSWERS[self.answer](by_row, self).set_axis(list(self.header[1:]), axis=1)
+        if self.answer == "words" and (mark := tables.mark_of(sample[self.header[1]], self.classes)) != " ":
+            answer = answer.apply(lambda column: column.str.replace(" ", mark))
         if tuple(sample) == self.header:
             return answer.rename_axis(self.header[0]).reset_index()
         return sample.assign(**{name: answer[name].to_numpy() for name in answer})
@@ -174,7 +176,8 @@ class Competition:
         if callable(self.answer):
             return []
         if self.answer in ("label", *WORDS):
-            said = column.str.split().explode().fillna("") if self.answer in WORDS else column
+            words = tables.spaced(column, self.classes).str.split() if self.answer in WORDS else column
+            said = words.explode().fillna("")
             return sorted(set(said) - {*self.classes})
         values = pd.to_numeric(column, errors="coerce")
         return sorted(set(column[~(values.notna() if self.answer == "value" else values.between(0, 1))]))
@@ -344,11 +347,11 @@ def stated_for(comp: str, root: Path) -> Competition:
 
 def beside(file: Path) -> Competition:
     """The Competition that a competition.py beside the data returns. It is the user's own code: archives are never unpacked with one.
-    Competition, tables, Path, np and pd need no import there. Raises ValueError."""
+    Competition, tables, reshape, read_dicom, Path, np and pd need no import there. Raises ValueError."""
     spec = importlib.util.spec_from_file_location(f"competition_{re.sub(r'[^a-zA-Z0-9]', '_', file.parent.name)}", file)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
-    vars(module).update(Competition=Competition, tables=tables, Path=Path, np=np, pd=pd, read_dicom=read_dicom)
+    vars(module).update(Competition=Competition, tables=tables, reshape=reshape, Path=Path, np=np, pd=pd, read_dicom=read_dicom)
     sys.modules[spec.name] = module                                  # inspect looks there for the source of a function
     try:
         spec.loader.exec_module(module)
@@ -455,5 +458,6 @@ def check(c: Competition) -> None:
     if c.task == "bounded" and not (len(c.bounds) == 2 and c.bounds[0] < c.bounds[1]):
         problems.append(f"bounds={c.bounds!r}: state the smallest and the largest value, such as bounds=(0, 100)")
     if problems:
-        parts = [{"header": (c.header[0], name)} for name in c.header[1:]] if len(c.header) > 2 and len(c.labels) == 1 else []
+        # a sample with one more column, such as a confidence, whose cells are handed on as they are
+        parts = [{"header": (c.header[0], name)} for name in c.header[1:] if len(c.header) > 2 and (name,) == c.labels]
         raise inference.Unclear("src/competitions.py, or what was inferred: " + "\n".join(problems), *parts)

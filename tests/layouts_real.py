@@ -34,6 +34,7 @@ class Layout:
     says: str = ""                              # a line that must be printed, where the files leave two readings
     asks: bool = False                          # the files do not tell: one error, whose printed line makes it right
     others: list[str] = field(default_factory=list)        # images that are neither
+    every: bool = False                         # all images of an item belong to its row, not its first alone
 
     def items(self, part: str) -> list[dict]:
         labels = self.labels.split() if isinstance(self.labels, str) else self.labels
@@ -63,12 +64,16 @@ class Layout:
             self.also(root)
 
     def true_labels(self) -> dict[str, str]:
-        return {item_path: self.truth.format(**item) for item in self.items("train") for item_path in [self.train.split("|")[0].format(**item)]}
+        return {path: self.truth.format(**item) for item in self.items("train") for path in self.images(self.train, item)}
+
+    def images(self, pattern: str, item: dict) -> list[str]:
+        paths = [one.format(**item) for one in pattern.split("|")]
+        return paths if self.every else paths[:1]
 
     def true_tests(self) -> dict[str, set[str]]:
         rows: dict[str, set[str]] = {}
         for item in self.items("test"):
-            rows.setdefault(self.row.format(**item), set()).add(self.test.split("|")[0].format(**item))
+            rows.setdefault(self.row.format(**item), set()).update(self.images(self.test, item))
         return rows
 
 
@@ -121,6 +126,14 @@ def coco(name: str, part: str, file_name: str, with_labels: bool = True) -> Call
             (root / name).write_text(json.dumps(content))
         return write
     return of
+
+
+def split_column(layout: Layout) -> Callable[[Path], object]:
+    """One table of all images, with a column that says which are for training."""
+    def write(root: Path) -> None:
+        lines = [f"images/{item['h']}.jpg,{part},{item['label'] if part == 'train' else ''}" for part in ("train", "test") for item in layout.items(part)]
+        (root / "metadata.csv").write_text("\n".join(["path,split,label", *lines, ""]))
+    return write
 
 
 def extended(layout: Layout, *makers: Callable[[Layout], Callable[[Path], object]]) -> Layout:
@@ -392,6 +405,44 @@ LAYOUTS = [
            {"train.csv": ("id,path,label", "{k},/kaggle/input/pets-2024/images/train/{h}.jpg,{label}"), "test.csv@test": ("id,path", "{i},/kaggle/input/pets-2024/images/test/{h}.jpg"), S: ("id,label", "{i},cat")}, "id,label", "{i}"),
     Layout("backslashes", "cat dog owl", "train/a/{h}.jpg", "test/{h}.jpg", {"train.csv": ("id,file,label", "{k},train\\a\\{h}.jpg,{label}"), "test.csv@test": ("id,file", "{i},test\\{h}.jpg"), S: ("id,label", "{i},cat")}, "id,label", "{i}"),
     Layout("regression-of-two", "a b", "train/{h}.jpg", "test/{h}.jpg", {"train.csv": ("id,x,y", "{h},{x},1{k}.5"), S: ("id,x,y", "{h},0.0,0.0")}, "id,x,y", "{h}", "regression", "value", truth="{x} 1{k}.5"),
+    # -- written to see what was not thought of: most of these were right at once
+    Layout("cassava-2019", "cbb cmd healthy", "train/train/{label}/train-{label}-{i}.jpg", "test/test/0/test-img-{i}.jpg", {"sample_submission_file.csv@test": ("Category,Id", "cbb,test-img-{i}.jpg")}, "Category,Id", "test-img-{i}.jpg",others=[f"extraimages/extraimages/extra-image-{n}.jpg" for n in range(5)],says="not used: 5 images in extraimages"),
+    Layout("invasive-species", "0 1", "train/{k}.jpg", "test/{k}.jpg", {"train_labels.csv": ("name,invasive", "{k},{label}"), "sample_submission.csv@test": ("name,invasive", "{k},0.5")}, "name,invasive", "{k}", "binary", "probability"),
+    Layout("galaxy-zoo", "a b", "images_training_rev1/{i}.jpg", "images_test_rev1/{i}.jpg", {"training_solutions_rev1.csv": ("GalaxyID,Class1.1,Class1.2", "{i},0.{k},0.5"), "all_zeros_benchmark.csv@test": ("GalaxyID,Class1.1,Class1.2", "{i},0.0,0.0")}, "GalaxyID,Class1.1,Class1.2", "{i}", "regression", "value",truth="0.{k} 0.5"),
+    Layout("fisheries", "ALB BET LAG", "train/{label}/img_{i:05}.jpg", "test_stg1/img_{i:05}.jpg", {"sample_submission_stg1.csv@test": ("image,ALB,BET,LAG", "img_{i:05}.jpg,0.4,0.3,0.3")}, "image,ALB,BET,LAG", "img_{i:05}.jpg",answer="probabilities"),
+    Layout("cervical", "Type_1 Type_2 Type_3", "train/{label}/{i}.jpg", "test/{k}.jpg", {"sample_submission.csv@test": ("image_name,Type_1,Type_2,Type_3", "{k}.jpg,0.3,0.3,0.3")}, "image_name,Type_1,Type_2,Type_3", "{k}.jpg",answer="probabilities",others=[f"additional/Type_{n}/a{n}.jpg" for n in (1,2,3)],says="not used: 3 images in additional"),
+    Layout("bengali-rows", "0 1", "train/Train_{k}.png", "test/Test_{k}.png", {"train.csv": ("image_id,grapheme_root,vowel_diacritic,grapheme", "Train_{k},1{k},{code},x"), "test.csv@test": ("row_id,image_id,component", "Test_{k}_grapheme_root,Test_{k},grapheme_root\nTest_{k}_vowel_diacritic,Test_{k},vowel_diacritic"),S:("row_id,target", "Test_{k}_grapheme_root,0\nTest_{k}_vowel_diacritic,0")}, "row_id,target", "Test_{k}", "regression", "value",truth="1{k} {code}",says="codes of classes"),
+    Layout("wind-storms", "a b", "train/abs_{i:03}.jpg", "test/abs_{i:03}.jpg", {"training_set_features.csv": ("Image ID,Storm ID,Ocean", "abs_{i:03},s{g},1"), "training_set_labels.csv": ("Image ID,Wind Speed", "abs_{i:03},4{k}"), "test_set_features.csv@test": ("Image ID,Storm ID,Ocean", "abs_{i:03},s{g},1"), "submission_format.csv@test": ("Image ID,Wind Speed", "abs_{i:03},0")}, "Image ID,Wind Speed", "abs_{i:03}", "regression", "value",truth="4{k}",says="Storm ID"),
+    Layout("plantvillage", "c_0 c_1 c_2", "crowdai/{label}/{h}.jpg", "test/{h}.jpg", {"sample.csv@test": ("filename,c_0,c_1,c_2", "{h}.jpg,0.3,0.3,0.3")}, "filename,c_0,c_1,c_2", "{h}.jpg",answer="probabilities"),
+    Layout("dirty-mnist", "0 1", "dirty_mnist_2nd/{i:05}.png", "test_dirty_mnist_2nd/{i:05}.png", {"dirty_mnist_2nd_answer.csv": ("index,a,b,c", "{i},{code},1,1"),S:("index,a,b,c", "{i},0,0,0")}, "index,a,b,c", "{i}", "multilabel", "probabilities",truth="{code} 1 1"),
+    Layout("breast-masks", "0 1", "train_imgs/BC_{i:04}.png", "test_imgs/BC_{i:04}.png", {"train.csv": ("ID,img_path,mask_path,N_category", "BC_{i:04},./train_imgs/BC_{i:04}.png,./train_masks/BC_{i:04}.png,{label}"), "test.csv@test": ("ID,img_path", "BC_{i:04},./test_imgs/BC_{i:04}.png"),S:("ID,N_category", "BC_{i:04},0")}, "ID,N_category", "BC_{i:04}", "binary", asks=True,others=[f"train_masks/BC_{i:04}.png" for i in range(12)]),
+    Layout("isic-2024", "0 1", "train-image/image/ISIC_{i:07}.jpg", "test-image/image/ISIC_{i:07}.jpg", {"train-metadata.csv": ("isic_id,target,patient_id,age_approx,sex", "ISIC_{i:07},{label},IP_{g},{k}5.0,male"), "test-metadata.csv@test": ("isic_id,patient_id,age_approx,sex", "ISIC_{i:07},IP_{g},45.0,male"),S:("isic_id,target", "ISIC_{i:07},0.3")}, "isic_id,target", "ISIC_{i:07}", "binary", "probability",says="group='patient_id'"),
+    Layout("hotel-id", "111 222 333", "train_images/{g}/{h}.jpg", "test_images/{h}.jpg", {"train.csv": ("image,chain,hotel_id,timestamp", "{h}.jpg,{g},{label},2019-0{code}-01"),S:("image,hotel_id", "{h}.jpg,111 222 333")}, "image,hotel_id", "{h}.jpg",answer="ranked"),
+    Layout("landmarks-deep", "1 2 3", "train/{g}/0/{h}.jpg", "test/{g}/1/{h}.jpg", {"train.csv": ("id,landmark_id", "{h},{label}"),S:("id,landmarks", "{h},1 0.1")}, "id,landmarks", "{h}",says="holds several words"),
+    Layout("vegetables", "Bean Carrot Potato", "Vegetable Images/train/{label}/{i:04}.jpg", "Vegetable Images/test/{label}/{i:04}.jpg",{}, "id,label", "{i:04}.jpg",others=[f"Vegetable Images/validation/{n}/9.jpg" for n in ("Bean", "Carrot", "Potato")]),
+    Layout("vegetables-repeating", "Bean Carrot Potato", "train/{label}/{k}.jpg", "test/{label}/{g}.jpg",{}, "id,label", "{label}/{g}.jpg",m=3),
+    Layout("garbage-lists", "1 2 3", "pics/g{code}/g{i}.jpg", "pics/g{code}/g{i}.jpg", {"one-indexed-files-train.txt": ("", "g{i}.jpg {label}"), "one-indexed-files-test.txt@test": ("", "g{i}.jpg {label}")}, "column 1,column 2", "g{i}.jpg"),
+    Layout("split-column", COVER, "images/{h}.jpg", "images/{h}.jpg", {"metadata.csv": ("path,split,label", "images/{h}.jpg,train,{label}")}, "path,label", "images/{h}.jpg",asks=True,also=None),
+    Layout("one-folder-names-repeat", COVER, "train/{label}/{k}.jpg", "test/{i}.jpg", {"train.csv": ("file,kind", "{k}.jpg,{label}"),S:("file,kind", "{i}.jpg,cat")}, "file,kind", "{i}.jpg"),
+    Layout("patients-as-folders", "0 1", "train_images/{g}/{k}.png", "test_images/{g}/{k}.png", {"train.csv": ("site_id,patient_id,image_id,laterality,cancer", "1,{g},{k},{s},{label}"), "test.csv@test": ("site_id,patient_id,image_id,laterality,prediction_id", "1,{g},{k},{s},{g}_{s}_{k}"),S:("prediction_id,cancer", "{g}_{s}_{k},0.02")}, "prediction_id,cancer", "{g}_{s}_{k}", "binary", "probability"),
+    Layout("plant-traits", "a b", "train_images/{h}.jpeg", "test_images/{h}.jpeg", {"train.csv": ("id,WORLDCLIM_1,X4_mean,X11_mean", "{h},1{k}.5,{x},2{k}.25"), "test.csv@test": ("id,WORLDCLIM_1", "{h},3.5"),S:("id,X4,X11", "{h},1.1,2.2")}, "id,X4,X11", "{h}", "regression", "value",truth="{x} 2{k}.25",asks=True),
+    Layout("npy-seti", "0 1", "train/{h}.png", "test/{h}.png", {"train_labels.csv": ("id,target", "{h},{label}"),S:("id,target", "{h},0.5")}, "id,target", "{h}", "binary", "probability"),
+    Layout("alaska", "Cover JMiPOD UERD", "{label}/{i:05}.jpg", "Test/{i:04}.jpg",{S:("Id,Label", "{i:04}.jpg,0.5")}, "Id,Label", "{i:04}.jpg",answer="function",asks=True),
+    Layout("rps", "paper rock scissors", "rps/rps/{label}/{label}{i}.png", "rps-test/rps-test/{label}{i}.png",{}, "id,label", "{label}{i}.png"),
+    Layout("hateful", "0 1", "img/{h}.png", "img/{h}.png",{S:("id,label", "{h},0")}, "id,label", "{h}", "binary",says="label or for a probability"),
+    Layout("tag-commas",["a,b", "a", "b,c", "c", "a,c", "b", "a,b,c", "b,a"],"train/{h}.jpg", "test/{h}.jpg", {"train.csv": ("id;tags", "{h};{label}"), "sample_submission.csv@test": ("id;tags", "{h};a,b")}, "id,tags", "{h}", "multilabel", "words",n=24),
+    Layout("quoted-path", "cat dog owl", "imgs/{h} (1).jpg", "imgs/{h} (1).jpg", {"train.csv": ("filename,label",'"{h} (1).jpg", "{label}"'),S:("filename,label",'"{h} (1).jpg", "cat"')}, "filename,label", "{h} (1).jpg"),
+    Layout("submission-in-folder", "cat dog owl", "data/train_set/{h}.jpg", "data/test_set/{h}.jpg", {"data/train_set_labels.csv": ("img,cls", "{h}.jpg,{label}"), "submissions/example.csv@test": ("img,cls", "{h}.jpg,cat")}, "img,cls", "{h}.jpg"),
+    Layout("public-private", "cat dog owl", "train/{h}.jpg", "public/{h}.jpg", {"train.csv": ("id,label", "{h},{label}"), "public_test.csv@test": ("id", "{h}"),S:("id,label", "{h},cat")}, "id,label", "{h}",others=[f"private/p{n}.jpg" for n in range(3)],says="not used: 3 images in private"),
+    Layout("two-samples", "cat dog owl", "train/{h}.jpg", "test/{h}.jpg", {"train.csv": ("id,label", "{h},{label}"),S:("id,label", "{h},cat"), "random_submission.csv@test": ("id,label", "{h},dog")}, "id,label", "{h}",asks=True),
+    Layout("answers-of-last-year", "cat dog owl", "train/{h}.jpg", "test/{h}.jpg", {"train.csv": ("id,label", "{h},{label}"), "train_v1.csv": ("id,label", "{h},cat"),S:("id,label", "{h},cat")}, "id,label", "{h}",asks=True),
+    Layout("grades-as-words", "none mild severe", "train/{h}.jpg", "test/{h}.jpg", {"train.csv": ("id,grade,grade_id", "{h},{label},{code}"),S:("id,grade_id", "{h},0")}, "id,grade_id", "{h}",truth="{code}"),
+    Layout("ids-are-numbers-and-columns-too", "3 1 2", "train/{i}.jpg", "test/{i}.jpg", {"train.csv": ("id,age,site,label", "{i},{k},{g},{label}"), "test.csv@test": ("id,age,site", "{i},5,1"),S:("id,label", "{i},1")}, "id,label", "{i}"),
+    Layout("semicolon-sample", "cat dog owl", "train/{h}.jpg", "test/{h}.jpg", {"train.csv": ("id;label", "{h};{label}"), "sample.csv@test": ("id;label", "{h};cat")}, "id,label", "{h}"),
+    Layout("korean-folders",["고양이", "강아지"],"학습데이터/{label}/{h}.jpg", "평가데이터/{h}.jpg", {"제출양식.csv@test": ("파일,정답", "{h}.jpg,고양이")}, "파일,정답", "{h}.jpg", "binary"),
+    Layout("labels-in-names", "n s e", "train/{i:04}_{label}.png", "test/{i:04}.png",{S:("id,direction", "{i:04},n")}, "id,direction", "{i:04}",asks=True),
+    Layout("face-emotions-upper", "angry happy sad", "fer/train/{label}/Training_{i}.jpg", "fer/test/{label}/Test_{i}.jpg",{}, "id,label", "Test_{i}.jpg"),
+    Layout("five-crops", "0 1", "train/{h}/0.png|train/{h}/1.png", "test/{h}/0.png|test/{h}/1.png", {"train.csv": ("id,label", "{h},{label}"),S:("id,label", "{h},0.5")}, "id,label", "{h}", "binary", "probability", asks=True, every=True),
 ]
 
 
@@ -409,3 +460,6 @@ extended(BY_NAME["csv-labels-as-json-map"], records("labels.json", "train", {"na
 extended(BY_NAME["csv-labels-as-json-list"], records("annotations.json", "train", {"image": "{h}.jpg", "category": "{label}"}))
 extended(BY_NAME["parquet-table"], records("train.parquet", "train", {"image": "{h}.jpg", "category": "{label}"}, "parquet"))
 extended(BY_NAME["food-101-subset"], records("meta/train.json", "train", {"id": "{label}/{i}"}))
+extended(BY_NAME["split-column"], split_column)
+extended(BY_NAME["hateful"], records("train.jsonl", "train", {"id": "{h}", "img": "img/{h}.png", "text": "look at it", "label": "{label}"}, "lines"),
+         records("test.jsonl", "test", {"id": "{h}", "img": "img/{h}.png", "text": "look at it"}, "lines"))

@@ -230,8 +230,9 @@ def test_messy_files_are_understood(mess, tmp_path):
     assert submitted(competition, test, sample)[competition.header[1]].astype(str).tolist() == [competition.classes[-1]] * 3
 
 
-def test_words_that_are_columns_of_the_sample_are_several_labels(tmp_path):
-    csv = {"train.csv": ("id,label", "{id},{abc} c"), "sample_submission.csv": ("id,a,b,c", "{id},0,0,0")}
+@pytest.mark.parametrize("mark", [" ", "|", ";", "; "])
+def test_words_that_are_columns_of_the_sample_are_several_labels(mark, tmp_path):
+    csv = {"train.csv": ("id,label", f"{{id}},{{abc}}{mark}c"), "sample_submission.csv": ("id,a,b,c", "{id},0,0,0")}
     competition, table, test, sample = looked_at(tmp_path, lambda root: layouts.plain(root, csv))
     assert (competition.task, competition.answer, competition.classes) == ("multilabel", "probabilities", ("a", "b", "c"))
     assert table["c"].tolist() == ["1"] * 12 and is_perfect(competition, table)

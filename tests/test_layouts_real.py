@@ -26,8 +26,9 @@ def complaints(layout: Layout, root: Path, competition: Competition) -> list[str
         wrong.append(f"test rows {list(rows.items())[:2]}, not {list(layout.true_tests().items())[:2]}")
     if list(sample) != layout.header.split(","):
         wrong.append(f"columns {list(sample)}, not {layout.header}")
-    if (competition.task, competition.answer) != (layout.task, layout.answer):
-        wrong.append(f"{competition.task} {competition.answer}, not {layout.task} {layout.answer}")
+    answer_name = "function" if callable(competition.answer) else competition.answer
+    if (competition.task, answer_name) != (layout.task, layout.answer):
+        wrong.append(f"{competition.task} {answer_name}, not {layout.task} {layout.answer}")
     values = np.full((len(test), len(competition.outputs)), 1 / len(competition.outputs))
     by_row = predictions.pool(predictions.make(test["id"], values, competition.outputs), test.set_index("id")["row"], competition.pool)
     answer = competition.answer_rows(by_row, sample)
@@ -51,7 +52,7 @@ def told(layout: Layout, competition: Competition, table: pd.DataFrame) -> list[
 def in_order(layout: Layout, label: str) -> str:
     if layout.task != "multilabel" or layout.truth != "{label}":
         return label
-    mark = "|" if any("|" in name for name in layout.labels) else " "
+    mark = next((mark for mark in "|," if any(mark in name for name in layout.labels)), " ")
     return " ".join(sorted(label.split(mark)))
 
 

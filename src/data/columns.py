@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from src.data import doubts, evidence, tables
-from src.data.advice import Unclear
+from src.data.advice import Code, Unclear
 from src.data.doubts import is_idle
 from src.data.evidence import Evidence, Naming, Table
 from src.data.tables import NUMBER, OUTPUT, listed, state
@@ -70,31 +70,31 @@ def long_form(
         and sample.namings[row].share > 0.5
     ):
         return None
-    for mark in ("__", "_", "-", "|", ":", " "):
-        pairs = [cell.rpartition(mark) for cell in rows]
-        ids, outputs = dict.fromkeys(pair[0] for pair in pairs), dict.fromkeys(pair[2] for pair in pairs)
-        if (
-            "" in ids
-            or not 2 <= len(outputs) <= 200
-            or len(ids) * len(outputs) != len(rows)
-            or len(set(rows)) != len(rows)
-        ):
+    for mark, pairs in partitions(rows, ev):
+        ids, outputs = dict.fromkeys(one for one, _ in pairs), dict.fromkeys(other for _, other in pairs)
+        if "" in ids or not 2 <= len(outputs) <= 200 or len(ids) * len(outputs) != len(rows) or len(set(rows)) != len(rows):
             continue
+        ends = tuple(f"{mark}{name}" for name in outputs)
+        is_long = train is not None and row in train.frame and bool(train.frame[row].str.endswith(ends).all())
         named = sum(bool(ev.index.named(name)) for name in list(ids)[:200]) / min(len(ids), 200)
-        if named < 0.5 and not (
-            train
-            and row in train.frame
-            and train.frame[row].str.endswith(tuple(f"{mark}{name}" for name in outputs)).all()
-        ):
+        if named < 0.5 and not is_long:
             continue
-        is_long = (
-            train is not None
-            and row in train.frame
-            and train.frame[row].str.endswith(tuple(f"{mark}{name}" for name in outputs)).all()
-        )
         is_wide = train is not None and {*outputs} <= {*train.frame}
         return f"{{id}}{mark}{OUTPUT}", tuple(outputs) if is_long or is_wide else ()
     return None
+
+
+def partitions(rows: list[str], ev: Evidence) -> list[tuple[str, list[tuple[str, str]]]]:
+    """(mark, pairs) for each way to take the rows apart: at the last mark, and after what names an image."""
+    found = []
+    for mark in ("__", "_", "-", "|", ":", " "):
+        if not all(mark in row for row in rows):
+            continue
+        found.append((mark, [(row.rpartition(mark)[0], row.rpartition(mark)[2]) for row in rows]))
+        parts = [row.split(mark) for row in rows]
+        lengths = [number for number in range(1, len(parts[0])) if ev.index.named(mark.join(parts[0][:number]))]
+        found += [(mark, [(mark.join(one[:number]), mark.join(one[number:])) for one in parts]) for number in lengths]
+    return found
 
 
 def find_id(train: Table, test: pd.DataFrame, first: str, stated: "Competition") -> str:
@@ -173,6 +173,13 @@ def find_labels(
     } - {""}
     if len(asked) > 1 and (columns := with_affixes(asked, [name for name in train if name not in known])):
         return columns
+    if len(asked) > 1 and (longer := longer_names(asked, [name for name in train if name not in known])):
+        text = f"lambda root: tables.read_table(root / {c.train_csv!r}).rename(columns={longer!r})"
+        raise Unclear(
+            f"the sample's {listed(asked)} are called {listed(list(longer))} in {c.train_csv}: "
+            + state("a make_table that renames them"),
+            {"make_table": Code(text)},
+        )
     left, names = doubts.telling(train, known), LABEL_WORDS | {column.lower() for column in asked}
     values = {name: set(train[name].unique()) - {""} for name in left}
     signs: tuple[Callable[[str], bool], ...] = (
@@ -243,6 +250,17 @@ def with_affixes(asked: list[str], columns: list[str]) -> tuple[str, ...]:
                 if len(bare) == len(asked) and {*bare} <= {*columns}:
                     return tuple(bare)
     return ()
+
+
+def longer_names(asked: list[str], columns: list[str]) -> dict[str, str]:
+    """Training column -> sample's column, where the first is the second with the same text before or after: X4_mean for X4."""
+    for name in columns:
+        if asked[0] in name and asked[0] != name:
+            before, _, after = name.partition(asked[0])
+            renamed = {f"{before}{one}{after}": one for one in asked}
+            if {*renamed} <= {*columns}:
+                return renamed
+    return {}
 
 
 def is_affixed(asked: list[str], values: set[str]) -> bool:

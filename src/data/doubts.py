@@ -12,6 +12,7 @@ import pandas as pd
 from src.data.advice import Code
 from src.data.formats import listed, state
 from src.data.listing import IMAGE_SUFFIXES
+from src.data.reshape import is_pixel
 from src.data.tables import NUMBER
 
 if TYPE_CHECKING:
@@ -251,7 +252,7 @@ def of_table(table: "Table", frames: dict[str, "Table"], c: "Competition") -> st
     what = f"column {groups[0]} looks like a group" if groups else f"columns {listed(own)}" if own else ""
     if not what:
         return ""
-    join = f'make_table=lambda root: tables.beside(root, {c.train_csv!r}, {table.file!r})'
+    join = f'make_table=lambda root: reshape.beside(root, {c.train_csv!r}, {table.file!r})'
     as_group = f', group={groups[0]!r}' if groups else ""
     return (
         f"not used: {table.file} names {num} training images: {what}; to use it {state(join + as_group)}"
@@ -302,7 +303,23 @@ def top_unused(folder: str, rest: Counter[str], total: Counter[str]) -> str:
 
 
 def other_formats(ev: "Evidence") -> list[dict[str, Any]]:
-    """Statements for files that are no pictures."""
+    """Statements for files that are no pictures: DICOM, arrays, and tables of pixels."""
     if any(file.lower().endswith((".dcm", ".dicom")) for file in ev.files):
         return [{"read_image": Code("read_dicom")}]
-    return []
+    if any(file.lower().endswith(".npy") for file in ev.files):
+        return [{"read_image": Code("reshape.npy")}]
+    wide = [file for file, why in ev.skipped.items() if "as pixels have" in why]
+    for table in ev.tables:
+        if "pixels" in table.frame or sum(is_pixel(name) for name in table.frame) > 0.7 * len(table.frame.columns):
+            wide.append(table.file)
+    train = sorted(file for file in wide if "test" not in file.lower())
+    test = sorted(file for file in wide if file not in train)
+    sample = next((table for table in ev.tables if re.search(r"sampl|submi", table.name)), None)
+    if not train or not test:
+        return []
+    start = sample.frame.iloc[0, 0] if sample else "0"
+    count = f", **{{{sample.frame.columns[0]!r}: {start}}}" if sample and start.isdecimal() else ""
+    lines, tests = (f"lambda root: reshape.pixels(root, {file!r}{more})" for file, more in ((train[0], ""), (test[0], count)))
+    return [{"make_table": Code(lines), "make_test": Code(tests), "read_image": Code("reshape.read_pixels")}]
+
+

@@ -86,21 +86,11 @@ class Table:
 
     @cached_property
     def key(self) -> Naming | None:
-        """The column that names images: most rows first, then a path before a number that happens to name one, then different images."""
-        some = [naming for naming in self.namings.values() if naming.share >= 0.5] or list(
-            self.namings.values()
-        )
-        return max(
-            some,
-            key=lambda n: (
-                n.share >= 0.5,
-                n.is_path and n.images > 0.2 * n.rows,
-                n.is_unique,
-                n.images,
-                n.share,
-            ),
-            default=None,
-        )
+        """The column that names images: most rows first, then a path before a number that happens to name one, then different images.
+        Few different cells, such as labels 0 and 1 beside images 0.png and 1.png, are none."""
+        enough = [n for n in self.namings.values() if n.is_unique or n.images >= (0.05 if n.is_path else 0.3) * n.rows]
+        some = [n for n in enough if n.share >= 0.5] or enough
+        return max(some, key=lambda n: (n.share >= 0.5, n.is_path and n.images > 0.2 * n.rows, n.is_unique, n.images, n.share), default=None)
 
 
 class Evidence:

@@ -74,6 +74,7 @@ def class_folders(ev: Evidence, roles: Roles, asked: list[str]) -> str:
     """The pattern of images in a folder per class, wherever it lies."""
     home, below = folder_levels(ev)
     patterns = level_patterns(home, below)
+    refuse_tables_of_folders(patterns, ev, roles)
     if pattern := sure_folders(ev, roles, asked):
         return without_test(pattern, ev, roles)
     has_parts = {pattern for pattern, names in patterns.items() if are_parts(names)}
@@ -116,6 +117,22 @@ def class_folders(ev: Evidence, roles: Roles, asked: list[str]) -> str:
     )
 
 
+def refuse_tables_of_folders(patterns: dict[str, set[str]], ev: Evidence, roles: Roles) -> None:
+    """Folders that a table describes, such as one per patient, are no classes. Raises Unclear."""
+    for table in ev.tables:
+        for column in table.frame if table is not roles.sample and len(table.frame.columns) > 2 else []:
+            cells = {*table.frame[column]}
+            if any(len(names & cells) > 0.8 * len(names) and len(names) > 2 for names in patterns.values()) and table.frame[column].is_unique:
+                text = f"lambda root: reshape.in_folders(root, {table.file!r}, {column!r})"
+                others = [name for name in table.frame if name != column and table.frame[name].nunique() > 1]
+                raise Unclear(
+                    f"column {column!r} of {table.file} names the folders of the training images, which may be no classes but what that table "
+                    f"describes ({listed(others)}): " + state("make_table and labels, or train_images"),
+                    *({"make_table": Code(text), "labels": (name,), "id": "image", "group": column} for name in others[:3]),
+                    *({"train_images": pattern} for pattern in patterns),
+                )
+
+
 def without_test(pattern: str, ev: Evidence, roles: Roles) -> str:
     """The pattern, where no test image lies among the class folders."""
     home = pattern.partition("{")[0].partition("*")[0]
@@ -129,8 +146,8 @@ def without_test(pattern: str, ev: Evidence, roles: Roles) -> str:
         for table in ev.tables
         if table is not roles.sample and table.key and table.key.share >= 0.5
     ]
-    named = [f"lambda root: tables.named_by(root, {pattern!r}, {file!r})" for file in lists]
-    left = f"lambda root: tables.named_by(root, {pattern!r}, {roles.sample.file!r}, is_left=True)"
+    named = [f"lambda root: reshape.named_by(root, {pattern!r}, {file!r})" for file in lists]
+    left = f"lambda root: reshape.named_by(root, {pattern!r}, {roles.sample.file!r}, is_left=True)"
     raise Unclear(
         f"{len(among)} images that {roles.sample.file} names lie in the class folders {pattern}, and can't be learned from: "
         + state("a make_table without them"),
@@ -201,4 +218,9 @@ def find_test_folder(ev: Evidence) -> str:
                 for name in others[:4]
             ),
         )
+    own = [file for file in ev.images if posixpath.dirname(file) in homes]
+    if len({posixpath.basename(file) for file in own}) < len(own) and len({home.count("/") for home in homes}) == 1:
+        common = posixpath.commonpath(homes)                         # a/1.jpg and b/1.jpg: the id is the path from there on
+        deeper = (next(iter(homes)).count("/") - common.count("/")) if common else next(iter(homes)).count("/") + 1
+        return posixpath.join(common, *(f"{{folder{number}}}" for number in range(deeper)), "{file}")
     return posixpath.join(posixpath.commonpath(homes), "" if len(homes) == 1 else "**/", "{id}")

@@ -120,7 +120,8 @@ def read_csv(path: Path, rows: int | None = None, *, header: bool = True) -> pd.
         0 < first.count(separator) == first.count(separator + " ") and separator != " "
     )  # "id, label": no cell begins with that space
     csv.field_size_limit(sys.maxsize)
-    reader = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=spaced or separator == " ")
+    skips = spaced or separator == " " or f'{separator} "' in text[: len(first) + 1000].removeprefix(first)
+    reader = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=skips)
     lines = list(islice((line for line in reader if any(line)), rows and rows + 1))
     if not lines or header and len(lines) < 2:
         raise ValueError(f"{path.name} is empty" + (": a header and no row" if lines else ""))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from src.data import columns, doubts, evidence, folders, places, problem, tables
-from src.data.advice import Unclear
+from src.data.advice import Code, Unclear
 from src.data.doubts import are_numbers, is_idle
 from src.data.evidence import Evidence, Located, Roles, Table
 from src.data.formats import COLUMN
@@ -41,9 +41,11 @@ def facts(
 ) -> "Competition":
     """One fact after the other, from the files and from the facts before it; what is stated stays."""
     ev = known or Evidence(root, bool(stated.read_image))
-    if not ev.images:
+    if not ev.images and not (stated.make_table and stated.read_image):
         raise no_images(ev, root)
     roles = find_roles(stated, ev)
+    if not roles.sample and (lost := [text for file, text in ev.skipped.items() if re.search(evidence.SAMPLE_NAME, file.lower())]):
+        raise Unclear(f"{lost[0]}; it looks like the sample submission. Repair it, or {state('sample_csv')}")
     c, sample = with_sample(stated, roles, ev)
     c = with_files(c, stated, roles, sample, ev)
     long = (
@@ -108,6 +110,9 @@ def with_files(
         if c.train_csv
         else chosen_train(roles, ev, sample.asked, stated)
     )
+    if train and not stated.train_csv:
+        refuse_split(train, roles, ev)
+        refuse_folders(train, roles, sample, ev)
     c = filled(c, train_csv=train.file if train else "")
     if not c.train_csv and not c.make_table:
         c = filled(c, train_images=lambda: folders.class_folders(ev, roles, sample.asked))
@@ -117,6 +122,38 @@ def with_files(
         if c.test_csv or c.sample_csv or c.make_test
         else filled(c, test_images=lambda: test_folder(ev, train))
     )
+
+
+def refuse_split(train: Table, roles: Roles, ev: Evidence) -> None:
+    """A table of all images, with a column that says which are for training. Raises Unclear."""
+    for name in train.frame:
+        parts = {cell: evidence.part_of(cell) for cell in train.frame[name].unique()[:20]}
+        if not 2 <= train.frame[name].nunique() <= 5 or not all(parts.values()) or "train" not in parts.values():
+            continue
+        cells = {kind: [cell for cell, its in parts.items() if its == kind] for kind in ("train", "test", "valid")}
+        def lines(wanted: str | tuple[str, ...], column: str = name) -> Code:
+            return Code(f"lambda root: reshape.where(root, {train.file!r}, **{{{column!r}: {wanted!r}}})")
+
+        tests = cells["test"] or cells["valid"]
+        statement: dict[str, Any] = {"make_table": lines(cells["train"][0])}
+        if not roles.sample and tests:
+            statement["make_test"] = lines(tests[0])
+        more = statement | {"make_table": lines((cells["train"][0], *cells["valid"]))} if cells["valid"] and cells["test"] else {}
+        why = f"column {name!r} of {train.file} says which images are for training ({listed(list(parts))}): "
+        raise Unclear(why + state("make_table and make_test"), statement, *([more] if more else []))
+
+
+def refuse_folders(train: Table, roles: Roles, sample: Sample, ev: Evidence) -> None:
+    """A table whose cells name folders of images, not images. Raises Unclear."""
+    if train.key:
+        return
+    names = {name for file in ev.images for name in posixpath.dirname(file).split("/")}
+    for column in train.frame:
+        if train.frame[column].isin(names).mean() > 0.9 and train.frame[column].nunique() > 0.5 * len(train.frame):
+            table = f"lambda root: reshape.in_folders(root, {train.file!r}, {column!r})"
+            tests = f"lambda root: reshape.in_folders(root, {(roles.test or sample.table).file!r}, {sample.row!r})"
+            raise Unclear(f"column {column!r} of {train.file} names folders of images: " + state("a make_table with a line per image"),
+                          {"make_table": Code(table), "make_test": Code(tests), "row": sample.row, "id": "image"})
 
 
 def test_folder(ev: Evidence, train: Table | None) -> str:
@@ -287,9 +324,9 @@ def as_table(frame: pd.DataFrame, ev: Evidence, before: Table | None = None) -> 
 
 def as_read(c: "Competition", part: str, ev: Evidence) -> "Competition":
     """For a first look: an id that stands in the part's table, whatever it will be in the end."""
-    table = ev.table(c.train_csv)
-    if part == "train" and table and not c.id and table.header[0].startswith(COLUMN):
-        return replace(c, features=(table.header[0],))  # so that it is read without a header
+    table = ev.table(c.train_csv if part == "train" else c.test_csv)
+    if table and not c.id and table.header[0].startswith(COLUMN):
+        return replace(c, features=(table.header[0],))   # so that it is read without a header
     return replace(c, id=c.id if part == "train" or c.train_csv or c.make_table else "id")
 
 

@@ -1,12 +1,12 @@
 """What is to be predicted: the task, its classes, and the form that the submission wants."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from src.data.advice import Code, Unclear
 from src.data.doubts import are_numbers, joined_by
-from src.data.tables import NUMBERS, OUTPUT, listed, state
+from src.data.tables import NUMBERS, OUTPUT, listed, spaced, state
 
 if TYPE_CHECKING:
     from src.competitions import Competition
@@ -45,16 +45,20 @@ def find_task(
     if num > 2 and label.str.fullmatch(r"[+-]?\d+,\d+").all():
         raise Unclear(
             f"the numbers of {labels[0]!r} have a decimal comma: {state('a make_table that writes a point')}",
-            {"make_table": Code(f'lambda root: tables.replaced(root, {file!r}, {labels[0]!r}, ",", ".")')},
+            {"make_table": Code(f'lambda root: reshape.replaced(root, {file!r}, {labels[0]!r}, ",", ".")')},
         )
     mark = joined_by(label, asked) if num > 2 else ""
-    if mark.strip():
-        apart = f"lambda root: tables.taken_apart(root, {file!r}, {labels[0]!r}, {mark!r})"
-        spaced = f"lambda root: tables.replaced(root, {file!r}, {labels[0]!r}, {mark!r}, ' ')"
+    if mark.strip() and label.str.split(mark, regex=False).explode().str.strip().str.contains(" ").any():
+        apart = f"lambda root: reshape.taken_apart(root, {file!r}, {labels[0]!r}, {mark!r})"
         raise Unclear(
-            f"the cells of {labels[0]!r} join several labels by {mark!r}: "
-            + state("a make_table that joins them by spaces"),
-            {"make_table": Code(apart if len(asked) > 1 else spaced)},
+            f"the cells of {labels[0]!r} join several labels by {mark!r}, and labels have spaces in them: "
+            + state("a make_table that takes them apart"),
+            *([{"make_table": Code(apart)}] if len(asked) > 1 else []),
+        )
+    if is_outline(label):
+        raise Unclear(
+            f"the cells of {labels[0]!r} are lists of numbers such as {label.iloc[0][:30]!r}, as outlines, boxes or keypoints have: "
+            "this kit tells what an image shows, not where; else " + state("task or make_table")
         )
     if mark:
         return "multilabel"
@@ -65,8 +69,8 @@ def find_task(
             return "regression"
         if wants_float:
             raise Unclear(
-                f"the sample wants one number, but {labels[0]!r} has {num} classes: "
-                + state("task or answer")
+                f"the sample wants one number, but {labels[0]!r} has {num} classes: " + state("task or answer"),
+                *one_number(label, asked),
             )
     if num < 2:
         raise Unclear(
@@ -75,14 +79,29 @@ def find_task(
     return "binary" if num == 2 else "multiclass"
 
 
+def one_number(label: pd.Series, asked: list[str]) -> list[dict[str, Any]]:
+    """Statements for a sample that wants one number of several classes: how sure it is that an image is not of one of them."""
+    column = asked[0] if asked else "label"
+    text = "lambda by_row, sample: sample.assign(**{%r: 1 - by_row[%r].to_numpy()})"
+    names = sorted(label.unique())[:4]
+    return [{"task": "multiclass", "answer": Code(text % (column, name)), "metric": "roc_auc"} for name in names]
+
+
+def is_outline(label: pd.Series) -> bool:
+    """Run lengths, boxes or points: many numbers in most cells, hardly two cells alike."""
+    cells = label.head(2000)
+    counts = cells.str.fullmatch(r"[\s\[\]()]*-?\d+(\.\d+)?([\s,;\[\]()]+-?\d+(\.\d+)?){3,}[\s\[\]()]*")
+    return bool(counts.mean() > 0.5) and cells.nunique() > 0.5 * len(cells) and len({word for cell in cells for word in cell.split()}) > 50
+
+
 def find_classes(train: pd.DataFrame, labels: tuple[str, ...], task: str) -> tuple[str, ...]:
     """Sorted as numbers when all are, else as text."""
     if task in NUMBERS or len(labels) > 1:
         return () if task in NUMBERS else labels
     found = pd.Series(train[labels[0]].unique())
-    found = (
-        found.str.split().explode().dropna().drop_duplicates() if task == "multilabel" else found[found != ""]
-    )
+    if task == "multilabel":
+        found = spaced(found, ()).str.split().explode().dropna().drop_duplicates()
+    found = found[found != ""]
     return tuple(sorted(found, key=(lambda name: (float(name), name)) if are_numbers(found) else None))
 
 

@@ -1,7 +1,6 @@
 """Tables of images: csv files, the image files that their rows name, and the checked table that everything else uses.
 
 `c` is a Competition; a frame is a csv as read, a table is `id, row, path, targets..., group, features...`."""
-import posixpath
 import re
 import sys
 from collections.abc import Callable, Iterable
@@ -13,7 +12,7 @@ import pandas as pd
 
 from src import runs
 from src.data.formats import COLUMN, listed, read_csv, read_table, say_once, state
-from src.data.listing import EXTERNAL, IMAGE_SUFFIXES, ImageIndex, clean, host_files, list_files, only_images, without_suffix
+from src.data.listing import EXTERNAL, IMAGE_SUFFIXES, ImageIndex, clean, host_files, list_files, only_images
 
 if TYPE_CHECKING:
     from src.competitions import Competition
@@ -26,6 +25,7 @@ RESERVED = {"id", "row", "path", "group", "fold", "content", "external"}        
 ASIDE = r"(test|testing|val|valid|validation|eval)(s|set|[_-][^/]*|\d+)?/"         # no class is called so
 PARTS = r"(test|testing|val|valid|validation|eval)(s|set)?([_-]?(images?|imgs?|set|data|\d+))?"       # what certainly is none
 ROW = "row of the host"         # what a line's row is called, kept where the host's own column has the name `id`
+MARKS = ("|", ";", ",")         # what may join labels in a cell, beside a space
 OUTPUT = "{output}"             # in `row`: the sample has a line per image and output
 
 
@@ -121,6 +121,8 @@ def read_part(root: Path, c: "Competition", part: str) -> pd.DataFrame:
         frame[name] = frame[name].str.strip()
         whole = frame[name].str.fullmatch(r"(-?\d+\.0+)?").all() and not {*c.classes} & {*frame[name]}
         frame[name] = frame[name].str.partition(".")[0] if whole else frame[name]      # "1.0" is 1: a gap once made pandas write so
+    if c.task == "multilabel" and len(c.labels) == 1 and c.labels[0] in frame:
+        frame[c.labels[0]] = spaced(frame[c.labels[0]], c.classes)
     frame = frame.drop_duplicates(ignore_index=True)                # a line twice says nothing new
     if part == "test" and file and file == c.test_csv and c.sample_csv and c.names[0] not in frame:
         frame = with_rows(frame, c.sample(root)[c.header[0]], c.names[0])
@@ -130,6 +132,18 @@ def read_part(root: Path, c: "Competition", part: str) -> pd.DataFrame:
         frame[ROW] = frame[row]
     check_columns(frame, [column] if column else [], f"the {part} table")
     return frame.assign(id=frame[column]) if column else frame
+
+
+def mark_of(cells: pd.Series, classes: tuple[str, ...]) -> str:
+    """What joins the labels of a cell: |, ; or comma where such a mark stands in a cell and in no class, else a space."""
+    some = cells.head(2000)
+    return next((mark for mark in MARKS if some.str.contains(mark, regex=False).any() and not any(mark in name for name in classes)), " ")
+
+
+def spaced(cells: pd.Series, classes: tuple[str, ...]) -> pd.Series:
+    """The same labels joined by spaces."""
+    mark = next((mark for mark in MARKS if cells.str.contains(mark, regex=False).any() and not any(mark in name for name in classes)), "")
+    return cells.str.split(mark).map(lambda words: " ".join(word.strip() for word in words)) if mark else cells
 
 
 def id_column(frame: pd.DataFrame, c: "Competition", part: str) -> str:
@@ -164,7 +178,9 @@ def host_table(root: Path, file: str, wanted: set[str]) -> pd.DataFrame:
 def columns_wanted(c: "Competition", part: str, file: str) -> set[str]:
     """The columns that a table must have by what is known of it."""
     used = re.findall(r"\{([^{}:]+)", c.train_images if part == "train" else c.test_images)
-    return {c.id, *c.labels, *c.features, *used} if part == "train" else {*c.header[:1]} if file == c.sample_csv else {*used}
+    if part == "train":
+        return {c.id, *c.labels, *c.features, *used}
+    return {*c.header[:1]} if file == c.sample_csv else {*used, *c.features} if c.sample_csv else {*used, *c.features, c.id}
 
 
 def widened(frame: pd.DataFrame, c: "Competition", part: str) -> pd.DataFrame:
@@ -184,49 +200,6 @@ def widened(frame: pd.DataFrame, c: "Competition", part: str) -> pd.DataFrame:
         part = lines[parts[1] == name].drop_duplicates("id").set_index("id")[value]
         wide[name] = wide["id"].map(part).fillna("")
     return wide
-
-
-def beside(root: Path, file: str, *others: str) -> pd.DataFrame:
-    """A table with the columns of other tables that name the same images, for a make_table: joined by the column whose cells both have, or whose
-    file names both have. Raises ValueError where there is none."""
-    frame = read_table(root / file)
-    for other in others:
-        more = read_table(root / other)
-        keys = [its for its in more if more[its].nunique() > 0.5 * len(more)]
-        pairs = {(mine, its): stems(frame[mine]).isin({*stems(more[its])}).mean() for mine in frame for its in keys}
-        if not pairs or max(pairs.values()) < 0.5:
-            raise ValueError(f"{file} and {other} have no column of the same images")
-        mine, its = max(pairs, key=lambda pair: (pairs[pair], frame[pair[0]].nunique()))
-        new = [name for name in more if name not in frame]
-        found = more.assign(key_=stems(more[its])).drop_duplicates("key_").set_index("key_")[new]
-        frame = frame.join(found, on=pd.Series(stems(frame[mine]), name="key_")).fillna("")
-    return frame
-
-
-def named_by(root: Path, pattern: str, file: str, *, is_left: bool = False) -> pd.DataFrame:
-    """The images of a pattern such as "images/{label}/*" that a table names, or (is_left) those that it does not, for a make_table."""
-    frame, table = from_names(root, pattern), read_table(root / file)
-    index = ImageIndex(frame["path"].tolist())
-    hits = {column: {place for value in table[column] for place in index.named(value)} for column in table}
-    places = max(hits.values(), key=len, default=set())
-    return frame[[(place in places) != is_left for place in range(len(frame))]].reset_index(drop=True)
-
-
-def taken_apart(root: Path, file: str, column: str, mark: str) -> pd.DataFrame:
-    """A table with a 0/1 column for each label that the cells of one column join by a mark, for a make_table."""
-    frame = read_table(root / file)
-    return pd.concat([frame.drop(columns=column), frame[column].str.get_dummies(mark).rename(columns=str.strip).astype(str)], axis=1)
-
-
-def replaced(root: Path, file: str, column: str, old: str, new: str) -> pd.DataFrame:
-    """A table with a text replaced in one column, for a make_table: other marks between labels, a decimal comma."""
-    frame = read_table(root / file)
-    return frame.assign(**{column: frame[column].str.replace(old, new, regex=False)})
-
-
-def stems(column: pd.Series) -> pd.Series:
-    """The names of files without folder and suffix, in small letters."""
-    return column.map({cell: posixpath.basename(without_suffix(clean(cell))).casefold() for cell in column.unique()})
 
 
 def sources(c: "Competition", part: str) -> tuple[Callable | None, str, str]:
