@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -62,6 +63,20 @@ def test_every_command_is_one_that_the_makefile_has(path):
             assert name in (variables if equals else targets), f"{path.name}: {command}: {word}"
             if name == "EXP":
                 assert value in {*EXPERIMENTS, *PLACEHOLDERS}, f"{path.name}: {command}"
+
+
+@every_document
+def test_make_takes_every_command(path, tmp_path):
+    """make -n reads the whole Makefile, with all its checks of names and variables, and runs nothing."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "src").symlink_to(ROOT / "src")
+    clean = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME")}
+    for command in dict.fromkeys(commands_of(path)):
+        if "<" in command or '"..."' in command or len(command.split()) == 2:  # a placeholder, or a target that is only named
+            continue
+        words = [word for word in shlex.split(command)[1:] if word != "..."]
+        done = subprocess.run(["make", "-n", f"PY={sys.executable}", *words], cwd=tmp_path, env=clean, capture_output=True, text=True)
+        assert done.returncode == 0, f"{path.name}: {command}: {done.stderr}"
 
 
 @every_document
