@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 from functools import lru_cache
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -334,8 +335,9 @@ def write_fold(paths: FoldPaths, model: Classifier, frame: pd.DataFrame, per_epo
         per_epoch.to_parquet(part, compression="zstd")
 
 
-def warm_start(model: Classifier, path) -> None:
+def warm_start(model: Classifier, path: Path) -> None:
     """Begin with another run's fold, where names and shapes agree (a head for other classes stays new)."""
+    runs.check_fold(FoldPaths(path.parent), path.name)
     left = model.load(path, strict=False)
     if left:
         print(f"init_from: {len(left)} tensors not taken over: {', '.join(left[:4])}")

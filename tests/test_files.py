@@ -375,6 +375,13 @@ def test_a_damaged_model_or_held_out_prediction_is_named_where_it_is_used(tiny):
     bench.stage("train", paths), bench.stage("predict", paths), bench.stage("submit", paths)
 
 
+def test_a_damaged_model_is_no_start_for_another_run(tiny):
+    bench, paths = tiny
+    turn(paths.fold(1).model)
+    with pytest.raises(ValueError, match="runs/tiny-run/fold1/model.safetensors is damaged"):
+        bench.run(fast("folds=2 epochs=1 init_from=tiny-run image_size=48"), "other")
+
+
 def test_damaged_test_predictions_of_a_fold_are_predicted_again(tiny, capsys):
     bench, paths = tiny
     expected = paths.test.read_bytes()
