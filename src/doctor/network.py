@@ -165,8 +165,10 @@ def normalised(case: Case) -> Finding:
 def size(case: Case) -> Finding:
     """The picture's size against the one of pretraining; the crop is told, since the whole picture is always used."""
     facts, ours = pretrained_cfg(case), case.config.image_size
-    if not case.config.pretrained or "input_size" not in facts:
+    if not case.config.pretrained:
         return good(f"{ours} px; nothing was pretrained at another size")
+    if "input_size" not in facts:
+        return good(f"{ours} px; the backbone does not state the size that it was pretrained at")
     theirs = facts["input_size"][-1]
     seen = f"{ours} px, pretrained at {theirs}; the whole picture, where pretraining cropped to {facts.get('crop_pct', 1)}"
     if not 0.4 <= ours / theirs <= 2.5:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from src.config import Config, family
 from src.model import weights
+from src.model.trainable import is_timm, timm_inside
 from src.model.try_out import check_module, check_parameters, explain, name_of, place_of
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)      # of ImageNet: for modules that bring no pretrained_cfg
@@ -143,8 +144,9 @@ def make_backbone(config: Config) -> nn.Module:
     if file:
         weights.load_into(backbone, file)
     if config.pretrained and not weights.files_of(backbone):
-        raise ValueError(f"backbone={config.backbone} is one of your own, and no pretrained weights were read for it: set pretrained=false, or "
-                         f"weights=FILE, or put the file at {weights.WEIGHTS / word / 'model.safetensors'}")
+        inside = "".join(f'make {name} by from_timm(config, "{name}"), or ' for name in timm_names(backbone))
+        raise ValueError(f"backbone={config.backbone} is one of your own, and no pretrained weights were read for it: {inside}set pretrained=false, "
+                         f"or weights=FILE, or put the file at {weights.WEIGHTS / word / 'model.safetensors'}")
     return backbone
 
 
@@ -173,7 +175,7 @@ def whole_file(config: Config) -> Path | None:
 def check_name(backbone: str, inside: list[str]) -> None:
     """config.py sets the rates by the name, so it must not say something else than the timm models inside. Raises ValueError."""
     word, _, base = backbone.partition(":")
-    if base and base not in inside:
+    if base and base.split(".")[0] not in [name.split(".")[0] for name in inside]:
         raise ValueError(f"backbone={backbone}: {word}, in src/model/backbone.py, has no {base} inside: write backbone={word}")
     if inside and family(backbone) not in map(family, inside):
         raise ValueError(f"backbone={backbone} has {inside[0]} inside, which learns at the rates of a {family(inside[0])}: "
@@ -181,12 +183,14 @@ def check_name(backbone: str, inside: list[str]) -> None:
 
 
 def timm_models(backbone: nn.Module) -> list[nn.Module]:
-    """The models that from_timm made, inside an own module, or the backbone itself."""
-    return [module for module in backbone.modules() if hasattr(module, "timm_name")]
+    """The timm models inside an own module, or the backbone itself where it is one."""
+    return [backbone] if is_timm(backbone) else list(timm_inside(backbone).values())
 
 
 def timm_names(backbone: nn.Module) -> list[str]:
-    return [str(model.timm_name) for model in timm_models(backbone)]
+    """Their names; one that from_timm did not make is known without its tag."""
+    names = [getattr(model, "timm_name", "") or dict(model.pretrained_cfg).get("architecture", "") for model in timm_models(backbone)]
+    return [name for name in names if name]
 
 
 def normalisation(backbone: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -197,15 +201,14 @@ def normalisation(backbone: nn.Module) -> tuple[tuple[float, ...], tuple[float, 
 
 def trained_with(backbone: nn.Module) -> dict[str, Any]:
     """mean, std, input_size ... as the backbone states them, or the timm models inside; {} where nobody does. Raises ValueError when they differ."""
-    if hasattr(backbone, "pretrained_cfg"):
-        return dict(backbone.pretrained_cfg)
-    facts = {str(model.timm_name): dict(model.pretrained_cfg) for model in timm_models(backbone)}
-    scales = {(tuple(one["mean"]), tuple(one["std"])) for one in facts.values()}
-    if len(scales) > 1:
-        raise ValueError(f"{', '.join(facts)} were trained with different mean and std: in your module write "
+    stated = dict(getattr(backbone, "pretrained_cfg", {}))
+    inside = [dict(model.pretrained_cfg) for model in timm_models(backbone)]
+    scales = {(tuple(one["mean"]), tuple(one["std"])) for one in inside if "mean" in one}
+    if len(scales) > 1 and "mean" not in stated:
+        raise ValueError(f"{', '.join(timm_names(backbone))} were trained with different mean and std: in your module write "
                          'pretrained_cfg = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}, so that it is given 0..1 pixels, and before each of '
                          "these models its own Standardise(model)")
-    return next(iter(facts.values()), {})
+    return next(iter(inside), {}) | stated
 
 
 BACKBONES = {"branch_cnn": branch_cnn, "gem": gem}     # add yours: a function above that returns any nn.Module, a word here

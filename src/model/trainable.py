@@ -36,10 +36,13 @@ def timm_inside(backbone: nn.Module) -> dict[str, nn.Module]:
     """The outermost timm models in an own module, by their place."""
     inside: dict[str, nn.Module] = {}
     for place, module in backbone.named_modules():
-        is_timm = hasattr(module, "group_matcher") or hasattr(module, "timm_name")
-        if is_timm and place and not any(place.startswith(outer + ".") for outer in inside):
+        if place and is_timm(module) and not any(place.startswith(outer + ".") for outer in inside):
             inside[place] = module
     return inside
+
+
+def is_timm(module: nn.Module) -> bool:
+    return hasattr(module, "timm_name") or (hasattr(module, "group_matcher") and hasattr(module, "pretrained_cfg"))
 
 
 def stated_groups(backbone: nn.Module) -> list[list[str]]:

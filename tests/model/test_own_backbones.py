@@ -16,7 +16,7 @@ from src.config import Config, resolve
 from src.doctor.__main__ import QUICK, examine
 from src.fetch import fetch_weights
 from src.model import weights
-from src.model.backbone import BACKBONES, Standardise, convolution, from_timm, make_backbone, normalisation, timm_names
+from src.model.backbone import BACKBONES, Standardise, convolution, from_timm, make_backbone, normalisation, timm_names, trained_with
 from src.model.classifier import build
 from src.model.trainable import groups, new_layers
 from src.model.weights import pretrained_hash
@@ -172,6 +172,42 @@ def test_a_name_that_says_something_else_than_what_is_wrapped_is_refused(monkeyp
         make_backbone(Config(backbone=backbone, pretrained=False, image_size=32))
     if backbone == "hidden_vit":
         assert timm_names(make_backbone(Config(backbone="hidden_vit:test_vit", pretrained=False, image_size=32))) == ["test_vit"]
+
+
+def test_a_timm_model_that_one_made_oneself_is_known_all_the_same_and_its_weights_are_asked_for(own_words, monkeypatch):
+    """timm.create_model in the function: mean, std and groups are the model's; the line to write instead works as typed."""
+    source = "def plain(config):\n    return nn.Sequential(timm.create_model('test_resnet', num_classes=0), nn.ReLU())\n"
+    names = {"nn": nn, "timm": timm, "from_timm": from_timm}
+    exec(source, names)
+    monkeypatch.setitem(BACKBONES, "plain", names["plain"])
+    how = Config(backbone="plain", pretrained=False, trainable=2, image_size=32)
+    found = make_backbone(how)
+    assert normalisation(found) == ((0.5,) * 3, (0.5,) * 3) and len(groups(found)) == 5 and trained_with(found)["input_size"] == (3, 160, 160)
+    with pytest.raises(ValueError) as caught:
+        make_backbone(replace(how, pretrained=True))
+    line = re.search(r"make test_resnet by (.*?[)]), or set pretrained=false", str(caught.value)).group(1)
+    write_branch_weights()
+    exec(source.replace("timm.create_model('test_resnet', num_classes=0)", line), names)
+    monkeypatch.setitem(BACKBONES, "plain", names["plain"])
+    assert weights.files_of(make_backbone(replace(how, pretrained=True))) == [Path("weights/test_resnet/model.safetensors")]
+
+
+def test_a_timm_model_that_gives_its_maps_has_its_weights_too(own_words, monkeypatch):
+    """features_only: a list of maps, of which the own module takes what it wants."""
+    class Maps(nn.Module):
+        def __init__(self, config: Config) -> None:
+            super().__init__()
+            self.body = from_timm(config, "test_efficientnet", features_only=True)
+
+        def forward(self, x):
+            return torch.cat([each.mean(dim=(2, 3)) for each in self.body(x)[-2:]], dim=1)
+
+    write_branch_weights()
+    monkeypatch.setitem(BACKBONES, "maps", Maps)
+    model = build(resolve(Config(backbone="maps", trainable=1, image_size=32)), 4)
+    stored = load_file("weights/test_efficientnet/model.safetensors")
+    assert torch.equal(model.trunk.get_parameter("body.conv_stem.weight"), stored["conv_stem.weight"]) and model.cut_at
+    assert {name.split(".")[1] for name, _, depth in model.learning() if depth == 0} == {"blocks"}
 
 
 # ---- a network of one's own ----
