@@ -1,6 +1,7 @@
 """Backbones of one's own: a timm model with something around it, a network with its own weights file, two branches. Pretrained weights, mean and
 std, layer groups, rates and the hash of the weights must be what they are for a timm model by its name."""
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,11 +65,19 @@ class Fused(Branches):
         return self.fuse(super().forward(x)).relu()
 
 
+@pytest.fixture(scope="session")
+def fetched(tmp_path_factory):
+    """The real weights of lite0, as make weights brings them."""
+    root = tmp_path_factory.mktemp("fetched")
+    fetch_weights(LITE, root=root)
+    return root / LITE
+
+
 @pytest.fixture
-def lite0(tmp_path, monkeypatch):
-    """The real weights of lite0, as make weights brings them, in a folder of its own."""
+def lite0(fetched, tmp_path, monkeypatch):
+    """The same in a folder of its own."""
     monkeypatch.chdir(tmp_path)
-    fetch_weights(LITE)
+    shutil.copytree(fetched, Path("weights") / LITE)
     return Path("weights") / LITE / "model.safetensors"
 
 
@@ -114,7 +123,7 @@ def test_gem_around_lite0_has_its_weights_mean_std_groups_and_rates(lite0):
     assert rates[0] == rates[1]
 
 
-@pytest.mark.parametrize("trainable", ["head", 1, 2, 3, "all", ("body.blocks.5",)])
+@pytest.mark.parametrize("trainable", ["head", 2, "all", ("body.blocks.5",)])
 def test_gem_around_lite0_learns_the_groups_of_the_bare_model_and_its_exponent(lite0, trainable):
     own = build(resolve(replace(GEM, trainable=trainable)), 5)
     bare = build(resolve(replace(GEM, backbone=LITE, trainable=("blocks.5",) if isinstance(trainable, tuple) else trainable)), 5)
