@@ -112,14 +112,14 @@ def describe(settings: Settings, paths: RunPaths, path: Path, fold: int | None) 
 
 
 def add_to_ledger(path: Path, note: dict) -> None:
-    """One line per differing submission, for ever: the place to write down what the leaderboard said."""
+    """One line per differing submission of each run, for ever: the place to write down what the leaderboard said."""
     with runs.lock(path.with_name(f"{path.name}.lock"), wait=True):
         add_line(path, note)
 
 
 def add_line(path: Path, note: dict) -> None:
     known = path.read_text(encoding="utf-8") if path.exists() else ""
-    if note["sha256"] in known:
+    if any((line.get("submission"), line.get("sha256")) == (note["submission"], note["sha256"]) for line in csv.DictReader(io.StringIO(known))):
         return
     lines = io.StringIO()
     writer = csv.DictWriter(lines, LEDGER, extrasaction="ignore", restval="", lineterminator="\n")

@@ -137,7 +137,7 @@ def submission(case: Case) -> list[str]:
     images = predictions.check_ids(predictions.read(case.paths.test), rows.index, "test.parquet")
     by_row = decode.apply(runs.read_json(path.with_suffix(".json")), predictions.pool(images, rows, case.competition.pool))
     answer = case.competition.answer_rows(by_row, case.competition.sample(folder))
-    again, real = answer.to_csv(index=False).splitlines(), path.read_text(encoding="utf-8").splitlines()
+    again, real = answer.to_csv(index=False).splitlines(), path.read_text(encoding="utf-8", errors="replace").splitlines()
     lines = [number for number, (one, other) in enumerate(zip(again, real), 1) if one != other]
     found = [f"{path} has other values in {len(lines)} lines, the first is line {lines[0]}"] if lines else []
     found += [f"{path} has {len(real)} lines, test.parquet gives {len(again)}"] * (len(real) != len(again))

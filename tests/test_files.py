@@ -284,6 +284,13 @@ def test_a_kill_between_the_submissions_files_is_repaired_by_the_same_command(be
     assert runs.read_json(Path("submissions/tiny-run.json"))["sha256"] == sha and Path("submissions/ledger.csv").read_text().count(sha) == 1
 
 
+def test_each_run_has_its_line_in_the_ledger_also_where_two_give_the_same_csv(tmp_path):
+    ledger = tmp_path / "ledger.csv"
+    for name in ("a.csv", "b.csv", "a.csv", "b.csv"):
+        submit.add_to_ledger(ledger, {"submission": name, "sha256": "0" * 16})
+    assert [line.split(",")[1] for line in ledger.read_text().splitlines()] == ["submission", "a.csv", "b.csv"]
+
+
 def test_submits_at_once_lose_no_line_of_the_ledger(tmp_path):
     code = """
 import sys

@@ -42,6 +42,7 @@ def test_verify_finds_what_was_touched_and_tells_what_is_other_by_now(bench, cap
     answer = pd.read_csv(csv)
     answer["colour"] = np.roll(answer["colour"], 1)
     answer.to_csv(csv, index=False)
+    csv.write_bytes(csv.read_bytes() + b"\xff")                      # no text any more
     paths.fold(0).test.unlink()
     printed = said(bench, paths, capsys, fails=True)
     assert "DIFFERS  submission: submissions/tiny-run.csv has other values in " in printed and "DIFFERS  files: fold0/test.parquet was " in printed
