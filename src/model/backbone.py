@@ -139,8 +139,8 @@ def make_backbone(config: Config) -> nn.Module:
     file = whole_file(config) if config.pretrained else None
     backbone = make_own(word, replace(config, pretrained=False, weights="") if file else config)
     check_name(config.backbone, timm_names(backbone))
-    if file and timm_names(backbone) and weights.mismatches(weights.load_state(file), backbone.state_dict()):
-        backbone, file = make_own(word, config), None        # the file is one of the timm model inside
+    if file and timm_names(backbone) and not holds_names_of(file, backbone):
+        backbone, file = make_own(word, config), None        # it is one of the timm model inside, without the names that are around it
     if file:
         weights.load_into(backbone, file)
     if config.pretrained and not weights.files_of(backbone):
@@ -153,7 +153,8 @@ def make_backbone(config: Config) -> nn.Module:
 def make_own(word: str, config: Config) -> nn.Module:
     """What the function in BACKBONES makes. Raises ValueError in one line where that is no module."""
     make, what = BACKBONES[word], f"backbone {word!r}"
-    check_parameters(make, ["config"], f"{what} ({place_of(make)})", f"def {name_of(make, word)}(config):")
+    line = "def __init__(self, config):" if isinstance(make, type) else f"def {name_of(make, word)}(config):"
+    check_parameters(make, ["config"], f"{what} ({place_of(make)})", line)
     try:
         backbone = make(config)
     except ValueError:                                        # says itself what is wrong
@@ -170,6 +171,12 @@ def whole_file(config: Config) -> Path | None:
         return weights.resolve_weights(config.backbone, config.weights)
     file = Path(config.weights or weights.WEIGHTS / config.backbone.partition(":")[0]) / "model.safetensors"
     return file if file.is_file() else None
+
+
+def holds_names_of(file: Path, backbone: nn.Module) -> bool:
+    """Are more than half of the names in the file those of this module?"""
+    names = weights.load_state(file).keys()
+    return 2 * len(names & backbone.state_dict().keys()) > len(names)
 
 
 def check_name(backbone: str, inside: list[str]) -> None:

@@ -129,7 +129,7 @@ def pretrained_hash(config: "Config") -> str:
     if not config.pretrained:
         return ""
     kept = WEIGHTS / config.backbone / "model.safetensors"
-    if kept.is_file() and not config.weights:                 # so the audit needs no torch
+    if kept.is_file() and not config.weights and ":" not in config.backbone:      # so the audit needs no torch
         return weights_hash(kept)
     from src.model.backbone import BACKBONES, make_backbone
 

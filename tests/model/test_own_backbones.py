@@ -249,6 +249,14 @@ def test_a_file_that_does_not_fit_an_own_network_says_what_differs(own_words):
         assert words in str(caught.value)
 
 
+def test_a_file_of_an_own_backbone_as_it_was_before_an_edit_says_which_names_differ(own_words):
+    """And not that it is no file of the timm model inside."""
+    state = make_backbone(Config(backbone="gem:test_resnet", pretrained=False)).state_dict()
+    save_file({name: value for name, value in state.items() if name != "pool.p"} | {"pool.power": state["pool.p"]}, "old.safetensors")
+    with pytest.raises(ValueError, match="not one of this Sequential: the file lacks pool.p; the module lacks pool.power"):
+        make_backbone(Config(backbone="gem:test_resnet", weights="old.safetensors"))
+
+
 def test_a_file_of_another_timm_model_is_refused_in_one_line(own_words):
     write_branch_weights()
     for backbone in ("test_efficientnet", "gem:test_efficientnet"):

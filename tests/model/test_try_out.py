@@ -157,6 +157,7 @@ def test_what_is_wrong_with_a_head_is_said_in_one_line(workshop, source, expecte
 
 BACKBONES = {
     "no config": ("def mine():\n    return nn.Conv2d(3, 8, 3)\n", "takes (): write def mine(config):"),
+    "a class without config": ("class mine(nn.Conv2d):\n    def __init__(self):\n        super().__init__(3, 8, 3)\n", "takes (): write def __init__(self, config):"),
     "no return": ("def mine(config):\n    nn.Conv2d(3, 8, 3)\n", "must give an nn.Module, and gives None"),
     "grey images": ("def mine(config):\n    return nn.Sequential(nn.Conv2d(1, 8, 3), nn.Flatten())\n", "breaks at layer 0 = Conv2d(1, 8.*in_channels=3 would fit"),
     "a norm of another width": ("def mine(config):\n    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(4))\n", "num_features=8 would fit"),
