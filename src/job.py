@@ -84,7 +84,7 @@ def with_pseudo(job: Job) -> Job:
     given = tables.read_csv(job.paths.root.parent / name / "pseudo.csv").astype({"fold": int}).astype(dict.fromkeys(outputs, np.float32))
     test, ids = job.competition.test_table(job.settings.folder).set_index("id"), sorted(set(given["id"]))
     if lost := tables.complain(pd.Series(ids)[~pd.Series(ids).isin(test.index)], "ids are no test images any more"):
-        raise ValueError(f"pseudo={name}: {lost[0]}: make predict and pseudo of that run again")
+        raise ValueError(f"pseudo={name}: {lost[0]}: make submit RUN={name}, then make pseudo RUN={name}")
     labels = {k: given[given["fold"] == k].set_index("id")[outputs].reindex(ids) for k in sorted({*job.table["fold"]} - {-1})}
     labels[-1] = pd.concat(labels.values()).groupby(level=0).mean().loc[ids]
     rows = test.loc[ids].reset_index().reindex(columns=job.table.columns, fill_value="").assign(fold=-1)

@@ -167,6 +167,33 @@ def test_every_message_of_troubleshooting_is_one_that_the_kit_says():
     assert len(rows) > 50 and not lost, lost
 
 
+def raised() -> list[tuple[str, list[str]]]:
+    """(file:line, the texts) of every error that the kit raises with words of its own."""
+    kinds, found = ("ValueError", "Refused", "CheckFailed", "runs.CheckFailed", "Stopped", "Unclear", "inference.Unclear"), []
+    for file in sorted((ROOT / "src").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and ast.unparse(node.exc.func) in kinds:
+                texts = [part.value for part in ast.walk(node.exc) if isinstance(part, ast.Constant) and isinstance(part.value, str)]
+                if max(map(len, texts), default=0) >= 20:
+                    found.append((f"{file.relative_to(ROOT)}:{node.lineno}", texts))
+    return found
+
+
+def test_nearly_every_error_of_the_kit_is_in_troubleshooting():
+    rows = re.findall(r"^\| `([^`]*)`", (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    parts = [[part.strip() for part in row.split("...") if part.strip()] for row in rows]
+    errors = raised()
+    lost = [place for place, texts in errors if not any(all(any(part in text for text in texts) for part in row) for row in parts)]
+    assert len(lost) < 0.15 * len(errors), lost
+
+
+def test_every_target_that_a_message_says_to_make_exists():
+    targets = set(re.findall(r"^([a-z-]+):", MAKEFILE, flags=re.MULTILINE)) | {"doctor", "audit"}
+    verbs = {"asks", "calls", "compares"}  # of what make does
+    said = re.findall(r"(?:[:;`] ?|then )make ([a-z-]+)(?=[` ,.]|\Z)", texts_of_the_kit())
+    assert len(said) > 20 and set(said) - verbs <= targets, set(said) - targets
+
+
 # ---- the guide's code, in a copy of the kit ----
 
 
