@@ -7,6 +7,7 @@ import pandas as pd
 from src import code, predictions, recipe, runs
 from src.competitions import Competition
 from src.config import Settings
+from src.fit.metrics import READS_ORDER
 from src.runs import RunPaths
 
 
@@ -109,6 +110,12 @@ def say(score: dict) -> str:
     note = ""
     if lost:
         note = f"\nfolds without a score ({score['metric']} is NaN for their held-out images): {', '.join(lost)}; the means are of the others"
+    if score["metric"] in READS_ORDER:
+        note += (f"\nthe OOF {score['metric']} ranks the images of all folds in one list; where the folds' models differ in how sure they are "
+                 "it lies below the mean of folds, which is nearer to what one model gets")
+    gain = f"epochs: the last of {len(epochs['mean'])} is the best for all folds together"
+    if epochs["joint_gain"] > 0:
+        gain = (f"epochs: {epochs['joint_best']} would be best for all folds together ({epochs['joint_gain']:+.4f} over the last; "
+                "the best of several, so on noise too it is above 0 in nine runs of ten)")
     return (f"folds  {folds}\nOOF {score['metric']} {score['oof']:.4f}   mean of folds {score['mean']:.4f} +- {score['spread']:.4f}   ({also})\n"
-            f"epochs: {epochs['joint_best']} would be best for all folds together ({epochs['joint_gain']:+.4f} over the last); "
-            f"picking each fold's own best would flatter by {epochs['per_fold_optimism']:.4f}{note}")
+            f"{gain}; picking each fold's own best would flatter by {epochs['per_fold_optimism']:.4f}{note}")

@@ -20,7 +20,7 @@ from src.data import advice, reshape, tables
 from src.data import infer as inference
 from src.data.evidence import Evidence
 from src.data.formats import COLUMN
-from src.fit.metrics import LOWER_IS_BETTER, METRICS, PROBABILITY_METRICS, split_words
+from src.fit.metrics import LABEL_METRICS, LOWER_IS_BETTER, METRICS, PROBABILITY_METRICS, split_words
 from src.tasks import ANSWERS, TASKS, WORDS
 
 
@@ -453,6 +453,9 @@ def check(c: Competition) -> None:
                         f"{tables.listed(lost or list(asked)) or '(none)'}; state sample_csv, labels, scored, answer or header")
     if c.metric in PROBABILITY_METRICS and c.answer in ("label", *WORDS, "value") and (c.metric, c.answer) != ("spearman", "value"):
         problems.append(f"metric={c.metric!r} reads probabilities, the submission holds a {c.answer}; state metric, answer or header")
+    if c.metric in LABEL_METRICS and c.answer == "value":
+        problems.append(f"metric={c.metric!r} reads labels, the submission holds numbers that are not rounded: state task='ordinal' for grades (its "
+                        "answer is the nearest one), or a function that rounds as answer")
     if not callable(c.metric) and not callable(c.answer) and c.metric.startswith("map") != (c.answer == "ranked"):
         problems.append(f"metric={c.metric!r} and answer={c.answer!r} don't go together: map3 and its like read answer='ranked', the others don't")
     if c.task == "bounded" and not (len(c.bounds) == 2 and c.bounds[0] < c.bounds[1]):

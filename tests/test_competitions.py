@@ -1,5 +1,6 @@
 """One stated fact replaces one inferred fact; mistakes in the files are told at once, by name; what goes in by id comes out by id."""
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import layouts
@@ -507,3 +508,12 @@ def test_metrics_and_answers_that_do_not_go_together_are_refused(comp):
     numbers(comp, ["3.5", "7", "20"], "1.5")
     assert load(comp, metric="spearman").answer == "value"
     assert "reads probabilities" in refusal(comp, metric="roc_auc")
+
+
+@pytest.mark.parametrize("metric", ["quadratic_weighted_kappa", "accuracy", "macro_f1"])
+def test_a_metric_of_labels_is_refused_for_numbers_that_are_not_rounded(metric):
+    raw = Competition(labels=("label",), task="regression", header=("id", "label"), answer="value", metric=metric, flips="h")
+    with pytest.raises(ValueError, match=f"metric='{metric}' reads labels, the submission holds numbers that are not rounded: state task='ordinal'"):
+        competitions.check(raw)
+    competitions.check(replace(raw, task="ordinal", answer="label", classes=("0", "1", "2")))
+    competitions.check(replace(raw, metric="rmse"))

@@ -11,6 +11,9 @@ import pandas as pd
 
 # they cannot read labels
 PROBABILITY_METRICS = {"log_loss", "roc_auc", "partial_auc", "average_precision", "probabilistic_f1", "top3", "top5", "spearman"}
+# of labels: a number that is not rounded to one is no answer
+LABEL_METRICS = {"accuracy", "balanced_accuracy", "mcc", "quadratic_weighted_kappa",
+                 *(f"{average}_f{beta}" for average in ("macro", "micro", "samples") for beta in (1, 2))}
 LOWER_IS_BETTER = {"log_loss", "rmse", "mae"}
 READS_ORDER = {"roc_auc", "partial_auc", "average_precision", "spearman"}       # of each column's values, nothing else
 
