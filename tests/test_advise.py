@@ -52,9 +52,9 @@ def test_every_backbone_and_answer_is_tried_on_the_same_folds_and_a_second_call_
     bench.monkeypatch.setattr(advise, "EPOCHS", 2)
     paths = bench.configure(fast("folds=2 augment=none views=1 lr=0.123"))
     bench.stage("split", paths)
-    told = advise.advise(config.load(paths.config), paths, ["test_resnet", "branch_cnn"])
+    told = advise.advise(config.load(paths.config), paths, ["gem:test_resnet", "branch_cnn"])
     table = capsys.readouterr().out
-    for name in ("test_resnet ", "branch_cnn ", "head ", "tail ", "all "):
+    for name in ("gem:test_resnet ", "branch_cnn ", "head ", "tail ", "all "):
         assert f"\n  {name}" in table
     trials = {name: runs.RunPaths(paths.root.with_name(f"tiny-run-advise-{name}")) for name in advise.ANSWERS}
     assert len({runs.read_json(there.score)["fold_hash"] for there in trials.values()} | {runs.read_json(paths.competition)["fold_hash"]}) == 1
@@ -62,7 +62,7 @@ def test_every_backbone_and_answer_is_tried_on_the_same_folds_and_a_second_call_
     assert {name: (one.trainable, one.epochs) for name, one in tried.items()} == {"head": ("head", 5), "tail": (2, 2), "all": ("all", 2)}
     assert all(one.lr != 0.123 for one in tried.values())           # a rate for one answer is none for another
     before = {file: file.stat().st_mtime_ns for there in trials.values() for file in there.root.glob("fold*/done.json")}
-    assert advise.advise(config.load(paths.config), paths, ["test_resnet", "branch_cnn"]) == told
+    assert advise.advise(config.load(paths.config), paths, ["gem:test_resnet", "branch_cnn"]) == told
     assert {file: file.stat().st_mtime_ns for file in before} == before
     text = told.partition("SET=")[2].strip('"')
     assert told.partition(":")[0] in advise.ANSWERS and "make submit COMP=tiny EXP=baseline" in told and config.parse_set(text)

@@ -219,6 +219,13 @@ def test_a_timm_model_that_gives_its_maps_has_its_weights_too(own_words, monkeyp
     assert {name.split(".")[1] for name, _, depth in model.learning() if depth == 0} == {"blocks"}
 
 
+def test_without_weights_the_three_ways_out_are_said_for_what_is_wrapped(own_words):
+    with pytest.raises(ValueError) as caught:
+        make_backbone(Config(backbone="gem:test_resnet"))
+    for words in ("no pretrained weights for 'test_resnet'", "make weights", "weights=FILE", "weights/test_resnet/model.safetensors", "pretrained=false"):
+        assert words in str(caught.value)
+
+
 # ---- a network of one's own ----
 
 
