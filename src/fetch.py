@@ -32,6 +32,8 @@ from src import runs
 from src.config import Config
 from src.model import weights
 
+OWN_CODE = "competition.py"      # beside a competition's files; src/competitions.py runs it
+
 
 class Source(NamedTuple):
     """A data file inside a package of the registry."""
@@ -238,7 +240,7 @@ def unpack(archive: Path, folder: Path, room: Room | None = None, depth: int = 0
 def unpack_all(folder: Path, room: Room | None = None, depth: int = -1) -> None:
     """Unpack each train.zip in a folder to train/, each train.csv.zip to train.csv, where that isn't there yet: so Kaggle packs some competitions."""
     for archive in sorted(folder.glob("[!.]*.zip")):
-        if (target := archive.with_suffix("")).exists():
+        if (target := archive.with_suffix("")).exists() or harmless(target, archive) != target:
             continue
         check_writable(folder, archive)
         part = target.with_name(target.name + ".unpacked")
@@ -260,7 +262,7 @@ def extract(archive: Path, folder: Path, room: Room) -> None:
     is_empty = True
     try:
         for name, source in members(archive):
-            target = folder / safe(name, archive)
+            target = harmless(folder / safe(name, archive), archive)
             room.take(num_files=1)
             (target if source is None else target.parent).mkdir(parents=True, exist_ok=True)
             if source is not None:
@@ -329,6 +331,14 @@ def safe(name: str, archive: Path) -> str:
     if not first or ".." in (first, *others) or ":" in first:
         raise Refused(f"{archive} is not unpacked: {name!r} leads out of the folder")
     return name
+
+
+def harmless(path: Path, archive: Path) -> Path:
+    """The place of a member: another for a competition.py, which the kit would run as the user's own code."""
+    if path.name.lower() != OWN_CODE:
+        return path
+    print(f"warning: {archive} brings a {path.name}, which would be run: read it, and rename it if it is yours", file=sys.stderr)
+    return path.with_name(f"{path.name}.from-archive")
 
 
 def write_csv(lines: list[str], path: Path) -> None:

@@ -13,7 +13,7 @@ import pandas as pd
 from src import competitions, config, runs
 from src.competitions import Competition
 from src.config import Settings
-from src.data import folds, tables
+from src.data import folds, looks, tables
 from src.data.images import content_hashes, read_all
 from src.runs import RunPaths
 
@@ -37,9 +37,11 @@ def split(settings: Settings, paths: RunPaths) -> None:
         table, external = both[:len(table)], both[len(table):]
     if settings.config.dedupe == "content":
         content = content_hashes([settings.folder / path for path in table["path"]], settings.memory)
+        shared = table["path"].duplicated(keep=False)              # one file of many images says nothing of each
+        content = [value if not is_shared else "" for value, is_shared in zip(content, shared)]
     assigned = assign(settings, competition, table, content)
     if len(external):
-        assigned = with_external(assigned, external, test, settings)
+        assigned = with_external(assigned, external, test, settings, competition)
     say_disk(settings, competition, len(assigned), len(test))
     summary = {"facts": competition.facts(), "definition": competition.paste(), "images": {"train": len(table), "test": len(test)},
                "fold_hash": folds.fold_hash(assigned, competition.targets), "seconds": round(time.perf_counter() - began, 2)}
@@ -108,19 +110,30 @@ def external_images(settings: Settings, competition: Competition) -> pd.DataFram
     return some(readable(found, settings, competition), settings, competition)
 
 
-def with_external(table: pd.DataFrame, external: pd.DataFrame, test: pd.DataFrame, settings: Settings) -> pd.DataFrame:
-    """The table, and below it the external images in fold -1, marked in a column `external`. One that equals a training image, or is of its group,
-    would be learned by the model that is tested on it, so it is left out. Raises ValueError for an id that stands twice."""
-    own, known, tested = (content_hashes([settings.folder / path for path in part["path"]], settings.memory) for part in (external, table, test))
-    ids, content = external["id"], pd.Series(own, index=external.index, dtype=str)
-    is_known, is_tested = content.isin(known) | external["group"].isin(table["group"]), content.isin(tested)
-    for said in (*tables.complain(ids[is_known], "images are left out: equal to training images, or of their groups"),
-                 *tables.complain(ids[is_tested], "images are equal to test images: do the rules allow that?")):
-        print(f"warning: {tables.EXTERNAL}: {said}", file=sys.stderr)
+def with_external(table: pd.DataFrame, external: pd.DataFrame, test: pd.DataFrame, settings: Settings, competition: Competition) -> pd.DataFrame:
+    """The table, and below it the external images in fold -1, marked in a column `external`. Those that a chain of copies and groups links with a
+    training image would be learned by the model that is tested on it, so they are left out. Raises ValueError for an id that stands twice."""
+    contents = [content_hashes([settings.folder / path for path in part["path"]], settings.memory) for part in (table, external, test)]
+    pairs = look_alikes(external, pd.concat([table, test], ignore_index=True), settings, competition)
+    both = pd.concat([table[["group"]], external[["group"]]], ignore_index=True).assign(content=[*contents[0], *contents[1]])
+    joined = folds.join_groups(both, [(len(table) + a, b) for a, b in pairs if b < len(table)])
+    is_known = pd.Series(np.isin(joined[len(table):], joined[:len(table)]), index=external.index)
+    of_test = {a for a, b in pairs if b >= len(table)}
+    is_tested = pd.Series([content in contents[2] or place in of_test for place, content in enumerate(contents[1])], index=external.index)
+    ids = external["id"]
+    for warning in (*tables.complain(ids[is_known], "images are left out: copies of training images, or linked with one by group or by another copy"),
+                    *tables.complain(ids[is_tested], "images are copies of test images: do the rules allow that?")):
+        print(f"warning: {tables.EXTERNAL}: {warning}", file=sys.stderr)
     if clash := tables.complain(ids[~is_known & ids.isin([*table["id"], *test["id"]])], "paths are ids of the host's images: rename these files"):
         raise ValueError(f"{tables.EXTERNAL}: {clash[0]}")
     print(f"{tables.EXTERNAL}: {(~is_known).sum()} images train in every fold and are never scored")
     return pd.concat([table.assign(external=""), external[~is_known].assign(fold=-1, external="yes")], ignore_index=True)
+
+
+def look_alikes(external: pd.DataFrame, others: pd.DataFrame, settings: Settings, competition: Competition) -> list[tuple[int, int]]:
+    """(place, place) of external images and the host's that look the same, whatever their bytes."""
+    records, theirs = (part.assign(file=[str(settings.folder / path) for path in part["path"]]).to_dict("records") for part in (external, others))
+    return looks.copies(records, theirs, reader=competition.read_image, max_pixels=competition.max_pixels, workers=settings.machine.workers)
 
 
 def some(table: pd.DataFrame, settings: Settings, competition: Competition) -> pd.DataFrame:

@@ -113,10 +113,10 @@ def as_columns(by_row: pd.DataFrame, competition: "Competition") -> pd.DataFrame
 
 
 def as_words(by_row: pd.DataFrame, competition: "Competition") -> pd.DataFrame:
-    """Every class above a half, joined by spaces; the likeliest where none is."""
+    """Every class above a half, joined by spaces; the likeliest where none is. Nothing where all are 0, as in the truth of an unlabelled image."""
     values, names = by_row.to_numpy(), by_row.columns.to_numpy(dtype=object)
     chosen = values >= 0.5
-    none = ~chosen.any(axis=1)
+    none = ~chosen.any(axis=1) & (values > 0).any(axis=1)
     chosen[none, values[none].argmax(axis=1)] = True
     codes, _ = pd.factorize(pd.Series([row.tobytes() for row in np.packbits(chosen, axis=1)], dtype=object))       # few rows differ
     first = np.unique(codes, return_index=True)[1]

@@ -15,8 +15,8 @@ from src import config, runs
 from src.audit.__main__ import FULL, examine, main
 from src.audit.case import Case
 from src.audit.noise import confident
-from src.audit.opened import SIDE, looks
 from src.data import tables
+from src.data.looks import SIDE, looks
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -458,6 +458,44 @@ def test_a_wrongly_stated_fact_says_what_there_is(stated, message, comp):
     assert message in refusal(comp, **stated)
 
 
+def test_an_image_without_a_label_is_true_to_no_class(comp):
+    """Stated labels and a sample of one column: such images were the first class in the truth, and saying it for all scored 1.0."""
+    layouts.write(comp / "train.csv", "id,a,b", [f"{n},0,0" if n < 6 else f"{n},1,0" for n in range(9)])
+    layouts.write(comp / "sample_submission.csv", "id,tags", [f"t{n},a b" for n in range(4)])
+    competition = load(comp, labels=("a", "b"), answer="words")
+    table = competition.table(comp)
+    always_a = predictions.make(table["id"], [[0.9, 0.1]] * 9, competition.outputs)
+    assert competition.answer_rows(competition.truth(table), competition.blank(table["row"]))["tags"].tolist() == [""] * 6 + ["a"] * 3
+    assert competition.score(table, always_a) < 0.5 and replace(competition, metric="samples_f1").score(table, always_a) < 0.5
+
+
+# -- a definition beside the data
+
+def test_a_competition_py_beside_the_data_states_facts_and_comes_first(comp, monkeypatch):
+    monkeypatch.setitem(competitions.COMPETITIONS, "comp", lambda: Competition(metric="accuracy"))
+    assert competitions.load("comp", comp.parent).metric == "accuracy"
+    (comp / "competition.py").write_text("def competition(): return Competition(metric='mcc', make_table=lambda root: tables.read_table(root / 'train.csv'))\n")
+    competition = competitions.load("comp", comp.parent)
+    assert (competition.metric, competition.labels, len(competition.table(comp))) == ("mcc", ("label",), 9)
+
+
+@pytest.mark.parametrize("text, message", [
+    ("def competition(): return Competition(metrik='mcc')", "TypeError: .*unexpected keyword argument 'metrik'"), ("x = (", "SyntaxError"),
+    ("def comp(): pass", "no attribute 'competition'; it needs a function `def competition"), ("def competition(): return 3", "gives int, not a Competition")])
+def test_a_mistake_in_a_competition_py_names_the_file(comp, text, message):
+    (comp / "competition.py").write_text(text)
+    with pytest.raises(ValueError, match=f"competition.py: .*{message}"):
+        competitions.load("comp", comp.parent)
+
+
+@pytest.mark.parametrize("name", [*competitions.EXAMPLES, "mask", "demo"])
+def test_a_folder_called_like_an_example_of_the_kit_may_hold_anything(name, tmp_path):
+    """The examples apply only where their files are: an ordinary layout under such a name failed, and no message named the example."""
+    layouts.plain(tmp_path / name, layouts.TRAIN | layouts.SAMPLE)
+    competition = competitions.load(name, tmp_path)
+    assert competition.classes == ("cat", "dog", "owl") and len(competition.table(tmp_path / name)) == 12
+
+
 # -- what files don't tell: ordered grades, a known range, words best first
 
 def numbers(comp: Path, values: list, cell: str = "0") -> None:

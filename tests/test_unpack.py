@@ -232,3 +232,12 @@ def test_what_can_not_be_unpacked_says_why_in_one_line(tmp_path, make, message):
 def test_windows_paths_become_folders(tmp_path):
     unpack(make_zip(tmp_path / "a.zip", {"train\\1.png": "x"}), tmp_path / "a")
     assert (tmp_path / "a/train/1.png").read_text() == "x"
+
+
+@pytest.mark.parametrize("name", ["competition.py", "Competition.PY", "inner/competition.py"])
+def test_code_that_an_archive_brings_is_not_put_where_it_would_be_run(tmp_path, capsys, name):
+    packed = make_zip(tmp_path / "x.zip", {"competition.py": "raise SystemExit(7)"}).read_bytes()
+    unpack(make_zip(tmp_path / "a.zip", {"train.csv": "id", name: "raise SystemExit(7)", "competition.py.zip": packed}), tmp_path / "inputs" / "a")
+    assert not [path for path in (tmp_path / "inputs").rglob("*") if path.name.lower() == "competition.py"]
+    assert (tmp_path / "inputs" / "a" / f"{name}.from-archive").exists()
+    assert "which would be run: read it, and rename it if it is yours" in capsys.readouterr().err

@@ -9,6 +9,7 @@ from src import runs
 from src.audit.case import Case
 from src.audit.sheets import Cell, draw_sheet
 from src.data.folds import join_groups
+from src.data.looks import ALONE, differing, signs
 from src.findings import Finding, fail, good, some, warn
 
 LEAK = 0.02             # of the training images with a copy in another fold: from here on the OOF is not to be trusted
@@ -17,8 +18,6 @@ LEAK = 0.02             # of the training images with a copy in another fold: fr
 # cut by 5 % in 46 bits at 0.1 to 0.2 (82 % are found). The nearest strangers among 3,781 photographs differ in 40 bits, among 5,000 digits
 # (the 1s!) in 20 at 1.5 units.
 SURE, SURE_DISTANCE, CUT, CUT_DISTANCE = 20, 1.0, 64, 0.17
-ALONE = 8               # bits, where the backbone's weights are random and confirm nothing
-BITS = 255              # of the hash
 
 
 def exact_pairs(case: Case) -> pd.DataFrame:
@@ -59,17 +58,6 @@ def usual_distance(plain: np.ndarray, vectors: np.ndarray) -> float:
     rows = np.random.default_rng(0).permutation(len(vectors))[:2000]
     alike = np.where(differing(plain[rows], plain) <= CUT, -1, vectors[rows] @ vectors.T)
     return max(float(np.median(1 - alike.max(axis=1))), 1e-6) if len(rows) else 1.0
-
-
-def differing(some_of: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """(n, N) of the numbers of bits in which the signs differ."""
-    return (BITS - some_of @ others.T) / 2
-
-
-def signs(codes: pd.Series) -> np.ndarray:
-    """The bits of hashes as (N, BITS) of -1 and 1: the product of two rows tells how many differ."""
-    raw = np.array([list(bytes.fromhex(code)) for code in codes], dtype=np.uint8).reshape(-1, 32)
-    return np.unpackbits(raw, axis=1)[:, :BITS].astype(np.float32) * 2 - 1
 
 
 def exact(case: Case) -> Iterator[Finding]:

@@ -12,18 +12,10 @@ from PIL import Image
 from src import runs
 from src.data import images
 from src.data.images import Reader, check_file, open_picture, read_picture
+from src.data.looks import SIDE, looks
 
-SIDE = 64                                                            # pixels of the small grey picture that the hash is made of
-WAVES = np.cos(np.pi * np.outer(np.arange(16), 2 * np.arange(SIDE) + 1) / (2 * SIDE))      # the 16 slowest of the cosine transform
 UPRIGHT = 1                                                          # EXIF's orientation of a picture that is stored as it is seen
 COLUMNS = ("error", "width", "height", "format", "mode", "deep", "top", "turned", "frames", "clear", "mean", "spread", "packed", "looks", "mirrored")
-
-
-def looks(grey: np.ndarray) -> str:
-    """A perceptual hash of a (SIDE, SIDE) picture, 255 bits as hex: which of the slow waves are above the median. A copy that is smaller,
-    compressed anew or brighter differs in a few bits, another picture of the same scene in 50, a stranger in 127."""
-    waves = (WAVES @ grey @ WAVES.T).flatten()[1:]                   # without the mean
-    return np.packbits(waves > np.median(waves)).tobytes().hex()
 
 
 def look(record: Mapping[str, str], reader: Reader | None, max_pixels: int) -> dict:

@@ -318,7 +318,7 @@ def other_formats(ev: "Evidence") -> list[dict[str, Any]]:
     if not train or not test:
         return []
     start = sample.frame.iloc[0, 0] if sample else "0"
-    count = f", **{{{sample.frame.columns[0]!r}: {start}}}" if sample and start.isdecimal() else ""
+    count = f", **{{{sample.frame.columns[0]!r}: {int(start)}}}" if sample and start.isdecimal() else ""
     lines, tests = (f"lambda root: reshape.pixels(root, {file!r}{more})" for file, more in ((train[0], ""), (test[0], count)))
     return [{"make_table": Code(lines), "make_test": Code(tests), "read_image": Code("reshape.read_pixels")}]
 

@@ -2,6 +2,7 @@
 import hashlib
 import json
 import sys
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -26,8 +27,8 @@ def assign(table: pd.DataFrame, config, *, task: str, targets: tuple[str, ...], 
     return pd.Series(folds, index=table.index, name="fold")
 
 
-def join_groups(table: pd.DataFrame) -> np.ndarray:
-    """A number per image, the same for all that one row, one group or one content links, however long the chain."""
+def join_groups(table: pd.DataFrame, pairs: Iterable[tuple[int, int]] = ()) -> np.ndarray:
+    """A number per image, the same for all that one row, one group, one content or a pair of places links, however long the chain."""
     parent = list(range(len(table)))
 
     def root(i: int) -> int:
@@ -40,6 +41,8 @@ def join_groups(table: pd.DataFrame) -> np.ndarray:
         for i, value in enumerate(table[column]):
             if value != "":                                     # a patient who is not known is not one patient
                 parent[root(i)] = root(first.setdefault(value, i))
+    for a, b in pairs:
+        parent[root(a)] = root(b)
     return np.array([root(i) for i in range(len(table))], dtype=int)
 
 
