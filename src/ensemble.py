@@ -2,7 +2,7 @@
 
 The plain mean is kept unless a fitted blend gains more than its error, over images and over folds. A fitted one's estimate flatters a little even
 so, and score.json says `optimistic`: it may be the best of several, and the predictions that it was fitted on come from models that had seen the
-other folds' labels (tests/simulations/test_ensemble.py has by how much).
+other folds' labels (tests/simulations/test_simulated_ensemble.py has by how much).
 
 Run: python -m src.ensemble runs/<name> <run> <run> ... [--how auto]        make ensemble RUNS="a b" NAME=ab
 """

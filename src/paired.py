@@ -3,7 +3,7 @@
 The standard error is the delete-a-group jackknife's (Shao and Wu 1989, doi:10.1214/aos/1176347263; Kott 2001), the interval Student's t with one
 degree of freedom less than there are parts. A part is made of whole rows and whole groups, since images of one patient are not independent. Unlike
 a bootstrap it needs no row twice, which pooling would join again and a host's metric refuse; it rarely loses the last positive; and it is not too
-narrow where there are only ten groups: tests/simulations/test_compare.py has its coverage."""
+narrow where there are only ten groups: tests/simulations/test_simulated_compare.py has its coverage."""
 from collections.abc import Sequence
 from typing import NamedTuple
 

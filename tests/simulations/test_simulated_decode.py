@@ -1,6 +1,6 @@
 """How far above the plain score does what a decoder reports lie, where nothing is to be gained? And the gain of the best epoch, on noise?
 
-By hand, at full size: python -m tests.simulations.test_decode 200        in the tests: fewer draws, the same seeds"""
+By hand, at full size: python -m tests.simulations.test_simulated_decode 200        in the tests: fewer draws, the same seeds"""
 import sys
 
 import numpy as np

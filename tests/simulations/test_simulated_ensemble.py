@@ -1,6 +1,6 @@
 """How far does what an ensemble reports lie above the truth, where labels are noise?
 
-By hand, at full size: python -m tests.simulations.test_ensemble 200        in the tests: fewer draws, the same seeds"""
+By hand, at full size: python -m tests.simulations.test_simulated_ensemble 200        in the tests: fewer draws, the same seeds"""
 import sys
 
 import numpy as np

@@ -1,6 +1,6 @@
 """How often does compare's interval hold the true difference, how often is an equal run called better, and how often is a better one found?
 
-By hand, at full size: python -m tests.simulations.test_compare 500        in the tests: fewer draws, the same seeds"""
+By hand, at full size: python -m tests.simulations.test_simulated_compare 500        in the tests: fewer draws, the same seeds"""
 import sys
 from collections.abc import Callable
 from typing import NamedTuple
