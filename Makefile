@@ -224,3 +224,5 @@ lint: $(DEV) ## ruff, types, and whether this Makefile suits make 3.81
 CLEANED := $(if $(RUN_GIVEN),$(R),runs)
 clean: ## remove runs/ (with RUN=name that run alone); submissions, inputs and weights stay
 	$(if $(wildcard $(CLEANED)/*.lock $(CLEANED)/*/*.lock),$(PY) -m src.runs idle $(CLEANED) && )rm -rf $(CLEANED) .pytest_cache .ruff_cache .mypy_cache
+clean-cache: ## remove what can be computed again, except what a process is using now: CACHE=folder
+	@$(PY) -m src.data.cache clear $(call quoted,$(if $(CACHE),$(CACHE),runs/.cache))

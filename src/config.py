@@ -127,6 +127,7 @@ class Machine:
 
     workers: Annotated[int, Field(ge=0, le=256)] = 2               # processes that decode images
     cache_gb: Amount = 8.0                          # a larger trunk cache is not made
+    cache_total_gb: Amount = 100.0                  # of all arrays in CACHE: what was used least recently makes room; 0: no limit
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["auto", "no", "fp16", "bf16"] = "auto"
     # what runs the frozen trunk; auto: openvino where it is installed and the device is a CPU. Proven within 5e-5 of torch, as torch's versions are

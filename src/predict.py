@@ -8,7 +8,7 @@ Run: python -m src.predict runs/<name> [--fold 0]
 import argparse
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,17 +18,27 @@ from src import code, collect, competitions, config, predictions, prepare, runs,
 from src.competitions import Competition
 from src.config import Settings
 from src.data import folds, tables
+from src.data.arrays import make_in_steps
 from src.data.augment import Transform
 from src.data.batches import Batches, ExtraColumns, Rows
 from src.fit.loop import predict as predict_batches
 from src.model.classifier import build
 from src.recipe import backbone_code, check_trained, image_contents, make_recipe
-from src.runs import REFIT, RunPaths
+from src.runs import REFIT, RunPaths, Stopped
+from src.state import Clock
 from src.tasks import TASKS
+
+PIECE = 16          # times two batches are predicted between two looks at the clock, where each image goes through the whole network
 
 
 def predict(settings: Settings, paths: RunPaths, only: int | None = None) -> None:
     """Write what each model predicts and, of all models, their means; test.json is the last. Raises ValueError when a fold isn't trained."""
+    clock = Clock(settings.machine)
+    with clock.listening():
+        predict_all(settings, paths, only, clock)
+
+
+def predict_all(settings: Settings, paths: RunPaths, only: int | None, clock: Clock) -> None:
     competition, table = competitions.load(settings.comp, settings.inputs), tables.read_folds(paths.folds)
     for line in prepare.unseen(competition, settings):
         print(f"warning: {line}", file=sys.stderr)
@@ -38,7 +48,7 @@ def predict(settings: Settings, paths: RunPaths, only: int | None = None) -> Non
         raise ValueError(f"fold {lost[0]} of {paths.root} is not trained: make train first")
     check_trained(paths, numbers, make_recipe(settings, competition, paths, table))
     if settings.config.tta:
-        predict_held_out(settings, paths, competition, table, numbers)
+        predict_held_out(settings, paths, competition, table, numbers, clock)
         found, mean = score_views(settings, paths, competition, table, numbers)
         print(say(found))
         if only is None:
@@ -51,7 +61,7 @@ def predict(settings: Settings, paths: RunPaths, only: int | None = None) -> Non
         print(f"the OOF score is of the {len(numbers)} fold models, which saw {1 - 1 / len(numbers):.0%} of the images; "
               f"the test images are predicted by {settings.config.refit} models of all images")
         numbers = paths.predicting(settings.config.refit)
-    predict_test(settings, paths, competition, table, numbers)
+    predict_test(settings, paths, competition, table, numbers, clock)
     if only is not None:
         print(f"{paths.fold(only).test} is of this fold alone; the run's test.parquet is the mean of all")
         return
@@ -61,7 +71,9 @@ def predict(settings: Settings, paths: RunPaths, only: int | None = None) -> Non
     predictions.write_test(mean, paths, models)
 
 
-def predict_test(settings: Settings, paths: RunPaths, competition: Competition, table: pd.DataFrame, numbers: list[int]) -> None:
+def predict_test(
+    settings: Settings, paths: RunPaths, competition: Competition, table: pd.DataFrame, numbers: list[int], clock: Clock,
+) -> None:
     """Write each model's predictions of the test images, the mean over its views."""
     began, test = time.perf_counter(), competition.test_table(settings.folder)
     asked = [test["id"].tolist(), image_contents(settings, test), folds.features_hash(test, competition.features)]
@@ -71,7 +83,7 @@ def predict_test(settings: Settings, paths: RunPaths, competition: Competition, 
     check_shared_code(paths, todo, predicting)
     views, prior = prepare.test_views(settings), TASKS[competition.task].encode(table, competition).mean(axis=0)
     models = settings.config.refit if numbers[0] <= REFIT else settings.config.folds       # not those left: a killed run must go the same way
-    for k, frames, unreadable in predict_images(settings, paths, competition, table, test, todo, views, uses=models, tolerant=True):
+    for k, frames, unreadable in predict_images(settings, paths, competition, table, test, todo, views, clock, keys, uses=models, tolerant=True):
         with runs.atomic(paths.fold(k).test) as part:
             predictions.write(stand_in(predictions.mean(frames.values()), test, unreadable, prior), part)
         spent = round(time.perf_counter() - began, 2)
@@ -81,7 +93,9 @@ def predict_test(settings: Settings, paths: RunPaths, competition: Competition, 
     print(f"predicted {len(test)} test images with {len(numbers)} models, views {', '.join(views)}, in {time.perf_counter() - began:.1f} s")
 
 
-def predict_held_out(settings: Settings, paths: RunPaths, competition: Competition, table: pd.DataFrame, numbers: list[int]) -> None:
+def predict_held_out(
+    settings: Settings, paths: RunPaths, competition: Competition, table: pd.DataFrame, numbers: list[int], clock: Clock,
+) -> None:
     """Write what each fold's model says of its held-out images in each view; of the plain one, training has written it."""
     predicting = predicting_code(settings, competition)
     keys = {k: prediction_key(runs.read_json(paths.fold(k).done), predicting, settings, []) for k in numbers}
@@ -90,7 +104,7 @@ def predict_held_out(settings: Settings, paths: RunPaths, competition: Competiti
     views = prepare.test_views(settings)
     del views["plain"]
     # the trunk's outputs are used once here, and again by the next run that shares the trunk
-    for k, frames, _ in predict_images(settings, paths, competition, table, table, todo, views, uses=2):
+    for k, frames, _ in predict_images(settings, paths, competition, table, table, todo, views, clock, keys, uses=2):
         with runs.atomic(paths.fold(k).valid_views) as part:
             pd.concat(frame.assign(view=view) for view, frame in frames.items()).to_parquet(part, compression="zstd")
         runs.write_json({"key": keys[k], "tta": settings.config.tta, "sha256": runs.file_sha(paths.fold(k).valid_views)}, paths.fold(k).views_json)
@@ -141,7 +155,7 @@ def is_made(product: Path, note: Path, key: str) -> bool:
 
 def predict_images(
     settings: Settings, paths: RunPaths, competition: Competition, table: pd.DataFrame, images: pd.DataFrame, todo: Mapping[int, np.ndarray],
-    views: Mapping[str, Transform | None], *, uses: int, tolerant: bool = False,
+    views: Mapping[str, Transform | None], clock: Clock, keys: Mapping[int, str], *, uses: int, tolerant: bool = False,
 ) -> Iterator[tuple[int, dict[str, pd.DataFrame], dict[str, str]]]:
     """Yield (fold, predictions by view, images that can't be read) of the images at todo[fold]. Each is decoded once and passes the trunk once per
     view; one model is alive at a time."""
@@ -150,9 +164,9 @@ def predict_images(
     accelerator, task = prepare.make_accelerator(settings), TASKS[competition.task]
     size = ExtraColumns.fit(table, competition.features, np.ones(len(table), bool)).size
     model = build(settings.config, len(competition.outputs), size, is_proven=True).to(accelerator.device)
-    pictures = prepare.decode(competition, settings, images, tolerant=tolerant)
+    pictures = prepare.decode(competition, settings, images, clock, tolerant=tolerant)
     is_cached = prepare.pays_to_cache(model, settings, len(images), len(views), len(views) * uses)
-    arrays = prepare.trunk_outputs(model, pictures, views, settings, accelerator) if is_cached else [pictures.decoded] * len(views)
+    arrays = prepare.trunk_outputs(model, pictures, views, settings, accelerator, clock) if is_cached else [pictures.decoded] * len(views)
     for fold, positions in todo.items():
         runs.check_fold(paths.fold(fold), paths.fold(fold).model.name)
         model.load(paths.fold(fold).model)
@@ -163,11 +177,44 @@ def predict_images(
             def forward(image, extra, view=view):
                 return model.logits(image, extra) if is_cached else model(image if view is None else view(image), extra)
 
-            batches = Batches([array], rows, device=accelerator.device).predicting(positions, 2 * settings.config.batch_size)
-            found, logits = predict_batches(forward, batches, accelerator=accelerator)
-            frame = predictions.make(images["id"].iloc[found], task.activation(logits, model.unit), competition.outputs)
+            def run(part, forward=forward, array=array, rows=rows):
+                batches = Batches([array], rows, device=accelerator.device).predicting(part, 2 * settings.config.batch_size)
+                return predict_batches(forward, batches, accelerator=accelerator)
+
+            path = paths.fold(fold).root / f"predicting-{name}-{runs.sha256([keys[fold], pictures.key])}.npy"
+            size = max(len(positions), 1) if is_cached else PIECE * 2 * settings.config.batch_size
+            logits = in_pieces(run, positions, size, path, len(competition.outputs), clock)
+            frame = predictions.make(images["id"].iloc[positions], task.activation(logits, model.unit), competition.outputs)
             frames[name] = predictions.check_ids(frame, images["id"].iloc[positions], "predictions")
         yield fold, frames, pictures.unreadable
+        for file in paths.fold(fold).root.glob("predicting-*"):
+            file.unlink()
+
+
+def in_pieces(run: Callable, positions: np.ndarray, size: int, path: Path, num_outputs: int, clock: Clock) -> np.ndarray:
+    """The logits (n, T) of the images at these positions, `size` at a time; between two pieces a process may stop, and the next one goes on there.
+
+    Raises ValueError where what is predicted is not what was asked for (FIELD B2), and Stopped.
+    """
+    def logits_of(part: np.ndarray) -> np.ndarray:
+        found, logits = run(part)
+        if found.tolist() != part.tolist():
+            raise ValueError(f"{len(part)} images were to be predicted, {len(found)} were, or others: batches must hold what they are asked for")
+        return logits
+
+    def fill(values: np.ndarray, begun: dict) -> Iterator[dict]:
+        for start in range(begun.get("done", 0), len(positions), size):
+            part = positions[start:start + size]
+            values[start:start + len(part)] = logits_of(part)
+            yield {"done": start + len(part)}
+
+    if len(positions) > size:
+        return np.array(make_in_steps(path, (len(positions), num_outputs), "float32", fill, clock).values)
+    clock.begin()
+    logits = logits_of(positions)
+    if why := clock.why_stop():
+        raise Stopped(f"{why}: stopped between predictions; the same command goes on with {path.parent.name}")
+    return logits
 
 
 def stand_in(frame: pd.DataFrame, test: pd.DataFrame, unreadable: dict[str, str], prior: np.ndarray) -> pd.DataFrame:

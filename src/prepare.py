@@ -1,7 +1,7 @@
 """What the loop reads: the images of a table decoded once, and where the backbone has a trunk, the trunk's output for each view, computed once."""
 import importlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -20,13 +20,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from src import code, runs
 from src.competitions import Competition
 from src.config import Settings
-from src.data import images
-from src.data.arrays import Array, gigabytes, make_array
+from src.data import cache, images
+from src.data.arrays import Array, gigabytes, make_in_steps
 from src.data.augment import AUGMENTS, VIEW_SETS, VIEWS, Transform, seeded, unseen_views
 from src.data.batches import at_once, draw
 from src.fit import memory
 from src.model.classifier import Classifier, pick
 from src.recipe import augment_code, backbone_code, image_contents
+from src.state import Clock
 
 READ_GB = 1.0                              # a second, of an array that does not lie in memory: a common SSD
 Run = Callable[[Tensor], Tensor]           # uint8 (B, 3, H, W) -> what the trunk hands to the tail, float32 on the CPU
@@ -42,6 +43,8 @@ class Pictures(NamedTuple):
     decoded: Array              # (N, size, size, 3) uint8
     key: str
     unreadable: dict[str, str]  # id -> what is wrong; black in `decoded`
+    contents: list[str]         # a hash of each image's file
+    made_by: str                # a hash of how they were decoded; equal contents were decoded to equal pixels
 
 
 class Note(NamedTuple):
@@ -54,10 +57,26 @@ class Note(NamedTuple):
     def key(self) -> str:
         return runs.sha256([self.of, code.own(self.code)])
 
-    def write(self, path: Path) -> None:
-        beside = path.with_suffix(".code.json")
+    def write(self, path: Path, contents: list[str]) -> None:
+        beside, images = path.with_suffix(".code.json"), path.with_suffix(".contents.json")
+        if not images.exists():
+            runs.write_json({"contents": contents}, images, indent=None)
         if not beside.exists():
             runs.write_json(self._asdict(), beside)
+
+    def earlier(self, path: Path, contents: list[str]) -> tuple[Array, list[str]] | None:
+        """The array that differs in its images alone and shares most of them, and their contents: one changed image is no reason to make all the
+        others anew."""
+        alike, key = [], self._replace(of=self.of | {"images": ""}).key
+        for beside in sorted(path.parent.glob(path.name.rpartition("-")[0] + "-*.code.json")):
+            then, stem = runs.read_json(beside), beside.name.removesuffix(".code.json")
+            array, images = beside.with_name(f"{stem}.npy"), beside.with_name(f"{stem}.contents.json")
+            is_alike = runs.sha256([then["of"] | {"images": ""}, code.own(then["code"])]) == key
+            if is_alike and array != path and images.exists() and array.exists():
+                known = runs.read_json(images)["contents"]
+                alike.append((len({*contents} & {*known}), array, known))
+        most, array, known = max(alike, default=(0, path, []), key=lambda one: one[0])
+        return (Array(array), known) if most and cache.use(array) else None
 
     def why_anew(self, path: Path) -> str:
         """Words for a message, where the same was made before by other code; "" where nothing like it was."""
@@ -68,20 +87,39 @@ class Note(NamedTuple):
         return ""
 
 
-def decode(competition: Competition, settings: Settings, table: pd.DataFrame, *, tolerant: bool = False) -> Pictures:
+def decode(competition: Competition, settings: Settings, table: pd.DataFrame, clock: Clock | None = None, *, tolerant: bool = False) -> Pictures:
     """Decode the table's images at the experiment's size, unless it was done before. Raises ValueError for unreadable ones unless tolerant."""
     size, reader = settings.config.image_size, competition.read_image
-    note = Note({"size": size, "pillow": PIL.__version__, "images": runs.sha256(image_contents(settings, table))},
+    contents = image_contents(settings, table)
+    note = Note({"size": size, "pillow": PIL.__version__, "images": runs.sha256(contents)},
                 code.reach("src.data.images:read_square", *([reader] if reader else [])))
     path = settings.cache / settings.comp / f"images-{size}px-{note.key}.npy"
+    copies = {}
     if not path.exists():
-        print(f"decoding {len(table)} images at {size} px, {gigabytes((len(table), size, size, 3), 'uint8'):.2f} GB in {settings.cache}"
+        copies = {} if reader else copies_of(contents, note.earlier(path, contents))
+        if copies:
+            print(f"{len(copies)} of {len(table)} images are decoded already, at {size} px", flush=True)
+        print(f"decoding {len(table) - len(copies)} images at {size} px, {gigabytes((len(table), size, size, 3), 'uint8'):.2f} GB in {settings.cache}"
               + note.why_anew(path), flush=True)
     records = table.assign(file=[str(settings.folder / p) for p in table["path"]]).to_dict("records")
     how = {"read_image": reader, "max_pixels": competition.max_pixels, "workers": settings.machine.workers}
-    decoded, unreadable = images.decode(records, size, path, tolerant=tolerant, **how)
-    note.write(path)
-    return Pictures(decoded, note.key, unreadable)
+    decoded, unreadable = images.decode(records, size, path, tolerant=tolerant, copies=copies, clock=clock,
+                                        room_gb=settings.machine.cache_total_gb, **how)
+    note.write(path, contents)
+    made_by = note.key if reader else note._replace(of=note.of | {"images": ""}).key      # an own reader may look at more than the image's file
+    return Pictures(decoded, note.key, unreadable, contents, made_by)
+
+
+def copies_of(contents: list[str], earlier: tuple[Array, list[str]] | None) -> dict[int, Callable[[], np.ndarray]]:
+    """place -> the decoded pixels, for each image that an earlier array has."""
+    if not earlier:
+        return {}
+    array, known = earlier
+    beside = array.path.with_suffix(".unreadable.json")
+    if not beside.exists() or runs.read_json(beside)["unreadable"]:          # which of its pictures are black is known by id alone
+        return {}
+    rows = {content: row for row, content in enumerate(known) if not content.startswith("unreadable")}
+    return {place: partial(array.values.__getitem__, rows[content]) for place, content in enumerate(contents) if content in rows}
 
 
 def flips_of(competition: Competition, settings: Settings) -> str:
@@ -154,13 +192,14 @@ def output_shape(model: Classifier, settings: Settings) -> tuple[int, ...]:
 
 def trunk_outputs(
     model: Classifier, pictures: Pictures, views: Mapping[str, Transform | None], settings: Settings, accelerator: Accelerator,
+    clock: Clock | None = None,
 ) -> list[Array]:
     """One Array per view, (N, H, W, C) or (N, ...) float32: the trunk's output for each image. Made once, then found by its key."""
     state = b"".join(v.detach().cpu().contiguous().numpy().tobytes() for _, v in sorted(model.trunk.state_dict().items()))
     num_images = len(pictures.decoded)
     of = {"backbone": settings.config.backbone, "cut_at": model.cut_at, "pool_type": settings.config.pool_type, "weights": runs.sha256(state),
-          "images": pictures.key, "device": accelerator.device.type, "precision": accelerator.mixed_precision, "torch": torch.__version__,
-          "timm": timm.__version__, "torchvision": torchvision.__version__}
+          "images": pictures.key, "decoded": pictures.made_by, "device": accelerator.device.type, "precision": accelerator.mixed_precision,
+          "torch": torch.__version__, "timm": timm.__version__, "torchvision": torchvision.__version__}
     shape = (num_images, *output_shape(model, settings))
 
     def notes_of(engine: str) -> dict[str, Note]:
@@ -184,9 +223,10 @@ def trunk_outputs(
     for view, path in paths.items():
         if not path.exists() and (reason := notes[view].why_anew(path)):
             print(f"trunk: view {view}{reason}")
-        fill = partial(run_trunk, run, pictures.decoded, views[view], view, at_once(accelerator.device, 64))
-        found.append(make_array(path, shape, "float32", fill))
-        notes[view].write(path)
+        earlier = None if path.exists() else notes[view].earlier(path, pictures.contents)
+        fill = partial(run_trunk, run, pictures, earlier, views[view], view, at_once(accelerator.device, 64))
+        found.append(make_in_steps(path, shape, "float32", fill, clock, room_gb=settings.machine.cache_total_gb))
+        notes[view].write(path, pictures.contents)
     return found
 
 
@@ -236,21 +276,40 @@ def faster(engine: ModuleType, model: Classifier, example: Tensor) -> Run:
     return run
 
 
-def run_trunk(run: Run, decoded: Array, transform: Transform | None, view: str, batch_size: int, values: np.ndarray) -> None:
-    """Fill `values` with the trunk's output, one pass over the images. A few batches, without the first, tell how long it takes."""
-    with torch.inference_mode():
-        for number, start in enumerate(range(0, len(values), batch_size)):
-            if number == 1:
-                began = time.perf_counter()
-            if number == 1 + MEASURED:
-                spent = (time.perf_counter() - began) / MEASURED * len(values) / batch_size
-                print(f"trunk: view {view} of {len(values)} images, {gigabytes(values.shape, 'float32'):.2f} GB, about {spent:.0f} s", flush=True)
-            image = torch.from_numpy(np.array(decoded.values[start:start + batch_size])).permute(0, 3, 1, 2)
-            decoded.close()                                       # a pass would map all of it in the end
-            if transform is not None:
-                image = torch.stack([seeded(transform, one, draw("view", view, start + i)) for i, one in enumerate(image)])
+def run_trunk(
+    run: Run, pictures: Pictures, earlier: tuple[Array, list[str]] | None, transform: Transform | None, view: str, batch_size: int,
+    values: np.ndarray, begun: dict,
+) -> Iterator[dict]:
+    """Fill `values` with the trunk's output, one pass over the images. A few batches, without the first, tell how long it takes.
+
+    A batch whose images all stand at the same places of an earlier array is taken from there: draws depend on the place, and a sum's last digits
+    on what is beside an image in its batch.
+    """
+    decoded, first, began = pictures.decoded, begun.get("done", 0), 0.0
+    number, copied = -1, 0
+    for start in range(first, len(values), batch_size):
+        end = min(start + batch_size, len(values))
+        if earlier and earlier[1][start:end] == pictures.contents[start:end] and (end < len(values) or end == len(earlier[1])):
+            values[start:end] = earlier[0].values[start:end]
+            copied += end - start
+            yield {"done": end}
+            continue
+        number += 1
+        if number == 1:
+            began = time.perf_counter()
+        if number == 1 + MEASURED:
+            spent = (time.perf_counter() - began) / MEASURED * (len(values) - start) / batch_size
+            print(f"trunk: view {view} of {len(values)} images, {gigabytes(values.shape, 'float32'):.2f} GB, about {spent:.0f} s", flush=True)
+        image = torch.from_numpy(np.array(decoded.values[start:end])).permute(0, 3, 1, 2)
+        decoded.close()                                           # a pass would map all of it in the end
+        if transform is not None:
+            image = torch.stack([seeded(transform, one, draw("view", view, start + i)) for i, one in enumerate(image)])
+        with torch.inference_mode():
             output = run(image)
-            values[start:start + len(output)] = (output.permute(0, 2, 3, 1) if output.ndim == 4 else output).numpy()
+            values[start:end] = (output.permute(0, 2, 3, 1) if output.ndim == 4 else output).numpy()
+        yield {"done": end}
+    if copied:
+        print(f"trunk: view {view}: {copied} of {len(values)} outputs were there already", flush=True)
 
 
 def engine_of(arrays: list[Array]) -> str:

@@ -43,7 +43,7 @@ def make_views(job: Job) -> Job:
     for line in without_effect(job):
         print(f"warning: {line}", file=sys.stderr)
     job = with_pseudo(job)
-    pictures = prepare.decode(job.competition, job.settings, job.table)
+    pictures = prepare.decode(job.competition, job.settings, job.table, job.clock)
     transforms = prepare.training_views(job.competition, job.settings, has_trunk=bool(model.cut_at))
     if experiment.augment != "none" and transforms == {"plain": None}:
         print(f"warning: augment={experiment.augment} has no effect with views=1: set views=4, or views=0 for fresh draws", file=sys.stderr)
@@ -53,7 +53,7 @@ def make_views(job: Job) -> Job:
     passes = experiment.epochs * experiment.folds
     if "" in transforms or not prepare.pays_to_cache(model, job.settings, len(job.table), len(transforms), passes):
         return job._replace(arrays=[pictures.decoded], transforms=transforms)
-    arrays = prepare.trunk_outputs(model, pictures, transforms, job.settings, job.accelerator)
+    arrays = prepare.trunk_outputs(model, pictures, transforms, job.settings, job.accelerator, job.clock)
     if experiment.cutmix and arrays[0].values.ndim != 4:
         instead = "mixup mixes all batches" if experiment.mixup else f"set mixup={experiment.cutmix:g}"
         print(f"warning: cutmix={experiment.cutmix:g} has no effect: what the trunk hands over has no height and width to cut a box from; {instead}, "

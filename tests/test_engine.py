@@ -34,7 +34,7 @@ def train(bench, engine: str, name: str = "tiny-run"):
 
 
 def caches(bench) -> list[str]:
-    return sorted(path.name.rsplit("-", 1)[0] for path in (bench.folder / "runs/.cache/tiny").glob("trunk-*"))
+    return sorted(path.name.rsplit("-", 1)[0] for path in (bench.folder / "runs/.cache/tiny").glob("trunk-*.npy"))
 
 
 def test_an_engine_that_is_there_runs_the_trunk_once_and_is_named_in_score_json(bench, stub):

@@ -1,12 +1,17 @@
 """Artefacts that are computed once: memory-mapped arrays under the cache folder, whole or absent, named by the hash of all they depend on."""
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from src import runs
+from src.data import cache
+
+if TYPE_CHECKING:
+    from src.state import Clock
 
 
 class Array:
@@ -35,6 +40,85 @@ class Array:
 
     def __getstate__(self) -> dict:
         return {"path": self.path, "_opened": None, "_is_checked": self._is_checked}
+
+
+def make_in_steps(
+    path: Path, shape: tuple[int, ...], dtype: str, fill: Callable[[np.ndarray, dict], Iterator[dict]], clock: "Clock | None", *,
+    room_gb: float = 0.0,
+) -> Array:
+    """As make_array, by a fill that can be left and taken up again. One process makes it, others wait for it.
+
+    fill(values, begun) yields after each piece what it needs to go on from there: `done`, the number of lines that are filled, and what else json
+    holds; begun is the last of these that was saved, {} at first. Raises Stopped with the piece saved. room_gb: of all arrays in the cache, 0: any.
+    """
+    if not cache.use(path):
+        with runs.naming(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with runs.lock(path.with_name(path.name + ".lock"), wait=True):
+            if not cache.use(path):
+                if room_gb:
+                    cache.make_room(path.parent.parent, room_gb, gigabytes(shape, dtype))
+                fill_in_steps(path, shape, dtype, fill, clock)
+    return Array(path)
+
+
+def fill_in_steps(
+    path: Path, shape: tuple[int, ...], dtype: str, fill: Callable[[np.ndarray, dict], Iterator[dict]], clock: "Clock | None",
+) -> None:
+    begun, note = path.with_name(path.name + ".begun"), path.with_name(path.name + ".begun.json")
+    runs.remove_dead(path.parent)
+    with runs.naming(path):
+        values, progress = open_begun(begun, note, shape, dtype)
+    cache.hold(begun)
+    if clock:
+        clock.begin()
+    try:
+        for now in fill(values, progress):
+            if clock:
+                save_or_stop(values, now, note, path, clock)
+        values.flush()
+        size = values.offset + values.nbytes
+        with runs.naming(path):
+            with begun.open("rb+") as file:
+                file.truncate(size)                                  # perhaps an earlier process had come to this point
+                file.seek(size)
+                file.write(checksum(begun, size))
+            os.replace(begun, path)
+    except runs.Stopped:
+        raise
+    except BaseException:
+        begun.unlink(missing_ok=True)
+        raise
+    finally:
+        if not begun.exists():
+            note.unlink(missing_ok=True)
+    cache.use(path)
+
+
+def save_or_stop(values: np.memmap, now: dict, note: Path, path: Path, clock: "Clock") -> None:
+    """Save when it is time, and before a stop. Raises Stopped."""
+    why = clock.why_stop()
+    if why or clock.is_due(ends_epoch=False):
+        with clock.saving():
+            values.flush()
+            runs.write_json(now, note)
+    if why:
+        raise runs.Stopped(f"{why}: {path.name} is saved after {now['done']} of {len(values)} images; the same command goes on from there")
+
+
+def open_begun(begun: Path, note: Path, shape: tuple[int, ...], dtype: str) -> tuple[np.memmap, dict]:
+    """What an earlier process has left, and how far it is; a new array where that is none or damaged."""
+    try:
+        values, progress = np.load(begun, mmap_mode="r+"), dict(runs.read_json(note))
+        if (values.shape, values.dtype) == (shape, np.dtype(dtype)) and progress:
+            print(f"{begun.stem} goes on after {progress['done']} of {shape[0]} images", flush=True)
+            return values, progress
+    except (OSError, ValueError, EOFError, KeyError):
+        pass
+    begun.unlink(missing_ok=True)
+    values = np.lib.format.open_memmap(begun, mode="w+", dtype=dtype, shape=shape)
+    reserve(begun)
+    return values, {}
 
 
 def make_array(path: Path, shape: tuple[int, ...], dtype: str, fill: Callable[[np.ndarray], None]) -> Array:

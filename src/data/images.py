@@ -3,16 +3,21 @@ import hashlib
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from src import runs
-from src.data.arrays import Array, make_array
+from src.data.arrays import Array, make_in_steps
 
+if TYPE_CHECKING:
+    from src.state import Clock
+
+PIECE = 256         # images that are decoded between two looks at the clock
 Reader = Callable[[Mapping[str, str]], np.ndarray]
 # What Pillow decodes by itself, looked for in the file's first bytes. Of the others it knows, EPS would start Ghostscript.
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "PPM", "ICO", "PCX", "SGI", "QOI", "PSD")
@@ -80,22 +85,38 @@ def read_all(records: list[dict[str, str]], size: int, put: Callable[[int, np.nd
     return {record["id"]: problem for record, problem in zip(records, problems) if problem}
 
 
-def decode(records: list[dict[str, str]], size: int, path: Path, *, tolerant: bool = False, **how) -> tuple[Array, dict[str, str]]:
+def decode(
+    records: list[dict[str, str]], size: int, path: Path, *, tolerant: bool = False, copies: Mapping[int, Callable[[], np.ndarray]] = {},
+    clock: "Clock | None" = None, room_gb: float = 0.0, **how,
+) -> tuple[Array, dict[str, str]]:
     """All images of a table as one array (N, size, size, 3) uint8, in the table's order, and id -> what is wrong for those that can't be read.
 
-    Those stay black in the array: the caller must not use them. Raises ValueError naming all of them unless tolerant.
+    Those stay black in the array: the caller must not use them. Raises ValueError naming all of them unless tolerant, and Stopped with what is
+    decoded saved. copies: place -> the pixels, where an earlier array has them.
     """
     beside = path.with_suffix(".unreadable.json")
 
-    def fill(values: np.ndarray) -> None:
-        bad = read_all(records, size, values.__setitem__, **how)
+    def fill(values: np.ndarray, begun: dict) -> Iterator[dict]:
+        bad = dict(begun.get("unreadable", {}))
+        for start in range(begun.get("done", 0), len(records), PIECE):
+            end = min(start + PIECE, len(records))
+            new = [place for place in range(start, end) if place not in copies]
+            for place in range(start, end):
+                if place in copies:
+                    values[place] = copies[place]()
+
+            def put(number: int, pixels: np.ndarray, new: list[int] = new) -> None:
+                values[new[number]] = pixels
+
+            bad |= read_all([records[place] for place in new], size, put, **how)
+            yield {"done": end, "unreadable": bad}
         if bad and not tolerant:
             raise ValueError(complain(bad, len(records)))
         runs.write_json({"unreadable": bad}, beside)
 
     if not beside.exists():                                       # it is written before the array, so somebody has removed it
         path.unlink(missing_ok=True)
-    array = make_array(path, (len(records), size, size, 3), "uint8", fill)
+    array = make_in_steps(path, (len(records), size, size, 3), "uint8", fill, clock, room_gb=room_gb)
     bad = runs.read_json(beside, "unreadable")["unreadable"]
     if bad and not tolerant:
         raise ValueError(complain(bad, len(records)))
