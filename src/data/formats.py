@@ -143,7 +143,7 @@ def read_csv(path: Path, rows: int | None = None, *, header: bool = True) -> pd.
         :, [bool(name) or bool((frame[place] != "").any()) for place, name in enumerate(names)]
     ]  # a comma too many at the end
     frame.columns = pd.Index(
-        [names[place] or "Unnamed: 0" for place in frame.columns], dtype=str
+        [names[place] if names[place].strip() else "Unnamed: 0" for place in frame.columns], dtype=str
     )  # as pandas calls it
     if repeated := [name for name, count in Counter(map(str.strip, frame.columns)).items() if count > 1]:
         raise ValueError(f"{path.name}: column {listed(repeated)} stands twice; rename one")
