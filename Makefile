@@ -216,7 +216,7 @@ test-all: $(DEV) ## the slow ones too
 	@$(clean_env) $(PY) -m pytest -q
 # A tiny run is killed 50 times at random; what comes out is compared byte by byte with a run never killed.
 soak: $(DEV)
-	@$(clean_env) $(PY) tests/soak_resume.py --kills 50
+	@$(clean_env) $(PY) tests/soak_resume.py --kills 50 --pair-kills 50
 lint: $(DEV) ## ruff, types, and whether this Makefile suits make 3.81
 	$(PY) -m ruff check src tests
 	$(PY) -m mypy src

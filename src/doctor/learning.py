@@ -83,7 +83,7 @@ class Attempt:
 
     def __init__(self, case: Case, model: Classifier, batch: Batch, config: Config, steps: int = STEPS, every: int = 5) -> None:
         config = replace(config, epochs=steps, head_epochs=0, warmup_epochs=5.0, mixup=0.0, cutmix=0.0, label_smoothing=0.0)
-        forward, began = case.forward(model), time.perf_counter()
+        forward, began = case.forward(model), time.thread_time()
         self.steps, self.share, self.losses = 0, 0.0, []
         try:
             for loss in case.steps(model, batch, config, forward):
@@ -93,7 +93,7 @@ class Attempt:
                     if self.share == 1:
                         self.steps = len(self.losses)
                         break
-                    if time.perf_counter() - began > SECONDS:
+                    if time.thread_time() - began > SECONDS:
                         break
         except NotFinite:
             self.losses.append(float("inf"))

@@ -41,7 +41,7 @@ def sweep(case: Case, most: int = 80) -> tuple[np.ndarray, np.ndarray]:
     """(rates of the head, losses) of steps at a growing rate, all in proportion; fewer where a step takes long; ends where the loss explodes."""
     batch, model = case.features_of(case.sample(128)), copy.deepcopy(case.model)
     optimizer = make_optimizer(model.learning(), case.config)
-    forward, rng, began = case.forward(model), np.random.default_rng(0), time.perf_counter()
+    forward, rng, began = case.forward(model), np.random.default_rng(0), time.thread_time()
     rates, losses = [1e-6], []
     model.train()
     while len(losses) < len(rates):
@@ -52,7 +52,7 @@ def sweep(case: Case, most: int = 80) -> tuple[np.ndarray, np.ndarray]:
             group["lr"] = rate * group["rate"] / float(case.config.lr)
         loss = step(case, forward, optimizer, image, target, extra)
         losses.append(loss)
-        spent, top = time.perf_counter() - began, 3 * max(losses[0], 1)
+        spent, top = time.thread_time() - began, 3 * max(losses[0], 1)
         if len(losses) == 1:                        # how many there is time for
             rates = np.geomspace(1e-6, 10, int(np.clip(SECONDS / spent, 8, most))).tolist()
         if not np.isfinite(loss) or np.mean(losses[-5:]) > top or spent > 2 * SECONDS:

@@ -163,5 +163,5 @@ assert hashes == [f"unreadable {folder / name}" for name in names], hashes
 def test_a_pipe_or_a_device_in_the_place_of_an_image_is_named_and_never_read(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "zero.png").symlink_to("/dev/zero")
-    done = subprocess.run([sys.executable, "-c", READ_PIPES, str(tmp_path)], capture_output=True, text=True, timeout=120)       # else it waits for ever
+    done = subprocess.run([sys.executable, "-c", READ_PIPES, str(tmp_path)], capture_output=True, text=True, timeout=1200)       # else it waits for ever
     assert done.returncode == 0, done.stderr
