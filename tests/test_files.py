@@ -131,7 +131,7 @@ for number in range(int(sys.argv[1]) * 10, int(sys.argv[1]) * 10 + 10):
     assert not [name for name in os.listdir(tmp_path) if not name.endswith((".png", "hashes.json"))]
 
 
-@pytest.mark.parametrize("content", ["", '{"a": [1, 2', "[]x", '{"checksum": "0123456789abcdef"}'])
+@pytest.mark.parametrize("content", ["", '{"a": [1, 2', "[]x", "3", '["a"]', '{"checksum": "0123456789abcdef"}'])
 def test_a_broken_memory_of_hashes_is_made_anew(tmp_path, capsys, content):
     (tmp_path / "a.png").write_text("a")
     memory = tmp_path / "hashes.json"

@@ -124,6 +124,17 @@ def test_one_fold_gives_a_score_at_once_and_a_partial_submission(bench, capsys):
         bench.stage("train", paths, only=7)
 
 
+def test_a_fold_alone_learns_what_it_learns_among_all(bench):
+    settings = fast("trainable=all augment=light mixup=0.4 folds=2 epochs=1")
+    alone, together = bench.configure(settings, "alone"), bench.configure(settings, "together")
+    for paths in (alone, together):
+        bench.stage("split", paths)
+    bench.stage("train", alone, only=0)
+    alone.root.rename("elsewhere")                               # or it would be taken over
+    bench.stage("train", together)
+    assert (bench.folder / "elsewhere/fold0/model.safetensors").read_bytes() == together.fold(0).model.read_bytes()
+
+
 def test_a_new_test_image_predicts_again_and_trains_nothing(bench, capsys):
     bench.run()
     shutil.copy("inputs/tiny/test/te000.png", "inputs/tiny/test/te999.png")

@@ -41,7 +41,8 @@ class Rows(NamedTuple):
 
 def draw(*key: int | str) -> int:
     """A number in 0..2**56-1 that depends on the key only."""
-    return int.from_bytes(blake2b(repr(key).encode(), digest_size=7).digest(), "big")
+    plain = tuple(part if isinstance(part, str) else int(part) for part in key)       # numpy's own 0 is written np.int64(0)
+    return int.from_bytes(blake2b(repr(plain).encode(), digest_size=7).digest(), "big")
 
 
 class Decoded(Dataset):

@@ -22,7 +22,8 @@ class Step(NamedTuple):
 
 def seed_of(*key: int | str) -> int:
     """A seed from (seed, fold, epoch, step): draws depend on the place in the run only, so a continued run needs no saved RNG state."""
-    return int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=7).digest(), "big")
+    plain = tuple(part if isinstance(part, str) else int(part) for part in key)  # numpy's own 0 is written np.int64(0)
+    return int.from_bytes(hashlib.blake2b(repr(plain).encode(), digest_size=7).digest(), "big")
 
 
 def mix(image: Tensor, target: Tensor, weight: Tensor, config: Config) -> tuple[Tensor, Tensor, Tensor]:
