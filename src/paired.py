@@ -48,8 +48,12 @@ def difference(competition: Competition, table: pd.DataFrame, a: list[pd.DataFra
     part = parts(table)
     gain = gain_of(competition, table, a, b)
     gains = np.array([gain_of(competition, table[part != k], a, b) for k in range(part.max() + 1)])
-    spread = ((gains - gains.mean()) ** 2).sum() if len(gains) > 1 else np.nan
-    return Difference(gain, float(np.sqrt(spread * (len(gains) - 1) / len(gains))), len(gains))
+    return Difference(gain, jackknife_error(gains), len(gains))
+
+
+def jackknife_error(gains: np.ndarray) -> float:
+    """The standard error of a gain by the gains (G,) that are left without each part in turn."""
+    return float(np.sqrt(gains.var() * (len(gains) - 1))) if len(gains) > 1 else float("nan")
 
 
 def fitted_difference(competition: Competition, table: pd.DataFrame, a: pd.DataFrame, b: pd.DataFrame) -> Difference:

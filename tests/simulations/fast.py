@@ -9,12 +9,9 @@ from src import predictions
 
 
 class Fast:
-    """What src.paired, src.ensemble and src.compare ask of a competition. Labels stand in the column `label` and name the predictions' columns."""
+    """What src.paired and src.ensemble ask of a competition. Labels stand in the column `label` and name the predictions' columns."""
 
     lower_is_better = False
-    outputs: tuple[str, ...] = ()           # so that there are no recalls by class
-    classes: tuple[str, ...] = ("none",)
-    targets: tuple[str, ...] = ("label",)
 
     def __init__(self, metric: Callable[[np.ndarray, np.ndarray], float]) -> None:
         self.metric = metric                # (codes of the true columns (N,), predictions (N, T)) -> higher is better
@@ -34,12 +31,6 @@ class Fast:
 
 def share_right(truth: np.ndarray, values: np.ndarray) -> float:
     return float((values.argmax(axis=1) == truth).mean())
-
-
-def macro_f1(truth: np.ndarray, values: np.ndarray) -> float:
-    guess, num = values.argmax(axis=1), values.shape[1]
-    hits, size = np.bincount(truth[truth == guess], minlength=num), np.bincount(truth, minlength=num) + np.bincount(guess, minlength=num)
-    return float((2 * hits[size > 0] / size[size > 0]).mean())
 
 
 def area(truth: np.ndarray, values: np.ndarray) -> float:

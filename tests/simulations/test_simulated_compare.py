@@ -1,21 +1,18 @@
 """How often does compare's interval hold the true difference, how often is an equal run called better, and how often is a better one found?
 
-By hand, at full size: python -m tests.simulations.test_simulated_compare 500        in the tests: fewer draws, the same seeds"""
+By hand, at full size: python -m tests.simulations.test_simulated_compare 2000        in the tests: fewer draws, the same seeds"""
 import sys
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from src import compare, paired, predictions
-from tests.simulations.fast import Fast, macro_f1
+from src import compare, paired
 
-CLASSES = ("a", "b", "c", "d", "e")
 PRIOR = np.array([0.4, 0.3, 0.15, 0.1, 0.05])
-F1 = Fast(macro_f1)
-BETTER = 0.235          # of latent quality: 5.6 points of macro F1
+BETTER = 0.23           # of latent quality: 5.6 points of macro F1
+TIMES = 200
 
 
 class Case(NamedTuple):
@@ -24,6 +21,7 @@ class Case(NamedTuple):
     num_rows: int = 600
     per_row: int = 1
     num_groups: int = 0         # 0: each row is its own
+    luck: float = 0.5           # of a run, on a row and again on each image: the less, the more alike two runs are
     training: float = 0.0       # spread of a fold's quality by the luck of its training, in units of the latent quality
 
 
@@ -34,40 +32,61 @@ CASES = {
 }
 
 
-def draw(case: Case, better: float, rng: np.random.Generator, num_seeds: int = 1):
-    """A table, and two runs whose latent quality is 1 and 1 + better."""
+class Draw(NamedTuple):
+    """By row, the images pooled."""
+
+    truth: np.ndarray           # (N,)
+    fold: np.ndarray            # (N,)
+    group: np.ndarray           # (N,)
+    runs: np.ndarray            # (2, S, N): the class that A and B say, for each seed
+
+
+def draw(case: Case, better: float, rng: np.random.Generator, num_seeds: int = 1) -> Draw:
+    """Two runs whose latent quality is 1 and 1 + better."""
     row = np.arange(case.num_rows)
     group = row * case.num_groups // case.num_rows if case.num_groups else row
     truth, fold = rng.choice(5, case.num_rows, p=PRIOR), group % 5
     spread = 0.7 if case.num_groups else 0.0
     shared = rng.normal(0, spread, case.num_rows)[group] + rng.normal(0, 1, case.num_rows)
-    of_row = np.repeat(row, case.per_row)
-    ids, rows = [f"i{n:05}" for n in range(len(of_row))], [f"r{n:04}" for n in of_row]
-    table = pd.DataFrame({"id": ids, "row": rows, "label": np.array(CLASSES)[truth[of_row]], "group": group[of_row].astype(str), "fold": fold[of_row]})
 
-    def run(quality: float) -> pd.DataFrame:
-        luck = rng.normal(0, spread, case.num_rows)[group] + rng.normal(0, case.training, 5)[fold] + rng.normal(0, 0.7, case.num_rows)
-        margin = (quality + shared + luck)[of_row] + rng.normal(0, 0.7, len(of_row))
-        other = (truth[of_row] + rng.integers(1, 5, case.num_rows)[of_row]) % 5
-        values = np.zeros((len(of_row), 5))
-        values[np.arange(len(of_row)), truth[of_row]] = 1 / (1 + np.exp(-margin))
-        values[np.arange(len(of_row)), other] += 1 / (1 + np.exp(margin))
-        return predictions.make(ids, values, CLASSES)
+    def run(quality: float) -> np.ndarray:
+        of_group, of_fold = rng.normal(0, spread, case.num_rows)[group], rng.normal(0, case.training, 5)[fold]
+        of_image = rng.normal(0, case.luck, (case.per_row, case.num_rows))
+        margin = quality + shared + of_group + of_fold + rng.normal(0, case.luck, case.num_rows) + of_image
+        is_right = (1 / (1 + np.exp(-margin))).mean(axis=0) > 0.5           # the mean over the row's images
+        return np.where(is_right, truth, (truth + rng.integers(1, 5, case.num_rows)) % 5)
 
-    return table, [run(1.0) for _ in range(num_seeds)], [run(1.0 + better) for _ in range(num_seeds)]
+    return Draw(truth, fold, group, np.array([[run(1.0 + extra) for _ in range(num_seeds)] for extra in (0.0, better)]))
 
 
-def simulate(case: Case, better: float, times: int, true: float, seed: int = 0, num_seeds: int = 1,
-             judge: Callable = compare.compare) -> dict[str, float]:
-    rng, held, verdicts = np.random.default_rng(seed), [], []
+def macro_f1(truth: np.ndarray, guess: np.ndarray) -> float:
+    hits, size = np.bincount(truth[truth == guess], minlength=5), np.bincount(truth, minlength=5) + np.bincount(guess, minlength=5)
+    return float((2 * hits[size > 0] / size[size > 0]).mean())
+
+
+def gains(drawn: Draw, rows: np.ndarray) -> np.ndarray:
+    """By seed (S,), of these rows."""
+    a, b = ([macro_f1(drawn.truth[rows], guess[rows]) for guess in run] for run in drawn.runs)
+    return np.array(b) - np.array(a)
+
+
+def judge(drawn: Draw) -> compare.Comparison:
+    """As compare.compare does, by the same parts, error and noise; only the scores are taken in numpy, a hundred times as fast."""
+    part = paired.parts(pd.DataFrame({"row": np.arange(len(drawn.truth)), "group": drawn.group.astype(str)}))
+    left = np.array([gains(drawn, part != k).mean() for k in range(part.max() + 1)])
+    over_images = paired.Difference(float(gains(drawn, part >= 0).mean()), paired.jackknife_error(left), len(left))
+    by_seed, sizes = np.array([gains(drawn, drawn.fold == k) for k in range(5)]), np.bincount(drawn.fold, minlength=5)
+    return compare.Comparison(a=0.0, b=0.0, over_images=over_images, per_fold=by_seed.mean(axis=1).tolist(), per_class={}, num_rows=len(drawn.truth),
+                              noise=compare.noise_of(over_images, by_seed, sizes), num_seeds=by_seed.shape[1])
+
+
+def simulate(case: Case, better: float, times: int, true: float, seed: int = 0, num_seeds: int = 1) -> dict[str, float]:
+    rng, rows = np.random.default_rng(seed), []
     for _ in range(times):
-        table, a, b = draw(case, better, rng, num_seeds)
-        result = judge(F1, table, a, b)
+        result = judge(draw(case, better, rng, num_seeds))
         low, high = result.interval
-        held.append(low <= true <= high)
-        verdicts.append([result.p < compare.SURE, result.p < compare.PROBABLE, low > 0 or high < 0, old_rule(result)])
-    sure, probable, over_images, old = np.mean(verdicts, axis=0)
-    return {"coverage": float(np.mean(held)), "better": sure, "probably": probable, "interval": over_images, "old rule": old}
+        rows.append([low <= true <= high, result.p < compare.SURE, result.p < compare.PROBABLE, low > 0 or high < 0, old_rule(result)])
+    return dict(zip(("coverage", "better", "probably", "interval", "old rule"), np.mean(rows, axis=0).tolist()))
 
 
 def old_rule(result: compare.Comparison) -> bool:
@@ -78,28 +97,25 @@ def old_rule(result: compare.Comparison) -> bool:
 
 
 def true_difference(case: Case, better: float) -> float:
-    """Of very many rows (and a group for every 60 of them)."""
-    gains = []
-    for seed in range(4):
-        large = case._replace(num_rows=40000, num_groups=case.num_groups and 4000)
-        table, a, b = draw(large, better, np.random.default_rng(1000 + seed))
-        pair = [F1.pooled(table, frame)[1] for frame in (a[0], b[0])]
-        gains.append(F1.scorer(table, pair[0].index)(pair[1]) - F1.scorer(table, pair[0].index)(pair[0]))
-    return float(np.mean(gains))
+    """Of very many rows (and a group for every ten of them), and models without luck in their training."""
+    large = case._replace(num_rows=400_000, num_groups=case.num_groups and 40_000, training=0.0)
+    drawn = draw(large, better, np.random.default_rng(1000))
+    return float(gains(drawn, np.ones(large.num_rows, bool)).mean())
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list(CASES)[:5])
+@pytest.mark.parametrize("name", [name for name in CASES if "training" not in name])
 def test_the_interval_holds_the_true_difference_and_equal_runs_are_seldom_called_better(name):
-    result = simulate(CASES[name], 0.0, 120, true=0.0)
-    error = np.sqrt(0.95 * 0.05 / 120)
-    assert abs(result["coverage"] - 0.95) < 2.5 * error + 0.01 and result["better"] <= 0.03 and result["probably"] <= 0.08, result
+    result = simulate(CASES[name], 0.0, TIMES, true=0.0)
+    error = np.sqrt(0.95 * 0.05 / TIMES)
+    assert 0.93 - 2 * error < result["coverage"] < 0.96 + 2 * error, result
+    assert result["better"] < 0.01 + 2 * error and result["probably"] < 0.05 + 2 * error, result
 
 
 @pytest.mark.slow
-def test_a_better_run_is_found_more_often_than_by_the_old_rule():
-    result = simulate(CASES["600 rows, 1 image each"], BETTER, 80, true=0.0)
-    assert result["probably"] > result["old rule"] + 0.1, result
+def test_a_better_run_is_found_twice_as_often_as_by_the_old_rule():
+    result = simulate(CASES["600 rows, 1 image each"], BETTER, TIMES, true=0.0)
+    assert result["probably"] > 2 * result["old rule"] and result["better"] > result["old rule"], result
 
 
 def line(result: dict[str, float]) -> str:
@@ -113,4 +129,4 @@ if __name__ == "__main__":
         print(f"{name}, B better by {true:.3f}: {line(simulate(CASES[name], BETTER, times, true))}", flush=True)
     for name, case in CASES.items():
         print(f"{name}, equal: {line(simulate(case, 0.0, times, 0.0))}", flush=True)
-    print(f"folds differ by training, 3 seeds, equal: {line(simulate(CASES['600 rows, folds differ by training'], 0.0, times // 3, 0.0, num_seeds=3))}")
+    print(f"folds differ by training, 3 seeds, equal: {line(simulate(CASES['600 rows, folds differ by training'], 0.0, times, 0.0, num_seeds=3))}")
