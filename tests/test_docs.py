@@ -136,6 +136,15 @@ def test_the_readme_is_two_screens_and_has_a_diagram():
     assert len(text.splitlines()) <= 150 and "```mermaid" in text
 
 
+def test_the_readme_shows_every_file_of_a_run():
+    from test_pipeline import FOLD_FILES, RUN_FILES
+
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    tree = text[text.index("## What you get") : text.index("## Change one thing")]
+    fold, run = tree[tree.index("fold0/") : tree.index("oof.parquet")], tree.replace(tree[tree.index("fold0/") : tree.index("oof.parquet")], "")
+    assert all(f" {name} " in fold.replace("\n", " ") for name in FOLD_FILES) and all(f" {name} " in run.replace("\n", " ") for name in RUN_FILES)
+
+
 def test_continuous_integration_runs_the_two_commands_of_the_readme():
     workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
     runs = re.findall(r"^ +- run: (.*)$", workflow, flags=re.MULTILINE)
