@@ -71,7 +71,7 @@ def test_a_refit_of_another_recipe_or_code_is_kept_aside_and_early_stopping_is_r
     done = runs.read_json(paths.fold(runs.REFIT).done)
     runs.write_json(done | {"code": {"src/tasks.py": "0"}}, paths.fold(runs.REFIT).done)
     monkeypatch.setattr("sys.argv", ["runs", "retire", str(paths.root)])
-    runs.retire_changed()
+    runs.act()
     assert "src/tasks.py changed; refit 0 is kept in" in capsys.readouterr().out and paths.finished() == [0, 1]
     bench.configure(fast("refit=1 patience=2"))
     with pytest.raises(ValueError, match="with nothing held out, patience=2 can't say when to stop"):
