@@ -24,7 +24,7 @@ CHOICES = {
     *("ANSWERS", "DECODERS", "COMPETITIONS", "EXAMPLES", "EXPERIMENTS"),
 }
 # Settings, files and logs: what they do to a prediction stands in the settings or in the folds.
-PLUMBING = {"src/config.py", "src/runs.py", "src/code.py", "src/fit/track.py", "src/fit/memory.py"}
+PLUMBING = {f"src/{name}.py" for name in ("config", "runs", "code", "data/cache", "fit/track", "fit/memory")}
 
 Units = dict[str, dict[str, str]]  # file -> name -> hash; the name "" stands for the whole file
 
