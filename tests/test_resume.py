@@ -267,7 +267,7 @@ def test_a_fold_that_other_code_began_is_not_mixed_and_retrain_begins_it_anew(be
         train_fold_0(bench, "", "x")
     capsys.readouterr()
     monkeypatch.setattr("sys.argv", ["runs", "retire", "runs/x"])
-    runs.retire_changed()
+    runs.act()
     assert "src/fit/losses.py: cross_entropy changed; fold 0 is kept in runs/x/old/" in capsys.readouterr().out and not Path("runs/x/fold0").exists()
 
 
