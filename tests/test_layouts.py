@@ -1,4 +1,5 @@
 """Real competitions in small: what is inferred from their files; perfect predictions get a perfect score by the submission's way."""
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -311,3 +312,112 @@ def test_the_printed_definition_pasted_gives_the_same_competition(comp, tmp_path
     monkeypatch.setitem(competitions.COMPETITIONS, comp, function)
     assert competitions.load(comp, tmp_path) == inferred
     assert function() == inferred
+
+
+# -- what is printed
+
+def load(root: Path) -> Competition:
+    return competitions.load(root.name, root.parent)
+
+
+def test_images_in_no_table_are_counted(tmp_path):
+    """A train.csv that a download has cut at a line's end: 21 of 48 images were used, and not a word was said."""
+    layouts.write(tmp_path / "comp/train.csv", "id,label", [f"a{n},{'xyz'[n % 3]}" for n in range(21)])
+    layouts.write(tmp_path / "comp/sample_submission.csv", "id,label", ["b0,x", "b1,x"])
+    layouts.pictures(tmp_path / "comp", [f"train/a{n}.jpg" for n in range(48)] + ["test/b0.jpg", "test/b1.jpg"])
+    assert load(tmp_path / "comp").warnings == ("not used: 27 of 48 images in train/ are in no table",)
+
+
+@pytest.mark.parametrize("mark", [",", "\t"])
+def test_a_table_without_a_header_loses_no_image_and_a_sample_without_one_is_answered_without_one(mark, tmp_path):
+    """Ids without a suffix: the first line was taken for the header, the first image was lost."""
+    root = tmp_path / "comp"
+    layouts.write(root / "train.csv", f"a0{mark}x", [f"a{n}{mark}{'xyz'[n % 3]}" for n in range(1, 12)])
+    layouts.write(root / "sample_submit.tsv", f"b0{mark}x", [f"b{n}{mark}x" for n in range(1, 4)])
+    layouts.pictures(root, [f"train/a{n}.jpg" for n in range(12)] + [f"test/b{n}.jpg" for n in range(4)])
+    competition, table, test, sample = looked_at(tmp_path, lambda root: None)
+    assert (len(table), len(test), len(sample)) == (12, 4, 4) and table["column 2"].tolist()[:2] == ["x", "y"]
+    competition.write(submitted(competition, test, sample), root / "out.tsv")
+    assert (root / "out.tsv").read_text().splitlines() == [f"b{n}\tz" for n in range(4)]
+
+
+def test_twenty_thousand_classes_are_no_line_of_half_a_megabyte(tmp_path):
+    layouts.plain(tmp_path / "comp", layouts.TRAIN | layouts.SAMPLE)
+    many = replace(load(tmp_path / "comp"), classes=tuple(f"class number {n}" for n in range(20_000)))
+    assert len(many.paste()) < 1000 and "# classes: 20000, as the files have them" in many.paste()
+
+
+def test_an_ordinary_competition_is_told_in_a_few_lines(tmp_path):
+    for name, make in ALL.items():
+        make(tmp_path / name)
+        competition = load(tmp_path / name)
+        assert len([*competition.warnings, *([competition.assumed] if competition.assumed else [])]) < 10, competition.warnings
+
+
+def test_the_metric_and_mirrors_are_said_to_be_assumed_until_they_are_stated(tmp_path):
+    layouts.dog_breed(tmp_path / "comp")
+    competition = load(tmp_path / "comp")
+    assert competition.metric == "log_loss" and competition.lower_is_better, "a probability per class: log loss is the usual one"
+    assert competition.assumed == ("assumed, since no file tells it: metric='log_loss', flips='h' (a mirror image keeps its label); "
+                                   "where the host says otherwise, state it in src/competitions.py")
+    (tmp_path / "comp/competition.py").write_text("def competition(): return Competition(metric='accuracy', flips='')")
+    assert load(tmp_path / "comp").assumed == ""
+    layouts.pawpularity(tmp_path / "paw")
+    assert "metric='rmse'" in load(tmp_path / "paw").assumed
+
+
+def test_pixels_in_a_csv_are_one_question_whose_line_works(tmp_path):
+    """Digit Recognizer as Kaggle has it ended in "no class with enough groups" after every advice."""
+    root, header = tmp_path / "comp", ",".join(f"pixel{n}" for n in range(16))
+    layouts.write(root / "train.csv", "label," + header, [f"{n % 3}," + ",".join(str((n * p) % 256) for p in range(16)) for n in range(12)])
+    layouts.write(root / "test.csv", header, [",".join(str((n * p) % 256) for p in range(16)) for n in range(5)])
+    layouts.write(root / "sample_submission.csv", "ImageId,Label", [f"{n},0" for n in range(1, 6)])
+    with pytest.raises(ValueError, match="no image in") as refused:
+        load(root)
+    line = str(refused.value).splitlines()[-1].partition("    #")[0].strip()
+    (root / "competition.py").write_text(line)
+    competition, table, test, sample = looked_at(tmp_path, lambda root: None)
+    assert table.set_index("id")["label"][["0", "1", "2", "11"]].tolist() == ["0", "1", "2", "2"] and test["row"].tolist() == ["1", "2", "3", "4", "5"] and len(sample) == 5
+    assert competition.read_image({"file": str(root / "train.csv"), "id": "2"}).tolist()[0] == [0, 2, 4, 6]
+    submitted(competition, test, sample)
+
+
+@pytest.mark.parametrize("name, rows, message", [
+    ("outlines", ["1 3 10 5 200 7 3000 4 {n}"], "as outlines, boxes or keypoints have"), ("boxes", ["[{n}, 20, 3{n}, 4]"], "as outlines, boxes or keypoints have")])
+def test_segmentation_and_boxes_are_not_taken_for_classes(name, rows, message, tmp_path):
+    root = tmp_path / "comp"
+    layouts.write(root / "train.csv", "id;rle", [f"a{n};{rows[0].format(n=n)}" for n in range(60)])
+    layouts.write(root / "sample_submission.csv", "id;rle", ["b0;1 1", "b1;1 1"])
+    layouts.pictures(root, [f"train/a{n}.jpg" for n in range(60)] + ["test/b0.jpg", "test/b1.jpg"])
+    with pytest.raises(ValueError, match=message):
+        load(root)
+
+
+def test_two_tables_that_disagree_are_a_question_with_counts(tmp_path):
+    layouts.plain(tmp_path / "comp", layouts.SAMPLE | {"train.csv": ("id,label", "{id},{label}"), "train_fixed.csv": ("id,label", "{id},cat")})
+    with pytest.raises(ValueError, match="which train_csv.*both have 'label' of the same 12 images, and 8 differ"):
+        load(tmp_path / "comp")
+
+
+def test_a_sample_that_cannot_be_read_is_no_reason_to_make_one_up(tmp_path):
+    layouts.plain(tmp_path / "comp", layouts.TRAIN)
+    (tmp_path / "comp/sample_submission.csv").write_text("id,label\n")
+    with pytest.raises(ValueError, match="sample_submission.csv is empty: a header and no row; it looks like the sample submission"):
+        load(tmp_path / "comp")
+
+
+def test_links_to_nothing_are_told(tmp_path):
+    layouts.plain(tmp_path / "comp", layouts.TRAIN | layouts.SAMPLE)
+    for file in (tmp_path / "comp/test").iterdir():
+        file.unlink()
+        file.symlink_to("/nowhere/at/all.jpg")
+    with pytest.raises(ValueError, match="3 links lead to nothing, such as test/b0.jpg"):
+        load(tmp_path / "comp")
+
+
+def test_archives_that_are_still_packed_are_named(tmp_path):
+    layouts.plain(tmp_path / "comp", layouts.TRAIN | layouts.SAMPLE)
+    shutil.rmtree(tmp_path / "comp/test")
+    (tmp_path / "comp/test.7z").write_bytes(b"x")
+    with pytest.raises(ValueError, match="still packed: test.7z"):
+        load(tmp_path / "comp")

@@ -8,30 +8,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
-OTHER_SUFFIXES = (
-    ".dcm",
-    ".dicom",
-    ".npy",
-    ".npz",
-    ".h5",
-    ".hdf5",
-    ".nii",
-    ".heic",
-    ".jp2",
-    ".avif",
-    ".svg",
-    ".ppm",
-    ".pgm",
-)  # what a read_image opens
+# what a read_image opens
+OTHER_SUFFIXES = (".dcm", ".dicom", ".npy", ".npz", ".h5", ".hdf5", ".nii", ".heic", ".jp2", ".avif", ".svg", ".ppm", ".pgm")
+ANY_SUFFIX = {*IMAGE_SUFFIXES, *OTHER_SUFFIXES}
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".001")
-OWN = {
-    "competition.py",
-    "external.csv",
-    "groups.csv",
-    "folds.csv",
-}  # what a user or the kit puts beside the host's files
+OWN = {"competition.py", "external.csv", "groups.csv", "folds.csv"}  # what a user or the kit puts beside the host's files
 EXTERNAL = "external.csv"  # more training images than the host's, and a folder of that name for them
-PLAIN = re.compile(r"[^/\\\s.][^/\\]*[^/\\\s]|[^/\\\s.]")  # a name that needs no cleaning
+PLAIN = re.compile(r"[^/\\\s.](?:[^/\\\s]|/(?![/.]))*(?<!/)")  # a path that needs no cleaning
 
 
 def list_files(root: Path, below: str = "") -> list[str]:
@@ -75,7 +58,8 @@ def dead_links(root: Path) -> list[str]:
 def host_files(root: Path) -> list[str]:
     """The files that tell what the competition is: not the kit's own, nor those in external/, where there is an external.csv."""
     files = list_files(root)
-    return [file for file in files if not (file in OWN or EXTERNAL in files and file.startswith("external/"))]
+    aside = "external/" if EXTERNAL in files else "\0"
+    return [file for file in files if file not in OWN and not file.startswith(aside)]
 
 
 def only_images(files: list[str], any_file: bool = False) -> list[str]:
@@ -85,16 +69,16 @@ def only_images(files: list[str], any_file: bool = False) -> list[str]:
 
 def clean(path: str) -> str:
     """A path column may say ./train/a.JPG or train\\a.jpg; the case of an image's suffix tells nothing, nor how a Mac writes an accent."""
-    if not (path.isascii() and PLAIN.fullmatch(path)):
+    if not path.isascii() or not PLAIN.fullmatch(path):
         path = posixpath.normpath(unicodedata.normalize("NFC", path).strip().replace("\\", "/"))
-    stem, suffix = posixpath.splitext(path)
-    return stem + suffix.lower() if suffix.lower() in IMAGE_SUFFIXES else path
+    stem, dot, suffix = path.rpartition(".")
+    return f"{stem}.{suffix.lower()}" if stem and dot + suffix.lower() in IMAGE_SUFFIXES else path
 
 
 def without_suffix(path: str) -> str:
     """The path without an image's suffix; another dot, as in 10.5 or x.y, stays."""
-    stem, suffix = posixpath.splitext(path)
-    return stem if suffix.lower() in (*IMAGE_SUFFIXES, *OTHER_SUFFIXES) else path
+    stem, dot, suffix = path.rpartition(".")
+    return stem if stem and dot + suffix.lower() in ANY_SUFFIX else path
 
 
 class ImageIndex:
