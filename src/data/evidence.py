@@ -206,11 +206,8 @@ def naming_of(column: pd.Series, index: ImageIndex) -> Naming | None:
 
 
 def naming(name: str, values: list[str], places: list[list[int]], prefix: str = "", suffix: str = "", width: int = 0) -> Naming:
-    is_path = sum(
-        value.strip().lower().endswith(IMAGE_SUFFIXES) or "/" in value or "\\" in value
-        for value in values
-        if value
-    ) > 0.5 * len(values)
+    some = [value for value in values[:: max(1, len(values) // 1000)] if value]
+    is_path = sum(value.strip().lower().endswith(IMAGE_SUFFIXES) or "/" in value or "\\" in value for value in some) > 0.5 * len(some)
     images = len({row[0] for row in places if row})
     is_unique = len(set(values)) == len(values)
     return Naming(name, places, sum(map(bool, places)), images, is_path, is_unique, values, prefix, suffix, width)
@@ -321,19 +318,15 @@ def patterns_of(naming: Naming, rows: list[list[int]], most: int, evidence: Evid
         whole = usual(whole, rows, evidence) or whole
     patterns = set()
     for home in whole:
-        suffixes = Counter(
-            suffix
-            for value, row in zip(naming.values, rows)
-            for suffix in {
-                posixpath.splitext(evidence.images[place])[1]
-                for place in row
-                if home_of(evidence.images[place], value) == home
-            }
-        )
-        is_twice = sum(suffixes.values()) > sum(home in row for row in homes)  # a.jpg and a.png side by side
-        ends = (
-            [suffix for suffix, count in suffixes.items() if count >= 0.98 * most] if is_twice and end else []
-        )
+        ends = []
+        if end and any(len(row) > 1 for row in rows):                # a.jpg and a.png side by side
+            suffixes = Counter(
+                suffix
+                for value, row in zip(naming.values, rows)
+                for suffix in {posixpath.splitext(evidence.images[place])[1] for place in row if home_of(evidence.images[place], value) == home}
+            )
+            is_twice = sum(suffixes.values()) > sum(home in row for row in homes)
+            ends = [suffix for suffix, count in suffixes.items() if count >= 0.98 * most] if is_twice else []
         patterns |= {f"{home or ''}{naming.cell}{one}" for one in ends or [end]}
     return patterns
 

@@ -15,7 +15,7 @@ import pandas as pd
 from src.data import columns, doubts, evidence, folders, places, problem, tables
 from src.data.advice import Code, Unclear
 from src.data.doubts import are_numbers, is_idle
-from src.data.evidence import Evidence, Located, Roles, Table
+from src.data.evidence import Evidence, Located, Naming, Roles, Table
 from src.data.formats import COLUMN
 from src.data.listing import dead_links, packed
 from src.data.tables import listed, state
@@ -165,10 +165,8 @@ def with_columns(
     c: "Competition", stated: "Competition", sample: Sample, ev: Evidence
 ) -> tuple["Competition", dict[str, Table]]:
     """The columns of both parts, and their frames with the id's column as `id`."""
-    first = {
-        part: as_table(tables.read_part(ev.root, as_read(c, part, ev), part), ev)
-        for part in ("train", "test")
-    }
+    known = {"train": ev.table(c.train_csv), "test": ev.table(c.test_csv or c.sample_csv)}
+    first = {part: as_table(tables.read_part(ev.root, as_read(c, part, ev), part), ev, known[part]) for part in known}
     frame, tested = first["train"].frame, first["test"].frame
     is_named = "id" in frame if c.make_table or tables.OUTPUT in c.row else not c.train_csv
     c = filled(
@@ -298,27 +296,19 @@ def the_table(ev: Evidence, file: str) -> Table:
 
 
 def as_table(frame: pd.DataFrame, ev: Evidence, before: Table | None = None) -> Table:
-    """A frame with the columns that name images; those that are as they were are not looked up again."""
-
-    def is_same(name: str) -> bool:
-        return (
-            before is not None
-            and name in before.frame
-            and len(frame) == len(before.frame)
-            and frame[name].equals(before.frame[name])
-        )
-
-    known = (
-        {key: naming for key, naming in before.namings.items() if is_same(naming.column)} if before else {}
-    )
-    looked = {
-        name: evidence.naming_of(frame[name], ev.index)
-        for name in frame
-        if name != tables.ROW and not is_same(name)
-    }
-    namings = known | {name: naming for name, naming in looked.items() if naming}
+    """A frame with the columns that name images. Those that were looked up before, and `id` where it repeats another, are not looked up again."""
+    frame_columns = [name for name in frame if name != tables.ROW]
+    namings: dict[str, Naming] = {}
+    for name in frame_columns:
+        twin = next((other for other in frame_columns if other != name and frame[name].equals(frame[other])), "") if name == "id" else ""
+        if before and name in before.frame and len(before.frame) == len(frame) and frame[name].equals(before.frame[name]):
+            namings |= {key: one for key, one in before.namings.items() if one.column == name}
+        elif twin:
+            namings |= {key.replace(twin, name, 1): replace(one, column=name) for key, one in namings.items() if one.column == twin}
+        elif naming := evidence.naming_of(frame[name], ev.index):
+            namings[name] = naming
     if not namings:
-        namings = evidence.with_affixes(frame.drop(columns=tables.ROW, errors="ignore"), ev.index)
+        namings = evidence.with_affixes(frame[frame_columns], ev.index)
     return Table("", frame, tuple(frame.columns), namings)
 
 

@@ -2,9 +2,9 @@
 
 import os
 import posixpath
-import re
 import unicodedata
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
@@ -14,7 +14,8 @@ ANY_SUFFIX = {*IMAGE_SUFFIXES, *OTHER_SUFFIXES}
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".001")
 OWN = {"competition.py", "external.csv", "groups.csv", "folds.csv"}  # what a user or the kit puts beside the host's files
 EXTERNAL = "external.csv"  # more training images than the host's, and a folder of that name for them
-PLAIN = re.compile(r"[^/\\\s.](?:[^/\\\s]|/(?![/.]))*(?<!/)")  # a path that needs no cleaning
+PLAIN_FIRST, PLAIN_LAST = (".", " ", "\t", "/", ""), ("/", " ", "\t", "\n")  # a path with others there needs no cleaning
+CROWDED = 16  # images of one name, from which on they are looked up with their folder
 
 
 def list_files(root: Path, below: str = "") -> list[str]:
@@ -69,7 +70,7 @@ def only_images(files: list[str], any_file: bool = False) -> list[str]:
 
 def clean(path: str) -> str:
     """A path column may say ./train/a.JPG or train\\a.jpg; the case of an image's suffix tells nothing, nor how a Mac writes an accent."""
-    if not path.isascii() or not PLAIN.fullmatch(path):
+    if not path.isascii() or "\\" in path or "//" in path or "/." in path or path[:1] in PLAIN_FIRST or path[-1:] in PLAIN_LAST:
         path = posixpath.normpath(unicodedata.normalize("NFC", path).strip().replace("\\", "/"))
     stem, dot, suffix = path.rpartition(".")
     return f"{stem}.{suffix.lower()}" if stem and dot + suffix.lower() in IMAGE_SUFFIXES else path
@@ -87,31 +88,51 @@ class ImageIndex:
     def __init__(self, files: list[str]) -> None:
         self.files = files
         self.paths = [clean(file).casefold() for file in files]  # as they are compared
-        self.by_stem: dict[
-            str, int | list[int]
-        ] = {}  # a list only where several have the stem: a million lists need memory
+        self.by_stem: dict[str, int | list[int]] = {}  # a list only where several have the stem: a million lists need memory
         for place, path in enumerate(self.paths):
-            for stem in {stem_of(path), without_suffix(posixpath.basename(path))}:
-                first = self.by_stem.setdefault(stem, place)
-                if isinstance(first, int) and first != place:
-                    self.by_stem[stem] = [first, place]
-                elif isinstance(first, list):
-                    first.append(place)
+            name = path[path.rfind("/") + 1 :]
+            stem, bare = stem_of(name), without_suffix(name)
+            self.add(stem, place)
+            if bare != stem:
+                self.add(bare, place)
 
-    def of_stem(self, stem: str) -> list[int]:
+    def add(self, stem: str, place: int) -> None:
+        first = self.by_stem.setdefault(stem, place)
+        if isinstance(first, list):
+            first.append(place)
+        elif first != place:
+            self.by_stem[stem] = [first, place]
+
+    @cached_property
+    def by_folder(self) -> dict[str, list[int]]:
+        """"folder/stem" -> places, for stems that many images have: 1.jpg in each of a thousand folders."""
+        found: dict[str, list[int]] = {}
+        for stem, places in self.by_stem.items():
+            for place in places if isinstance(places, list) and len(places) > CROWDED else ():
+                folder = self.paths[place].rpartition("/")[0].rpartition("/")[2]
+                found.setdefault(f"{folder}/{stem}", []).append(place)
+        return found
+
+    def of_stem(self, stem: str, folder: str = "") -> list[int]:
+        """The images of this stem; where there are many, those in a folder of this name, if there are such."""
         places = self.by_stem.get(stem, [])
-        return places if isinstance(places, list) else [places]
+        if isinstance(places, int):
+            return [places]
+        if len(places) <= CROWDED:
+            return places
+        return self.by_folder.get(f"{folder}/{stem}") or places[: 4 * CROWDED]       # more is as unclear
 
     def named(self, value: str) -> list[int]:
         """The images that the value names: by as much of its path as fits, by its suffix where one has it, by its case."""
         wanted = clean(value)
         folded = wanted.casefold()
         folder, _, name = folded.rpartition("/")
-        bare = without_suffix(name)
-        places = self.of_stem(name) or (self.of_stem(bare) if bare != name else [])
+        bare, above = without_suffix(name), folder.rpartition("/")[2]
+        places = self.of_stem(name, above) or (self.of_stem(bare, above) if bare != name else [])
         if len(places) > 1 and folder:
             lengths = [common_tail(self.paths[place], folded) for place in places]
-            places = [place for place, length in zip(places, lengths) if length == max(lengths)]
+            longest = max(lengths)
+            places = [place for place, length in zip(places, lengths) if length == longest]
         if len(places) > 1 and bare != name:
             places = [place for place in places if self.paths[place].endswith(name)] or places
         if len(places) > 1:
@@ -123,10 +144,13 @@ class ImageIndex:
         """The images at exactly this path, of any suffix or its own; with a head, anywhere below it."""
         wanted = clean(path)
         folded = wanted.casefold()
-        name = posixpath.basename(folded)
-        places = self.of_stem(name)
-        if bare := without_suffix(name) if without_suffix(name) != name else "":
-            places = [*places, *(place for place in self.of_stem(bare) if place not in places)]
+        folder, _, name = folded.rpartition("/")
+        above = (folder or (head or "").casefold().rstrip("/")).rpartition("/")[2]
+        places = self.of_stem(name, above)
+        if (bare := without_suffix(name)) != name:
+            places = [*places, *(place for place in self.of_stem(bare, above) if place not in places)]
+        if len(places) == 1 and head is None and any_suffix and (self.paths[places[0]].rpartition(".")[0] in (folded, without_suffix(folded))):
+            return places
         ends = {folded, without_suffix(folded)} if any_suffix else {folded}
         start = (head or "").casefold()
 
@@ -148,8 +172,9 @@ class ImageIndex:
         return found
 
 
-def stem_of(path: str) -> str:
-    return posixpath.splitext(posixpath.basename(path))[0]
+def stem_of(name: str) -> str:
+    """The name without its last suffix, whatever that is."""
+    return name.rpartition(".")[0] or name
 
 
 def is_last(path: str, name: str) -> bool:
