@@ -35,15 +35,15 @@ class Killed(BaseException):
 
 
 def after_steps(monkeypatch, number: int, action) -> None:
-    """Call action() after that many steps from now, before anything is saved for that one."""
-    real, steps = state.Clock.why_stop, iter(range(1, 10**9))
+    """Call action() after that many steps of a training from now, before anything is saved for that one."""
+    real, steps = fold.save_or_stop, iter(range(1, 10**9))
 
-    def why_stop(clock):
+    def save_or_stop(*args, **how):
         if next(steps) == number:
             action()
-        return real(clock)
+        return real(*args, **how)
 
-    monkeypatch.setattr(state.Clock, "why_stop", why_stop)
+    monkeypatch.setattr(fold, "save_or_stop", save_or_stop)
 
 
 def kill():
