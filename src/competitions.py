@@ -54,6 +54,7 @@ class Competition:
     make_test: Callable | None = None       # in place of test_csv: folder -> frame with id, and path or what test_images needs
     make_solution: Callable | None = None   # (table, competition) -> the truth as the metric wants it; else it is made like an answer
     read_image: Callable | None = None      # record (a row of the table, and `file`: its absolute path) -> uint8 (H, W, 3)
+    missing_test: bool = False              # rows whose image is missing get an average answer, as unreadable ones do; else they are an error
     suspects: tuple[str, ...] = field(default=(), compare=False)      # found in the files: columns that look like a group
     warnings: tuple[str, ...] = field(default=(), compare=False)      # to be looked at before a fold is trusted
     assumed: str = field(default="", compare=False)                   # what no file tells, in one line

@@ -317,7 +317,9 @@ def test_neither_sample_nor_test_images(comp):
 
 def test_a_sample_with_rows_that_have_no_image(comp):
     layouts.write(comp / "sample_submission.csv", "id,label", [f"t{n},a" for n in range(6)])
-    assert refusal(comp) == "2 of 6 test images are missing, looked for as 'test/{id}.*': t4, t5"
+    assert refusal(comp) == ("2 of 6 test images are missing, looked for as 'test/{id}.*': t4, t5: state missing_test=True in src/competitions.py, "
+                             "and they get an average answer")
+    assert load(comp, missing_test=True).test_table(comp)["path"].tolist()[3:] == ["test/t3.jpg", "missing/t4", "missing/t5"]
 
 
 def test_a_sample_with_rows_that_the_test_csv_lacks(comp):

@@ -382,3 +382,15 @@ def test_noise_labels_slow_starts_and_heavy_mixing_are_trained_to_the_end(bench,
     bench.stage("split", paths)
     bench.stage("train", paths)
     assert paths.score.exists()
+
+
+def test_a_missing_test_image_gets_an_average_answer_when_that_is_stated(bench, capsys):
+    """There was no way on: the host's sample lists an image that the download lacks."""
+    (bench.inputs / "test/te003.png").unlink()
+    paths = bench.configure(fast("epochs=1 folds=2"))
+    with pytest.raises(ValueError, match="1 of 9 test images are missing.*state missing_test=True"):
+        bench.stage("split", paths)
+    (bench.inputs / "competition.py").write_text("def competition(): return Competition(missing_test=True)")
+    bench.run(fast("epochs=1 folds=2"))
+    assert "1 test images can't be read and got an average answer: te003" in capsys.readouterr().out
+    assert len(pd.read_csv("submissions/tiny-run.csv")) == 9

@@ -72,7 +72,12 @@ def long_form(
         return None
     for mark, pairs in partitions(rows, ev):
         ids, outputs = dict.fromkeys(one for one, _ in pairs), dict.fromkeys(other for _, other in pairs)
-        if "" in ids or not 2 <= len(outputs) <= 200 or len(ids) * len(outputs) != len(rows) or len(set(rows)) != len(rows):
+        if (
+            "" in ids
+            or not 2 <= len(outputs) <= 200
+            or len(ids) * len(outputs) != len(rows)
+            or len(set(rows)) != len(rows)
+        ):
             continue
         ends = tuple(f"{mark}{name}" for name in outputs)
         is_long = train is not None and row in train.frame and bool(train.frame[row].str.endswith(ends).all())
@@ -92,8 +97,13 @@ def partitions(rows: list[str], ev: Evidence) -> list[tuple[str, list[tuple[str,
             continue
         found.append((mark, [(row.rpartition(mark)[0], row.rpartition(mark)[2]) for row in rows]))
         parts = [row.split(mark) for row in rows]
-        lengths = [number for number in range(1, len(parts[0])) if ev.index.named(mark.join(parts[0][:number]))]
-        found += [(mark, [(mark.join(one[:number]), mark.join(one[number:])) for one in parts]) for number in lengths]
+        lengths = [
+            number for number in range(1, len(parts[0])) if ev.index.named(mark.join(parts[0][:number]))
+        ]
+        found += [
+            (mark, [(mark.join(one[:number]), mark.join(one[number:])) for one in parts])
+            for number in lengths
+        ]
     return found
 
 

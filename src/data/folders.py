@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 from src.data.advice import Code, Unclear
-from src.data.evidence import Evidence, Roles, part_of
+from src.data.evidence import Evidence, Roles, Table, part_of
 from src.data.formats import TABLES
 from src.data.tables import listed, state
 
@@ -122,13 +122,19 @@ def refuse_tables_of_folders(patterns: dict[str, set[str]], ev: Evidence, roles:
     for table in ev.tables:
         for column in table.frame if table is not roles.sample and len(table.frame.columns) > 2 else []:
             cells = {*table.frame[column]}
-            if any(len(names & cells) > 0.8 * len(names) and len(names) > 2 for names in patterns.values()) and table.frame[column].is_unique:
+            if (
+                any(len(names & cells) > 0.8 * len(names) and len(names) > 2 for names in patterns.values())
+                and table.frame[column].is_unique
+            ):
                 text = f"lambda root: reshape.in_folders(root, {table.file!r}, {column!r})"
                 others = [name for name in table.frame if name != column and table.frame[name].nunique() > 1]
                 raise Unclear(
                     f"column {column!r} of {table.file} names the folders of the training images, which may be no classes but what that table "
                     f"describes ({listed(others)}): " + state("make_table and labels, or train_images"),
-                    *({"make_table": Code(text), "labels": (name,), "id": "image", "group": column} for name in others[:3]),
+                    *(
+                        {"make_table": Code(text), "labels": (name,), "id": "image", "group": column}
+                        for name in others[:3]
+                    ),
                     *({"train_images": pattern} for pattern in patterns),
                 )
 
@@ -188,7 +194,18 @@ def name_patterns(ev: Evidence) -> list[dict[str, Any]]:
     return found
 
 
-def find_test_folder(ev: Evidence) -> str:
+def left_over(ev: Evidence, train: Table | None) -> list[dict[str, Any]]:
+    """The statement for images that the training table does not name, if there are such."""
+    if (
+        not train
+        or not train.key
+        or len({place for row in train.key.places for place in row}) >= len(ev.images)
+    ):
+        return []
+    return [{"make_test": Code(f"lambda root: reshape.left_over(root, {train.file!r})")}]
+
+
+def find_test_folder(ev: Evidence, train: Table | None = None) -> str:
     """The pattern of the images below the folder that says test, for a competition that lists them in no csv."""
     homes = {posixpath.dirname(file) for file, part in zip(ev.images, ev.parts) if part == "test"}
     homes = {
@@ -205,6 +222,7 @@ def find_test_folder(ev: Evidence) -> str:
         raise Unclear(
             "no sample_submission.csv, no test.csv and no image in a folder named test: "
             + state("test_images, test_csv or make_test"),
+            *left_over(ev, train),
             *(
                 {
                     "test_images": f"{name}/**/{{id}}"
@@ -219,8 +237,13 @@ def find_test_folder(ev: Evidence) -> str:
             ),
         )
     own = [file for file in ev.images if posixpath.dirname(file) in homes]
-    if len({posixpath.basename(file) for file in own}) < len(own) and len({home.count("/") for home in homes}) == 1:
-        common = posixpath.commonpath(homes)                         # a/1.jpg and b/1.jpg: the id is the path from there on
-        deeper = (next(iter(homes)).count("/") - common.count("/")) if common else next(iter(homes)).count("/") + 1
+    if (
+        len({posixpath.basename(file) for file in own}) < len(own)
+        and len({home.count("/") for home in homes}) == 1
+    ):
+        common = posixpath.commonpath(homes)  # a/1.jpg and b/1.jpg: the id is the path from there on
+        deeper = (
+            (next(iter(homes)).count("/") - common.count("/")) if common else next(iter(homes)).count("/") + 1
+        )
         return posixpath.join(common, *(f"{{folder{number}}}" for number in range(deeper)), "{file}")
     return posixpath.join(posixpath.commonpath(homes), "" if len(homes) == 1 else "**/", "{id}")

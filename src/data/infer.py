@@ -44,7 +44,9 @@ def facts(
     if not ev.images and not (stated.make_table and stated.read_image):
         raise no_images(ev, root)
     roles = find_roles(stated, ev)
-    if not roles.sample and (lost := [text for file, text in ev.skipped.items() if re.search(evidence.SAMPLE_NAME, file.lower())]):
+    if not roles.sample and (
+        lost := [text for file, text in ev.skipped.items() if re.search(evidence.SAMPLE_NAME, file.lower())]
+    ):
         raise Unclear(f"{lost[0]}; it looks like the sample submission. Repair it, or {state('sample_csv')}")
     c, sample = with_sample(stated, roles, ev)
     c = with_files(c, stated, roles, sample, ev)
@@ -112,6 +114,7 @@ def with_files(
     )
     if train and not stated.train_csv:
         refuse_split(train, roles, ev)
+        refuse_join(train, ev)
         refuse_folders(train, roles, sample, ev)
     c = filled(c, train_csv=train.file if train else "")
     if not c.train_csv and not c.make_table:
@@ -128,9 +131,16 @@ def refuse_split(train: Table, roles: Roles, ev: Evidence) -> None:
     """A table of all images, with a column that says which are for training. Raises Unclear."""
     for name in train.frame:
         parts = {cell: evidence.part_of(cell) for cell in train.frame[name].unique()[:20]}
-        if not 2 <= train.frame[name].nunique() <= 5 or not all(parts.values()) or "train" not in parts.values():
+        if (
+            not 2 <= train.frame[name].nunique() <= 5
+            or not all(parts.values())
+            or "train" not in parts.values()
+        ):
             continue
-        cells = {kind: [cell for cell, its in parts.items() if its == kind] for kind in ("train", "test", "valid")}
+        cells = {
+            kind: [cell for cell, its in parts.items() if its == kind] for kind in ("train", "test", "valid")
+        }
+
         def lines(wanted: str | tuple[str, ...], column: str = name) -> Code:
             return Code(f"lambda root: reshape.where(root, {train.file!r}, **{{{column!r}: {wanted!r}}})")
 
@@ -138,7 +148,11 @@ def refuse_split(train: Table, roles: Roles, ev: Evidence) -> None:
         statement: dict[str, Any] = {"make_table": lines(cells["train"][0])}
         if not roles.sample and tests:
             statement["make_test"] = lines(tests[0])
-        more = statement | {"make_table": lines((cells["train"][0], *cells["valid"]))} if cells["valid"] and cells["test"] else {}
+        more = (
+            statement | {"make_table": lines((cells["train"][0], *cells["valid"]))}
+            if cells["valid"] and cells["test"]
+            else {}
+        )
         why = f"column {name!r} of {train.file} says which images are for training ({listed(list(parts))}): "
         raise Unclear(why + state("make_table and make_test"), statement, *([more] if more else []))
 
@@ -149,16 +163,45 @@ def refuse_folders(train: Table, roles: Roles, sample: Sample, ev: Evidence) -> 
         return
     names = {name for file in ev.images for name in posixpath.dirname(file).split("/")}
     for column in train.frame:
-        if train.frame[column].isin(names).mean() > 0.9 and train.frame[column].nunique() > 0.5 * len(train.frame):
+        if train.frame[column].isin(names).mean() > 0.9 and train.frame[column].nunique() > 0.5 * len(
+            train.frame
+        ):
             table = f"lambda root: reshape.in_folders(root, {train.file!r}, {column!r})"
             tests = f"lambda root: reshape.in_folders(root, {(roles.test or sample.table).file!r}, {sample.row!r})"
-            raise Unclear(f"column {column!r} of {train.file} names folders of images: " + state("a make_table with a line per image"),
-                          {"make_table": Code(table), "make_test": Code(tests), "row": sample.row, "id": "image"})
+            raise Unclear(
+                f"column {column!r} of {train.file} names folders of images: "
+                + state("a make_table with a line per image"),
+                {"make_table": Code(table), "make_test": Code(tests), "row": sample.row, "id": "image"},
+            )
+
+
+def refuse_join(train: Table, ev: Evidence) -> None:
+    """A table whose images stand in another one, by a number that both have. Raises Unclear."""
+    for table in ev.tables if not train.key else []:
+        shared = [
+            name
+            for name in train.frame
+            if name in table.frame and train.frame[name].isin(table.frame[name]).mean() > 0.9
+        ]
+        if (
+            table is not train
+            and table.key
+            and table.key.share >= 0.5
+            and table.key.column not in train.frame
+            and shared
+        ):
+            raise Unclear(
+                f"{train.file} names no image, {table.file} does, and both have {shared[0]!r}: "
+                + state("a make_table that joins them"),
+                {"make_table": Code(f"lambda root: reshape.beside(root, {train.file!r}, {table.file!r})")},
+            )
 
 
 def test_folder(ev: Evidence, train: Table | None) -> str:
     """The pattern of the test images that no table lists, with the suffix in the id where the training ids have it."""
-    return folders.find_test_folder(ev) + (".*" if train and train.key and not train.key.is_path else "")
+    return folders.find_test_folder(ev, train) + (
+        ".*" if train and train.key and not train.key.is_path else ""
+    )
 
 
 def with_columns(
@@ -166,7 +209,10 @@ def with_columns(
 ) -> tuple["Competition", dict[str, Table]]:
     """The columns of both parts, and their frames with the id's column as `id`."""
     known = {"train": ev.table(c.train_csv), "test": ev.table(c.test_csv or c.sample_csv)}
-    first = {part: as_table(tables.read_part(ev.root, as_read(c, part, ev), part), ev, known[part]) for part in known}
+    first = {
+        part: as_table(tables.read_part(ev.root, as_read(c, part, ev), part), ev, known[part])
+        for part in known
+    }
     frame, tested = first["train"].frame, first["test"].frame
     is_named = "id" in frame if c.make_table or tables.OUTPUT in c.row else not c.train_csv
     c = filled(
@@ -300,11 +346,24 @@ def as_table(frame: pd.DataFrame, ev: Evidence, before: Table | None = None) -> 
     frame_columns = [name for name in frame if name != tables.ROW]
     namings: dict[str, Naming] = {}
     for name in frame_columns:
-        twin = next((other for other in frame_columns if other != name and frame[name].equals(frame[other])), "") if name == "id" else ""
-        if before and name in before.frame and len(before.frame) == len(frame) and frame[name].equals(before.frame[name]):
+        twin = (
+            next((other for other in frame_columns if other != name and frame[name].equals(frame[other])), "")
+            if name == "id"
+            else ""
+        )
+        if (
+            before
+            and name in before.frame
+            and len(before.frame) == len(frame)
+            and frame[name].equals(before.frame[name])
+        ):
             namings |= {key: one for key, one in before.namings.items() if one.column == name}
         elif twin:
-            namings |= {key.replace(twin, name, 1): replace(one, column=name) for key, one in namings.items() if one.column == twin}
+            namings |= {
+                key.replace(twin, name, 1): replace(one, column=name)
+                for key, one in namings.items()
+                if one.column == twin
+            }
         elif naming := evidence.naming_of(frame[name], ev.index):
             namings[name] = naming
     if not namings:
@@ -316,7 +375,7 @@ def as_read(c: "Competition", part: str, ev: Evidence) -> "Competition":
     """For a first look: an id that stands in the part's table, whatever it will be in the end."""
     table = ev.table(c.train_csv if part == "train" else c.test_csv)
     if table and not c.id and table.header[0].startswith(COLUMN):
-        return replace(c, features=(table.header[0],))   # so that it is read without a header
+        return replace(c, features=(table.header[0],))  # so that it is read without a header
     return replace(c, id=c.id if part == "train" or c.train_csv or c.make_table else "id")
 
 

@@ -69,7 +69,8 @@ def find_task(
             return "regression"
         if wants_float:
             raise Unclear(
-                f"the sample wants one number, but {labels[0]!r} has {num} classes: " + state("task or answer"),
+                f"the sample wants one number, but {labels[0]!r} has {num} classes: "
+                + state("task or answer"),
                 *one_number(label, asked),
             )
     if num < 2:
@@ -84,14 +85,20 @@ def one_number(label: pd.Series, asked: list[str]) -> list[dict[str, Any]]:
     column = asked[0] if asked else "label"
     text = "lambda by_row, sample: sample.assign(**{%r: 1 - by_row[%r].to_numpy()})"
     names = sorted(label.unique())[:4]
-    return [{"task": "multiclass", "answer": Code(text % (column, name)), "metric": "roc_auc"} for name in names]
+    return [
+        {"task": "multiclass", "answer": Code(text % (column, name)), "metric": "roc_auc"} for name in names
+    ]
 
 
 def is_outline(label: pd.Series) -> bool:
     """Run lengths, boxes or points: many numbers in most cells, hardly two cells alike."""
     cells = label.head(2000)
     counts = cells.str.fullmatch(r"[\s\[\]()]*-?\d+(\.\d+)?([\s,;\[\]()]+-?\d+(\.\d+)?){3,}[\s\[\]()]*")
-    return bool(counts.mean() > 0.5) and cells.nunique() > 0.5 * len(cells) and len({word for cell in cells for word in cell.split()}) > 50
+    return (
+        bool(counts.mean() > 0.5)
+        and cells.nunique() > 0.5 * len(cells)
+        and len({word for cell in cells for word in cell.split()}) > 50
+    )
 
 
 def find_classes(train: pd.DataFrame, labels: tuple[str, ...], task: str) -> tuple[str, ...]:

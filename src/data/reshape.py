@@ -68,6 +68,16 @@ def where(root: Path, file: str, **cells: str | tuple[str, ...]) -> pd.DataFrame
     return frame.reset_index(drop=True)
 
 
+def left_over(root: Path, file: str) -> pd.DataFrame:
+    """The images that no cell of a table names: the test's, where all lie in one folder."""
+    images = only_images(host_files(root))
+    index, table = ImageIndex(images), read_table(root / file)
+    hits = [{place for value in table[column] for place in index.named(value)} for column in table]
+    named = max(hits, key=len, default=set())
+    paths = [image for place, image in enumerate(images) if place not in named]
+    return pd.DataFrame({"id": [posixpath.basename(path) for path in paths], "path": paths}, dtype=str)
+
+
 def in_folders(root: Path, file: str, column: str, folder: str = "") -> pd.DataFrame:
     """A line per image of a table that names folders of images: the table's columns, and the image's path
     as path and as `image`, to be the id."""

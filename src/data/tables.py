@@ -25,6 +25,7 @@ RESERVED = {"id", "row", "path", "group", "fold", "content", "external"}        
 ASIDE = r"(test|testing|val|valid|validation|eval)(s|set|[_-][^/]*|\d+)?/"         # no class is called so
 PARTS = r"(test|testing|val|valid|validation|eval)(s|set)?([_-]?(images?|imgs?|set|data|\d+))?"       # what certainly is none
 ROW = "row of the host"         # what a line's row is called, kept where the host's own column has the name `id`
+UNLABELLED = r"(un|no|without|not)[ _-]?label(l?ed|s)?|unsup(ervised)?|unannotated"
 MARKS = ("|", ";", ",")         # what may join labels in a cell, beside a space
 OUTPUT = "{output}"             # in `row`: the sample has a line per image and output
 
@@ -106,6 +107,7 @@ def read_part(root: Path, c: "Competition", part: str) -> pd.DataFrame:
         frame = frame.where(frame.notna(), "").astype(str)
     else:
         frame = host_table(root, file, columns_wanted(c, part, file)) if file else from_names(root, pattern, bool(c.read_image))
+        frame = labelled(frame) if part == "train" and not file else frame
         home = pattern.partition("{")[0]
         if part == "train" and not file and "train" not in home.lower():                 # class folders with test/ among them
             folders = frame["path"].str.slice(len(home)).str.partition("/")[0]
@@ -132,6 +134,14 @@ def read_part(root: Path, c: "Competition", part: str) -> pd.DataFrame:
         frame[ROW] = frame[row]
     check_columns(frame, [column] if column else [], f"the {part} table")
     return frame.assign(id=frame[column]) if column else frame
+
+
+def labelled(frame: pd.DataFrame) -> pd.DataFrame:
+    """Class folders without one that says that its images have no label."""
+    is_class = ~frame["label"].str.lower().str.fullmatch(UNLABELLED) if "label" in frame else pd.Series(True, index=frame.index)
+    for name in sorted({*frame.loc[~is_class, "label"]} if "label" in frame else ()):
+        say_once(f"warning: the {(frame['label'] == name).sum()} images in {name}/ are taken for no class, by its name: else {state('a make_table')}")
+    return frame[is_class]
 
 
 def mark_of(cells: pd.Series, classes: tuple[str, ...]) -> str:
@@ -282,9 +292,14 @@ def make_test(root: Path, c: "Competition") -> pd.DataFrame:
     """id, row, path, features of every test image, sorted by id."""
     frame = test_frame(root, c)
     check_columns(frame, list(c.features), "the test table")
-    table, *problems = locate(frame, root, c, "test")
-    if any(problems):
-        raise ValueError("\n".join(sum(problems, [])))
+    table, problems, missing = locate(frame, root, c, "test")
+    if missing and c.missing_test:
+        say_once(f"warning: {missing[0]}: they get an average answer")
+        table["path"] = table["path"].where(table["path"] != "", "missing/" + table["id"])
+    elif missing:
+        problems = [*problems, f"{missing[0]}: {state('missing_test=True')}, and they get an average answer"]
+    if problems:
+        raise ValueError("\n".join(problems))
     table["row"] = frame["id"] if OUTPUT in c.row else frame[ROW] if ROW in frame else fill(c.row if "{" in c.row else "{id}", frame)
     return pd.concat([table, frame[list(c.features)]], axis=1).sort_values("id", ignore_index=True)
 
