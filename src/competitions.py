@@ -259,9 +259,20 @@ class Competition:
         """The definition as Python, for COMPETITIONS."""
         function = re.sub(r"\W|^(?=\d)", "_", self.name.lower())
         stated = [(f.name, getattr(self, f.name)) for f in fields(self) if f.compare and getattr(self, f.name) != f.default]
-        lines = [f"        {name}={as_code(value)}," for name, value in stated if len(repr(value)) <= LONGEST]
-        lines += [f"        # {name}: {len(value)}, as the files have them" for name, value in stated if len(repr(value)) > LONGEST]
-        return "\n".join([f"def {function}() -> Competition:", "    return Competition(", *lines, "    )"])
+        facts = [f"{name}={as_code(value)}," for name, value in stated if len(repr(value)) <= LONGEST]
+        long = [f"        # {name}: {len(value)}, as the files have them" for name, value in stated if len(repr(value)) > LONGEST]
+        return "\n".join([f"def {function}() -> Competition:", "    return Competition(", *wrapped(facts, indent=8), *long, "    )"])
+
+
+def wrapped(words: list[str], indent: int, width: int = 118) -> list[str]:
+    """Lines of several words, none of which is broken: a definition is a few lines and not a screen."""
+    lines: list[str] = []
+    for word in words:
+        if lines and len(lines[-1]) + 1 + len(word) <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(" " * indent + word)
+    return lines
 
 
 def as_code(value: object) -> str:
@@ -442,7 +453,8 @@ def check(c: Competition) -> None:
     asked, outputs = c.names[1:], c.scored or c.outputs
     lost = [name for name in asked if name not in outputs]           # some class of the sample may have no training image
     alike = {plainly(name): name for name in c.outputs if name not in asked}
-    if c.answer == "probabilities" and (meant := [(alike[plainly(name)], name) for name in lost if plainly(name) in alike]):
+    meant = [(alike[plainly(name)], name) for name in lost if plainly(name) in alike]
+    if c.answer == "probabilities" and meant:
         problems.append(f"{c.sample_csv or 'header'}: {', '.join(f'the label {label!r} is the column {name!r}' for label, name in meant[:5])}: "
                         + tables.state("a make_table that gives the labels their columns' names"))
     one = len(asked) == 1 and (c.answer not in ("probabilities", "value") or len(outputs) == 1)
@@ -462,6 +474,8 @@ def check(c: Competition) -> None:
     if c.task == "bounded" and not (len(c.bounds) == 2 and c.bounds[0] < c.bounds[1]):
         problems.append(f"bounds={c.bounds!r}: state the smallest and the largest value, such as bounds=(0, 100)")
     if problems:
+        renamed = dict(meant) if c.train_csv and len(c.labels) == 1 and c.answer == "probabilities" else {}
         # a sample with one more column, such as a confidence, whose cells are handed on as they are
         parts = [{"header": (c.header[0], name)} for name in c.header[1:] if len(c.header) > 2 and (name,) == c.labels]
-        raise inference.Unclear("src/competitions.py, or what was inferred: " + "\n".join(problems), *parts)
+        named = [{"make_table": advice.Code(f"lambda root: reshape.recoded(root, {c.train_csv!r}, {c.labels[0]!r}, {renamed!r})")}] if renamed else []
+        raise inference.Unclear("src/competitions.py, or what was inferred: " + "\n".join(problems), *parts, *named)

@@ -473,6 +473,10 @@ LAYOUTS = [
     Layout("excel-bom-semicolon-cp1252",["weiß", "größer", "rot"],"train/{h}.jpg", "test/{h}.jpg", {"train.csv": ("Datei;Klasse", "{h}.jpg;{label}"), "abgabe_vorlage.csv@test": ("Datei;Klasse", "{h}.jpg;rot")}, "Datei,Klasse", "{h}.jpg",encoding="cp1252"),
     Layout("dotted-ids", COVER, "train/a.{i}.b.png", "test/a.{i}.b.png", {"train.csv": ("uid,label", "a.{i}.b,{label}"),S:("uid,label", "a.{i}.b,cat")}, "uid,label", "a.{i}.b"),
     Layout("train-and-valid-lists", COVER, "images/{h}.jpg", "images/{h}.jpg", {"train_list.csv": ("img,label", "{h}.jpg,{label}"), "test_list.csv@test": ("img", "{h}.jpg")}, "img,label", "{h}.jpg",also=put("valid_list.csv", "img,label\nv0.jpg,cat\nv1.jpg,dog\n"),others=["images/v0.jpg", "images/v1.jpg"],says="valid_list.csv"),
+    Layout("test-list-with-a-constant-and-no-sample", COVER, "train/{h}.jpg", "test/{h}.jpg",
+           {"train.csv": ("id,width,label", "{h},2{k},{label}"), "test.csv@test": ("id,width", "{h},256")}, "id,label", "{h}"),
+    Layout("columns-in-other-case", ["Cat", "DOG", "owl"], "train/{h}.jpg", "test/{h}.jpg", {"train.csv": ("id,kind", "{h},{label}"), S: ("id,Cat,DOG,owl", "{h},0.3,0.3,0.3")},
+           "id,Cat,DOG,owl", "{h}", answer="probabilities", asks=True, also=lambda root: (root / "train.csv").write_text((root / "train.csv").read_text().lower())),
 ]
 
 

@@ -351,7 +351,8 @@ def test_an_ordinary_competition_is_told_in_a_few_lines(tmp_path):
     for name, make in ALL.items():
         make(tmp_path / name)
         competition = load(tmp_path / name)
-        assert len([*competition.warnings, *([competition.assumed] if competition.assumed else [])]) < 10, competition.warnings
+        lines = [*competition.paste().splitlines(), *competition.warnings, *filter(None, [competition.assumed])]
+        assert len(lines) <= 12 and max(map(len, lines)) < 400, lines
 
 
 def test_the_metric_and_mirrors_are_said_to_be_assumed_until_they_are_stated(tmp_path):

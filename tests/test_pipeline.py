@@ -394,3 +394,36 @@ def test_a_missing_test_image_gets_an_average_answer_when_that_is_stated(bench, 
     bench.run(fast("epochs=1 folds=2"))
     assert "1 test images can't be read and got an average answer: te003" in capsys.readouterr().out
     assert len(pd.read_csv("submissions/tiny-run.csv")) == 9
+
+
+def in_long_form(root) -> list[str]:
+    """A line per image and colour, with a number, in train and sample."""
+    for file, cell in (("train", None), ("sample_submission", "0.0")):
+        table = pd.read_csv(root / f"{file}.csv")
+        lines = [f"{row.id}__{name},{cell or float(row.colour == name)}" for row in table.itertuples() for name in ("red", "green")]
+        (root / f"{file}.csv").write_text("\n".join(["sample_id,target", *lines, ""]))
+    return ["sample_id", "target"]
+
+
+def with_more_columns(root) -> list[str]:
+    """The row's column is not the first, a path and a number of the line are only to be handed on."""
+    sample = pd.read_csv(root / "sample_submission.csv")
+    sample = pd.DataFrame({"line": range(len(sample)), "colour": "blue", "id": sample["id"], "file": "test/" + sample["id"] + ".png"})
+    sample.to_csv(root / "sample_submission.csv", index=False)
+    return list(sample)
+
+
+def without_a_header(root) -> list[str]:
+    for file in ("train", "sample_submission"):
+        pd.read_csv(root / f"{file}.csv").to_csv(root / f"{file}.csv", index=False, header=False)
+    return []
+
+
+@pytest.mark.parametrize("change", [in_long_form, with_more_columns, without_a_header], ids=lambda change: change.__name__)
+def test_a_sample_of_any_form_is_submitted_in_that_form(bench, change):
+    header = change(bench.inputs)
+    bench.run(fast("epochs=1 folds=2"))
+    sample, submission = ((folder / name).read_text().splitlines() for folder, name in ((bench.inputs, "sample_submission.csv"), (bench.folder / "submissions", "tiny-run.csv")))
+    assert len(submission) == len(sample) and (not header or submission[0] == ",".join(header))
+    kept = [place for place, name in enumerate(header) if name not in ("target", "colour")] or [0]
+    assert [[line.split(",")[place] for place in kept] for line in submission] == [[line.split(",")[place] for place in kept] for line in sample]

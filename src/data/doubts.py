@@ -13,7 +13,7 @@ from src.data.advice import Code
 from src.data.formats import listed, state
 from src.data.listing import IMAGE_SUFFIXES
 from src.data.reshape import is_pixel
-from src.data.tables import NUMBER
+from src.data.tables import NUMBER, OUTPUT
 
 if TYPE_CHECKING:
     from src.competitions import Competition
@@ -126,7 +126,7 @@ def find_warnings(c: "Competition", unused: list[str], sample: pd.DataFrame) -> 
         lines.append(
             f"the submission's number is taken for the probability of {c.positive!r}: else {state(f'classes={reverse}, that one last,')}"
         )
-    if c.answer == "probabilities" and (unseen := [name for name in c.names[1:] if name not in c.outputs]):
+    if OUTPUT not in c.row and c.answer == "probabilities" and (unseen := [name for name in c.names[1:] if name not in c.outputs]):
         lines.append(f"no training image is of the class {listed(unseen)}: 0 is submitted")
     cells = (
         set(sample[c.names[1]]) - {""}

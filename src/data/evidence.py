@@ -432,7 +432,7 @@ def sample_score(table: Table, evidence: Evidence) -> float:
 def find_sample(evidence: Evidence) -> tuple[Table | None, tuple[Table, ...]]:
     """The table that most speaks for, and those for which as much speaks."""
     scores = {table.file: sample_score(table, evidence) for table in evidence.tables}
-    possible = [table for table in evidence.tables if scores[table.file] >= 3.5]
+    possible = [table for table in evidence.tables if scores[table.file] >= 3.5 and not is_test_list(table, evidence)]
     if not possible:
         return None, ()
     named = [table for table in possible if re.search(SAMPLE_NAME, table.name)]
@@ -446,6 +446,17 @@ def find_sample(evidence: Evidence) -> tuple[Table | None, tuple[Table, ...]]:
     best = [table for table in possible if images[table.file] == max(images.values())]
     best = [table for table in best if scores[table.file] >= max(scores[one.file] for one in best) - 1]
     return best[0], tuple(best) if len(best) > 1 else ()
+
+
+def is_test_list(table: Table, evidence: Evidence) -> bool:
+    """A list of test images by its contents: another table has all its columns, of other images, and at least one more, the label."""
+    if re.search(f"{SAMPLE_NAME}|{ANSWER_NAME}", table.name) or not table.key:
+        return False
+    mine = {row[0] for row in table.key.places if row}
+    for other in evidence.tables:
+        if other is not table and other.key and {*table.frame} < {*other.frame} and not mine & {row[0] for row in other.key.places if row}:
+            return True
+    return False
 
 
 def row_column(sample: Table, evidence: Evidence) -> str:
@@ -462,7 +473,9 @@ def row_column(sample: Table, evidence: Evidence) -> str:
             and not first.lower().startswith(("id", "image"))
             or first.startswith("Unnamed")
         ):
-            return sample.key.column
+            naming = [name for name, one in sample.namings.items() if one.share > 0.9 and one.is_unique]
+            shared = [name for name in naming if any(name in table.frame for table in evidence.tables if table is not sample)]
+            return (shared or [sample.key.column])[0]
     if not sample.frame[first].is_unique and len(sample.frame) > 1:
         unique = [name for name in others if sample.frame[name].is_unique]
         if len(unique) == 1:

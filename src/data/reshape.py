@@ -60,6 +60,12 @@ def replaced(root: Path, file: str, column: str, old: str, new: str) -> pd.DataF
     return frame.assign(**{column: frame[column].str.replace(old, new, regex=False)})
 
 
+def recoded(root: Path, file: str, column: str, names: dict[str, str]) -> pd.DataFrame:
+    """A table whose labels get the names that the sample has for them."""
+    frame = read_table(root / file)
+    return frame.assign(**{column: frame[column].str.strip().replace(names)})
+
+
 def where(root: Path, file: str, **cells: str | tuple[str, ...]) -> pd.DataFrame:
     """The lines of a table whose columns hold these cells: split="train", or split=("train", "val")."""
     frame = read_table(root / file)
