@@ -421,7 +421,11 @@ def guesses(c: Competition, stated: Competition) -> str:
         guessed.append(f"flips={c.flips!r} ({'a mirror image keeps its label' if c.flips else 'no mirror images'})")
     if not c.sample_csv and not stated.header:
         guessed.append(f"header={c.header!r} (there is no sample submission)")
-    return f"assumed, since no file tells it: {', '.join(guessed)}; where the host says otherwise, {tables.state('it')}" if guessed else ""
+    if not guessed:
+        return ""
+    other = "metric='accuracy'" if not stated.metric else "flips=''" if stated.flips == "auto" else "header=('id', 'label')"
+    return (f"assumed, since no file tells it: {', '.join(guessed)}; to state another, such as {other}, write into {c.name}/{FILE} beside the data: "
+            f"def competition(): return Competition({other})")
 
 
 def plainly(name: str) -> str:

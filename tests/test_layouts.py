@@ -359,8 +359,8 @@ def test_the_metric_and_mirrors_are_said_to_be_assumed_until_they_are_stated(tmp
     layouts.dog_breed(tmp_path / "comp")
     competition = load(tmp_path / "comp")
     assert competition.metric == "log_loss" and competition.lower_is_better, "a probability per class: log loss is the usual one"
-    assert competition.assumed == ("assumed, since no file tells it: metric='log_loss', flips='h' (a mirror image keeps its label); "
-                                   "where the host says otherwise, state it in src/competitions.py")
+    assert competition.assumed == ("assumed, since no file tells it: metric='log_loss', flips='h' (a mirror image keeps its label); to state another, such as "
+                                   "metric='accuracy', write into comp/competition.py beside the data: def competition(): return Competition(metric='accuracy')")
     (tmp_path / "comp/competition.py").write_text("def competition(): return Competition(metric='accuracy', flips='')")
     assert load(tmp_path / "comp").assumed == ""
     layouts.pawpularity(tmp_path / "paw")
