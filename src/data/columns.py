@@ -162,71 +162,60 @@ def composed(columns: list[str]) -> list[str]:
 
 
 def find_labels(
-    train: pd.DataFrame,
-    test: pd.DataFrame,
-    c: "Competition",
-    asked: list[str],
-    sample: Table,
-    key: Naming | None,
+    train: pd.DataFrame, test: pd.DataFrame, c: "Competition", asked: list[str], sample: Table, key: Naming | None
 ) -> tuple[str, ...]:
-    """The sample's columns found in train; else the column whose values are the sample's columns or cells; else the only one that is nothing else."""
+    """The sample's columns found in train; else the column whose values are the sample's columns or cells; else the only one that is
+    nothing else."""
     naming = {key.column} if key and key.is_path else set()
     known = {"id", "path", "row", c.id, c.row, c.group, *c.features, *naming}
-    if found := [column for column in asked if column in train and column not in known]:
+    free = [name for name in train if name not in known]
+    if found := [column for column in asked if column in free]:
         return tuple(found)
-    cells = {
-        word
-        for cell in (
-            sample.frame[asked[0]].unique()[:2000] if len(asked) == 1 and asked[0] in sample.frame else []
-        )
-        for word in (cell, *cell.split())
-    } - {""}
-    if len(asked) > 1 and (columns := with_affixes(asked, [name for name in train if name not in known])):
+    if len(asked) > 1 and (columns := with_affixes(asked, free)):
         return columns
-    if len(asked) > 1 and (longer := longer_names(asked, [name for name in train if name not in known])):
+    if len(asked) > 1 and (longer := longer_names(asked, free)):
         text = f"lambda root: tables.read_table(root / {c.train_csv!r}).rename(columns={longer!r})"
         raise Unclear(
             f"the sample's {listed(asked)} are called {listed(list(longer))} in {c.train_csv}: "
             + state("a make_table that renames them"),
             {"make_table": Code(text)},
         )
-    left, names = doubts.telling(train, known), LABEL_WORDS | {column.lower() for column in asked}
+    left, cells = doubts.telling(train, known), sample_cells(sample, asked)
     values = {name: set(train[name].unique()) - {""} for name in left}
-    signs: tuple[Callable[[str], bool], ...] = (
-        lambda column: (
-            len(asked) > 1
-            and 0 < len(values[column] - {*asked}) <= 0.5 * len(asked)
-            or len(asked) > 1
-            and bool(values[column])
-            and values[column] <= {*asked}
-        ),
-        lambda column: len(asked) > 1 and is_affixed(asked, values[column]),
-        lambda column: len(asked) > 1 and words_of(values[column]) <= {*asked},
-        lambda column: column not in test,  # what test images come with is no label
-        lambda column: (
-            bool(cells)
-            and not all(are_number(cell) for cell in cells)
-            and len(cells & values[column]) >= 0.5 * len(cells & {*sample_cells(sample, asked)})
-        ),
-        lambda column: column.lower() in names,
-        lambda column: plain_name(column) in {plain_name(name) for name in names},
-    )
-    for sign in signs[:5]:
+    for sign in signs_of_contents(asked, test, cells, values):
         left = [column for column in left if sign(column)] or left
-    possible = left
-    for sign in signs[5:]:
+    possible, names = left, LABEL_WORDS | {column.lower() for column in asked}
+    plain = {plain_name(name) for name in names}
+    for sign in (lambda column: column.lower() in names, lambda column: plain_name(column) in plain):
         left = [column for column in left if sign(column)] or left
-    if len(left) > 1 and (twin := one_of_twins(train, left, cells)):
-        left = [twin]
-    if len(left) == 1 and (twin := one_of_twins(train, twins_of(left[0], train, possible), cells)):
+    words = {word for cell in cells for word in (cell, *cell.split())}
+    twins = left if len(left) > 1 else twins_of(left[0], train, possible) if left else []
+    if twin := one_of_twins(train, twins, words):
         left = [twin]
     if len(left) != 1:
         raise Unclear(
-            f"which column is the label? Candidates: {listed(left) or 'none'}: "
-            + state('labels=("column",)'),
+            f"which column is the label? Candidates: {listed(left) or 'none'}: " + state('labels=("column",)'),
             *({"labels": (name,)} for name in left),
         )
     return (left[0],)
+
+
+def signs_of_contents(
+    asked: list[str], test: pd.DataFrame, cells: list[str], values: dict[str, set[str]]
+) -> list[Callable[[str], bool]]:
+    """What tells the label's column, the surest first: it holds the sample's columns, with something before or after, or joined in a
+    cell; the test images have no such column; it holds the sample's cells."""
+    words = {cell for cell in cells if not are_number(cell)}
+    several: list[Callable[[str], bool]] = [
+        lambda column: 2 * len(values[column] & {*asked}) >= max(len(values[column]), 1),
+        lambda column: is_affixed(asked, values[column]),
+        lambda column: words_of(values[column]) <= {*asked},
+    ]
+    return [
+        *(several if len(asked) > 1 else []),
+        lambda column: column not in test,
+        lambda column: bool(words) and 2 * len(words & values[column]) >= len(words),
+    ]
 
 
 def words_of(cells: set[str]) -> set[str]:
@@ -239,7 +228,9 @@ def are_number(cell: str) -> bool:
 
 
 def sample_cells(sample: Table, asked: list[str]) -> list[str]:
-    return [cell for cell in sample.frame[asked[0]].unique()[:2000] if cell]
+    """The different cells of the only column that is to be filled."""
+    is_one = len(asked) == 1 and asked[0] in sample.frame
+    return [cell for cell in sample.frame[asked[0]].unique()[:2000] if cell] if is_one else []
 
 
 def plain_name(name: str) -> str:

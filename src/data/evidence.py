@@ -525,63 +525,46 @@ def train_score(
     asked: list[str],
     sample: Table | None,
 ) -> float:
-    """How much speaks for the table of the training images: images that are not the test's, the columns or cells that the sample has, its name."""
-    key, name, columns = table.key, table.name, list(map(str, table.frame.columns))
-    score = (
-        2.0 * bool(re.search(TRAIN_NAME, name))
-        - 3.0 * bool(re.search(SAMPLE_NAME, name))
-        - 2.0 * bool(re.search(TEST_NAME, name) and "train" not in name)
-    )
-    score -= (
-        0.2 * table.file.count("/")
-        + 1.0 * bool(re.search(r"(?<![a-z])val(id)?", name))
-        + 0.5 * bool(re.search("extra|example|mini|small|tiny", name))
-    )
+    """How much speaks for the table of the training images: images that are not the test's, the columns or cells that the sample has,
+    its name."""
+    key, frame = table.key, table.frame
     labels = [
-        column
-        for column in columns
-        if (not key or column != key.column)
-        and (
-            column in asked
-            or not is_constant(table.frame[column])
-            and not is_line_number(table.frame[column])
-        )
+        name
+        for name in frame
+        if (not key or name != key.column)
+        and (name in asked or not is_constant(frame[name]) and not is_line_number(frame[name]))
     ]
     if not labels:
         return -10
-    own = (
-        [
-            [place for place in row if place not in tested and evidence.parts[place] != "test"]
-            for row in key.places
-        ]
-        if key
-        else []
-    )
-    share = sum(map(bool, own)) / max(len(table.frame), 1)
-    trained = sum(any(evidence.parts[place] == "train" for place in row) for row in own) / max(
-        len(table.frame), 1
-    )
+    score = train_name_score(table)
+    own = [[p for p in row if p not in tested and evidence.parts[p] != "test"] for row in key.places] if key else []
+    share = sum(map(bool, own)) / max(len(frame), 1)
     if sample and key and rows and share < 0.5 and key.column in sample.frame:
         score -= 4
-    if key and share:
-        score += (
-            (4 * share if share >= 0.1 else 0)
-            + trained
-            + (share >= 0.5) * min(1.0, len({row[0] for row in own if row}) / 1000)
-        )
-    score += 3 * bool({*asked} & {*labels}) + (1 if share else 0) * bool({*asked} & {*labels})
-    if len(asked) > 1 and not {*asked} & {*labels}:
-        score += 3 * any(
-            len({*asked} & {*table.frame[column].unique()}) > 0.5 * len(asked)
-            for column in labels
-            if table.frame[column].nunique() < 20_000
-        )
-    if len(asked) == 1 and sample:
-        cells = {word for cell in sample.frame[asked[0]].unique()[:500] for word in cell.split()}
-        score += bool(cells) and any(
-            cells <= {*table.frame[column].unique()} for column in labels if not key or column != key.column
-        )
-    return score
+    if key and share >= 0.1:
+        in_train = sum(any(evidence.parts[place] == "train" for place in row) for row in own) / len(frame)
+        score += 4 * share + in_train + (min(1.0, len({row[0] for row in own if row}) / 1000) if share >= 0.5 else 0)
+    if {*asked} & {*labels}:
+        return score + (4 if share else 3)
+    if len(asked) > 1:
+        small = [name for name in labels if frame[name].nunique() < 20_000]
+        return score + (3 if any(len({*asked} & {*frame[name]}) > 0.5 * len(asked) for name in small) else 0)
+    cells = sample.frame[asked[0]].unique()[:500] if asked and sample else []
+    words = {word for cell in cells for word in cell.split()}
+    return score + (1 if words and any(words <= {*frame[name]} for name in labels) else 0)
+
+
+def train_name_score(table: Table) -> float:
+    """What the file's name says, which breaks ties."""
+    name, score = table.name, -0.2 * table.file.count("/")
+    for pattern, points in (
+        (TRAIN_NAME, 2.0),
+        (SAMPLE_NAME, -3.0),
+        (r"(?<![a-z])val(id)?", -1.0),
+        ("extra|example|mini|small|tiny", -0.5),
+    ):
+        score += points if re.search(pattern, name) else 0
+    return score - (2 if re.search(TEST_NAME, name) and "train" not in name else 0)
 
 
 def find_test(

@@ -21,63 +21,67 @@ def find_task(
     has_folders: bool = False,
     file: str = "",
 ) -> str:
-    values = train.loc[
-        (train[list(labels)] != "").all(axis=1), list(labels)
-    ]  # make_train reports the missing ones
+    """What the labels' columns and cells are: classes, several classes of an image, or numbers."""
+    values = train.loc[(train[list(labels)] != "").all(axis=1), list(labels)]  # make_train reports the missing ones
     if len(labels) > 1:
-        if not all(are_numbers(values[column]) for column in labels):
-            raise Unclear(
-                f"label columns {listed(list(labels))} are neither 0/1 nor numbers: "
-                + state("labels or task"),
-                *({"labels": (name,)} for name in labels),
-            )
-        cells = values.astype(float)
-        if cells.isin([-1, 1]).all(axis=None) and (cells == -1).any(axis=None):
-            return "multilabel"  # as in CelebA: -1 says no
-        if not cells.isin([0, 1]).all(axis=None):
-            return "regression"
-        return (
-            ("binary" if len(labels) == 2 else "multiclass")
-            if (cells.sum(axis=1) == 1).all()
-            else "multilabel"
-        )
+        return task_of_columns(values)
     label, num = values[labels[0]], values[labels[0]].nunique()
-    if num > 2 and label.str.fullmatch(r"[+-]?\d+,\d+").all():
-        raise Unclear(
-            f"the numbers of {labels[0]!r} have a decimal comma: {state('a make_table that writes a point')}",
-            {"make_table": Code(f'lambda root: reshape.replaced(root, {file!r}, {labels[0]!r}, ",", ".")')},
-        )
     mark = joined_by(label, asked) if num > 2 else ""
-    if mark.strip() and label.str.split(mark, regex=False).explode().str.strip().str.contains(" ").any():
-        apart = f"lambda root: reshape.taken_apart(root, {file!r}, {labels[0]!r}, {mark!r})"
+    refuse_cells(label, mark, asked, file)
+    if mark:
+        return "multilabel"
+    if len(asked) <= 1 and num > 2:
+        is_amount = wants_float or 2 * num > len(label) and not has_folders
+        if are_numbers(label) and (is_amount or (label.astype(float) % 1 > 0).any()):
+            return "regression"
+        if wants_float:
+            raise Unclear(
+                f"the sample wants one number, but {labels[0]!r} has {num} classes: " + state("task or answer"),
+                *one_number(label, asked),
+            )
+    if num < 2:
+        one = "".join(set(label)) or "nothing"
+        raise Unclear(f"label column {labels[0]!r} holds {one} and no second value: {state('labels')}")
+    return "binary" if num == 2 else "multiclass"
+
+
+def task_of_columns(values: pd.DataFrame) -> str:
+    """A column per class, per yes or no, or per number."""
+    labels = list(values)
+    if not all(are_numbers(values[column]) for column in labels):
         raise Unclear(
-            f"the cells of {labels[0]!r} join several labels by {mark!r}, and labels have spaces in them: "
+            f"label columns {listed(labels)} are neither 0/1 nor numbers: " + state("labels or task"),
+            *({"labels": (name,)} for name in labels),
+        )
+    cells = values.astype(float)
+    if cells.isin([-1, 1]).all(axis=None) and (cells == -1).any(axis=None):
+        return "multilabel"  # as in CelebA: -1 says no
+    if not cells.isin([0, 1]).all(axis=None):
+        return "regression"
+    if not (cells.sum(axis=1) == 1).all():
+        return "multilabel"
+    return "binary" if len(labels) == 2 else "multiclass"
+
+
+def refuse_cells(label: pd.Series, mark: str, asked: list[str], file: str) -> None:
+    """Cells that are no label as they stand: a decimal comma, names with spaces joined by a mark, outlines. Raises Unclear."""
+    if label.nunique() > 2 and label.str.fullmatch(r"[+-]?\d+,\d+").all():
+        raise Unclear(
+            f"the numbers of {label.name!r} have a decimal comma: {state('a make_table that writes a point')}",
+            {"make_table": Code(f'lambda root: reshape.replaced(root, {file!r}, {label.name!r}, ",", ".")')},
+        )
+    if mark.strip() and label.str.split(mark, regex=False).explode().str.strip().str.contains(" ").any():
+        apart = f"lambda root: reshape.taken_apart(root, {file!r}, {label.name!r}, {mark!r})"
+        raise Unclear(
+            f"the cells of {label.name!r} join several labels by {mark!r}, and labels have spaces in them: "
             + state("a make_table that takes them apart"),
             *([{"make_table": Code(apart)}] if len(asked) > 1 else []),
         )
     if is_outline(label):
         raise Unclear(
-            f"the cells of {labels[0]!r} are lists of numbers such as {label.iloc[0][:30]!r}, as outlines, boxes or keypoints have: "
-            "this kit tells what an image shows, not where; else " + state("task or make_table")
+            f"the cells of {label.name!r} are lists of numbers such as {label.iloc[0][:30]!r}, as outlines, boxes or keypoints "
+            "have: this kit tells what an image shows, not where; else " + state("task or make_table")
         )
-    if mark:
-        return "multilabel"
-    if len(asked) <= 1 and num > 2:
-        if are_numbers(label) and (
-            wants_float or 2 * num > len(label) and not has_folders or (label.astype(float) % 1 > 0).any()
-        ):
-            return "regression"
-        if wants_float:
-            raise Unclear(
-                f"the sample wants one number, but {labels[0]!r} has {num} classes: "
-                + state("task or answer"),
-                *one_number(label, asked),
-            )
-    if num < 2:
-        raise Unclear(
-            f"label column {labels[0]!r} holds {''.join(set(label)) or 'nothing'} and no second value: {state('labels')}"
-        )
-    return "binary" if num == 2 else "multiclass"
 
 
 def one_number(label: pd.Series, asked: list[str]) -> list[dict[str, Any]]:
