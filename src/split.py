@@ -25,6 +25,10 @@ def split(settings: Settings, paths: RunPaths) -> None:
     table = competition.table(settings.folder, tolerant=settings.config.bad_images == "drop")
     test, sample = competition.test_table(settings.folder), competition.sample(settings.folder)
     competition.check_sample(test, sample)
+    shared = table["path"][table["path"].isin(test["path"]) & ~table["path"].duplicated(keep=False)].tolist()
+    if shared:                                                      # not an error: some hosts do score images that they have given labels for
+        print(f"warning: {len(shared)} images are both training and test images, such as {shared[0]}: are train_images and test_images right?",
+              file=sys.stderr)
     print(competition.paste(), f"\n# {len(table)} training images, {len(test)} test images, {len(sample)} rows to submit", sep="")
     for warning in competition.warnings:
         print(f"warning: {warning}", file=sys.stderr)

@@ -136,6 +136,15 @@ def split_column(layout: Layout) -> Callable[[Path], object]:
     return write
 
 
+def halves(layout: Layout) -> Callable[[Path], object]:
+    """The training table in two files."""
+    def write(root: Path) -> None:
+        items = layout.items("train")
+        for number, part in enumerate((items[:6], items[6:]), 1):
+            (root / f"train_part{number}.csv").write_text("\n".join(["id,label", *(f"{item['h']},{item['label']}" for item in part), ""]))
+    return write
+
+
 def extended(layout: Layout, *makers: Callable[[Layout], Callable[[Path], object]]) -> Layout:
     """The layout with files that are made of its own items."""
     before = layout.also
@@ -477,6 +486,17 @@ LAYOUTS = [
            {"train.csv": ("id,width,label", "{h},2{k},{label}"), "test.csv@test": ("id,width", "{h},256")}, "id,label", "{h}"),
     Layout("columns-in-other-case", ["Cat", "DOG", "owl"], "train/{h}.jpg", "test/{h}.jpg", {"train.csv": ("id,kind", "{h},{label}"), S: ("id,Cat,DOG,owl", "{h},0.3,0.3,0.3")},
            "id,Cat,DOG,owl", "{h}", answer="probabilities", asks=True, also=lambda root: (root / "train.csv").write_text((root / "train.csv").read_text().lower())),
+    # -- where a wrong reading would run on
+    Layout("same-names-in-a-and-b", COVER, "a/{k}.jpg", "b/{k}.jpg", {"train.csv": ("id,label", "{k},{label}"),S:("id,label", "{k},cat")}, "id,label", "{k}"),
+    Layout("same-names-in-a-and-b-swapped", COVER, "b/{k}.jpg", "a/{k}.jpg", {"train.csv": ("id,label", "{k},{label}"),S:("id,label", "{k},cat")}, "id,label", "{k}"),
+    Layout("same-names-equal-size", COVER, "a/{k}.jpg", "b/{k}.jpg", {"train.csv": ("id,label", "{k},{label}"),S:("id,label", "{k},cat")}, "id,label", "{k}",n=12,m=12,asks=True),
+    Layout("twins-jpg-png", COVER, "train/{h}.jpg", "test/{h}.jpg", {"train.csv": ("id,label", "{h},{label}"),S:("id,label", "{h},cat")}, "id,label", "{h}",others=[f"train/{i*7919+104729:06x}.png" for i in range(12)]+[f"test/{i*7919+104729:06x}.png" for i in range(500,504)],asks=True),
+    Layout("halves", COVER, "train/{h}.jpg", "test/{h}.jpg",{S:("id,label", "{h},cat")}, "id,label", "{h}",asks=True),
+    Layout("site-of-two-values",["ant", "bee", "fly", "moth"],"train/{h}.jpg", "test/{h}.jpg", {"train.csv": ("id,site,kind", "{h},{s},{label}"),S:("id,ant,bee,fly,moth", "{h},0,0,0,0")}, "id,ant,bee,fly,moth", "{h}",answer="probabilities"),
+    Layout("numeric-id-and-file", COVER, "train/{j}.png", "test/{j}.png", {"train.csv": ("id,image,label", "{k},{j}.png,{label}"), "test.csv@test": ("id,image", "{i},{j}.png"),S:("id,label", "{i},cat")}, "id,label", "{i}"),
+    Layout("predictions-of-a-baseline-beside", COVER, "train/{h}.jpg", "test/{h}.jpg", {"train.csv": ("id,label", "{h},{label}"),S:("id,label", "{h},cat"), "baseline_oof.csv": ("id,label", "{h},dog")}, "id,label", "{h}"),
+    Layout("test-labels-leaked", COVER, "train/{h}.jpg", "test/{h}.jpg", {"train.csv": ("id,label", "{h},{label}"), "test_labels.csv@test": ("id,label", "{h},{label}"),S:("id,label", "{h},cat")}, "id,label", "{h}"),
+    Layout("no-sample-but-test-csv", COVER, "train/{h}.jpg", "test/{h}.jpg", {"train.csv": ("image_id,breed,age", "{h},{label},{k}"), "test.csv@test": ("image_id,age", "{h},3")}, "image_id,breed", "{h}"),
 ]
 
 
@@ -497,3 +517,4 @@ extended(BY_NAME["food-101-subset"], records("meta/train.json", "train", {"id": 
 extended(BY_NAME["split-column"], split_column)
 extended(BY_NAME["hateful"], records("train.jsonl", "train", {"id": "{h}", "img": "img/{h}.png", "text": "look at it", "label": "{label}"}, "lines"),
          records("test.jsonl", "test", {"id": "{h}", "img": "img/{h}.png", "text": "look at it"}, "lines"))
+extended(BY_NAME["halves"], halves)

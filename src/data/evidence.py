@@ -539,7 +539,7 @@ def train_score(
     score = train_name_score(table)
     own = [[p for p in row if p not in tested and evidence.parts[p] != "test"] for row in key.places] if key else []
     share = sum(map(bool, own)) / max(len(frame), 1)
-    if sample and key and rows and share < 0.5 and key.column in sample.frame:
+    if sample and key and rows and share < 0.5 and key.column in sample.frame and "train" not in table.name:
         score -= 4
     if key and share >= 0.1:
         in_train = sum(any(evidence.parts[place] == "train" for place in row) for row in own) / len(frame)

@@ -279,7 +279,7 @@ def with_places(c: "Competition", frames: dict[str, Table], ev: Evidence) -> tup
             found[part] = places.find_images(
                 frames[part], ev, part, c.id, taken or trained(part, frames["train"], ev), notes
             )
-            taken = found[part].places
+            taken = found[part].places if len(found[part].patterns) == 1 else frozenset()
     for part in sorted(found, reverse=True):  # train decides what test's is most like
         like = c.train_images if part == "test" else ""
         c = with_images(c, part, places.only_pattern(found[part], frames[part], ev, part, like))
@@ -337,8 +337,8 @@ def the_table(ev: Evidence, file: str) -> Table:
     """The stated file as a table. Raises ValueError where it is none."""
     if table := ev.table(file):
         return table
-    frame = tables.read_table(ev.root / file).rename(columns=lambda name: str(name).strip())
-    return Table(file, frame, tuple(frame.columns), {})
+    frame = tables.host_table(ev.root, file, set()).rename(columns=lambda name: str(name).strip())
+    return replace(as_table(frame, ev), file=file)
 
 
 def as_table(frame: pd.DataFrame, ev: Evidence, before: Table | None = None) -> Table:

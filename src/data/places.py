@@ -70,6 +70,8 @@ def only_pattern(where: Located, table: Table, ev: Evidence, part: str, like: st
     """The only pattern; of several the one that is most like the training's; else a question."""
     patterns = list(where.patterns)
     if len(patterns) > 1 and like:
+        home = like.rpartition("/")[0]                   # where the training images of the same names lie
+        patterns = [pattern for pattern in patterns if pattern.rpartition("/")[0] != home] or patterns
         suffix = posixpath.splitext(like)[1]
         patterns = [pattern for pattern in patterns if posixpath.splitext(pattern)[1] == suffix] or patterns
         alike = {

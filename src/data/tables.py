@@ -121,7 +121,7 @@ def read_part(root: Path, c: "Competition", part: str) -> pd.DataFrame:
         frame = widened(frame, c, part)
     for name in {*c.labels} & {*frame}:
         frame[name] = frame[name].str.strip()
-        whole = frame[name].str.fullmatch(r"(-?\d+\.0+)?").all() and not {*c.classes} & {*frame[name]}
+        whole = len(frame) and frame[name].str.fullmatch(r"(-?\d+\.0+)?").all() and not {*c.classes} & {*frame[name]}
         frame[name] = frame[name].str.partition(".")[0] if whole else frame[name]      # "1.0" is 1: a gap once made pandas write so
     if c.task == "multilabel" and len(c.labels) == 1 and c.labels[0] in frame:
         frame[c.labels[0]] = spaced(frame[c.labels[0]], c.classes)
