@@ -33,11 +33,15 @@ def main_of(name: str) -> str:
 
 
 def main(run: str, stages: list[tuple[ModuleType, list[str]]]) -> None:
+    loads = competitions.load, config.load
     competitions.load = cache(competitions.load)          # one look at the files for all of them
     config.load = cache(config.load)                      # and at the settings: who edits them meanwhile changes no stage of this chain
-    for module, options in stages:
-        sys.argv = [module.__name__, run, *options]
-        module.main()
+    try:
+        for module, options in stages:
+            sys.argv = [module.__name__, run, *options]
+            module.main()
+    finally:
+        competitions.load, config.load = loads
 
 
 if __name__ == "__main__":
