@@ -198,7 +198,7 @@ FAULTS = [
     # folds, labels, metric
     Fault("folds cut in the order in which the files are listed", "src/data/folds.py", "folds", "sort by id",
           function(folds, "assign", lambda _: lambda table, config, **how: pd.Series(np.arange(len(table)) // 3 % 3, table.index, name="fold"))),
-    Fault("held-out images drawn with replacement", "folds.csv", "folds", "each id once",
+    Fault("held-out images drawn with replacement", "folds.csv", "folds", "writes it again",
           csv(FOLDS, lambda t: pd.concat([t.iloc[1:], t.iloc[5:6]])), after_split=True),
     Fault("labels corrected after the split", "train.csv", "folds", "make split FORCE=1",
           csv(TRAIN, lambda t: t.assign(colour=["red", *t["colour"][1:]])), after_split=True),
