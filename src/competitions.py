@@ -423,7 +423,8 @@ def guesses(c: Competition, stated: Competition) -> str:
         guessed.append(f"header={c.header!r} (there is no sample submission)")
     if not guessed:
         return ""
-    other = "metric='accuracy'" if not stated.metric else "flips=''" if stated.flips == "auto" else "header=('id', 'label')"
+    usual = {"rmse": "mae", "log_loss": "roc_auc"}.get(str(c.metric), "accuracy")
+    other = f"metric='{usual}'" if not stated.metric else "flips=''" if stated.flips == "auto" else "header=('id', 'label')"
     return (f"assumed, since no file tells it: {', '.join(guessed)}; to state another, such as {other}, write into {c.name}/{FILE} beside the data: "
             f"def competition(): return Competition({other})")
 

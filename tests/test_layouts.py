@@ -360,7 +360,7 @@ def test_the_metric_and_mirrors_are_said_to_be_assumed_until_they_are_stated(tmp
     competition = load(tmp_path / "comp")
     assert competition.metric == "log_loss" and competition.lower_is_better, "a probability per class: log loss is the usual one"
     assert competition.assumed == ("assumed, since no file tells it: metric='log_loss', flips='h' (a mirror image keeps its label); to state another, such as "
-                                   "metric='accuracy', write into comp/competition.py beside the data: def competition(): return Competition(metric='accuracy')")
+                                   "metric='roc_auc', write into comp/competition.py beside the data: def competition(): return Competition(metric='roc_auc')")
     (tmp_path / "comp/competition.py").write_text("def competition(): return Competition(metric='accuracy', flips='')")
     assert load(tmp_path / "comp").assumed == ""
     layouts.pawpularity(tmp_path / "paw")
