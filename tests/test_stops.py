@@ -178,10 +178,18 @@ def test_the_least_recently_used_arrays_make_room_and_none_that_is_in_use(tmp_pa
 def test_a_full_cache_is_made_smaller_by_the_run_that_needs_room(bench, capsys):
     bench.run(fast("epochs=1"))
     for path in cache.arrays(Path("runs/.cache")):
-        cache._held.pop(str(path)).close()                           # as if that run's process had ended
+        cache.release(path)                                          # as if that run's process had ended
     paths = bench.run(fast("epochs=1 image_size=40"), "larger", machine="wandb=off workers=0 device=cpu cache_total_gb=0.00001")
     assert "used least recently are removed" in capsys.readouterr().out and paths.score.exists()
     assert not list(Path("runs/.cache/tiny").glob("images-32px*"))
+
+
+def test_an_array_that_was_removed_and_made_again_is_in_use_like_any_other(tmp_path):
+    path = make(tmp_path, "images-a.npy", 1)
+    assert cache.use(path)
+    path.unlink()
+    make(tmp_path, "images-a.npy", 1)
+    assert cache.use(path) and not cache.remove(path) and path.exists()
 
 
 def test_an_array_in_use_is_known_by_its_path_alone(tmp_path):

@@ -93,6 +93,7 @@ def fill_in_steps(
         if not begun.exists():
             note.unlink(missing_ok=True)
     cache.use(path)
+    cache.release(begun)                                             # it has the other name now, and is held by that
 
 
 def save_or_stop(values: np.memmap, now: dict, note: Path, path: Path, clock: "Clock") -> None:

@@ -15,7 +15,8 @@ _held: dict[str, IO] = {}       # open files of this process, each with a shared
 
 def hold(path: Path) -> None:
     """Mark a file as in use by this process and its children. Raises FileNotFoundError where another one has removed it."""
-    if str(path) in _held and path.exists():
+    held = _held.get(str(path))
+    if held and path.exists() and os.path.samestat(os.fstat(held.fileno()), path.stat()):      # not one that was removed and made again
         return
     file = path.open("rb")
     try:
@@ -25,6 +26,12 @@ def hold(path: Path) -> None:
     _held[str(path)] = file
     if not path.exists():
         raise FileNotFoundError(path)
+
+
+def release(path: Path) -> None:
+    """This process no longer uses a file of that name."""
+    if held := _held.pop(str(path), None):
+        held.close()
 
 
 def use(path: Path) -> bool:
