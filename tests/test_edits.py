@@ -131,7 +131,7 @@ class Kit:
         return output
 
     def products(self) -> dict[str, str]:
-        """What there is of each kind, as a hash of the files' names and times or, where it is replaced each time, contents."""
+        """What there is of each kind: a hash of the files' names, inodes (a file that is made anew has another) and, but in the cache, times."""
         kinds = {
             "decoded": "runs/.cache/tiny/images-*.npy", "trunk": "runs/.cache/tiny/trunk-*.npy", "split": "runs/x/folds.csv",
             "models": "runs/x/fold*/model.safetensors", "predicted": "runs/x/fold*/test.parquet", "score": "runs/x/score.json",
@@ -139,7 +139,9 @@ class Kit:
         }  # fmt: skip
         found = {}
         for kind, pattern in kinds.items():
-            facts = [(path.name, path.stat().st_mtime_ns) for path in sorted(self.root.glob(pattern))]
+            is_cached = ".cache" in pattern                      # where the time is that of the last use
+            files = [(path.name, path.stat()) for path in sorted(self.root.glob(pattern))]
+            facts = [(name, stat.st_ino, 0 if is_cached else stat.st_mtime_ns) for name, stat in files]
             found[kind] = hashlib.sha256(repr(facts).encode()).hexdigest()
         return found
 
