@@ -360,6 +360,7 @@ def reach(*things: str | Callable) -> Units:
             reached.choose(path, table, key.removesuffix("]"))
         else:
             reached.follow((path, name))
+    source.cache_clear()  # syntax trees of all files are a million objects, which each garbage collection would walk through
     return {file: dict(sorted(names.items())) for file, names in sorted(reached.units.items())}
 
 
