@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from src import predictions, runs, state
 from src.data import folds
-from src.data.batches import SAMPLERS, Batch, Batches, Rows, draw, flat, in_steps
+from src.data.batches import SAMPLERS, Batch, Batches, Rows, flat, in_steps
 from src.data.tables import joined
 from src.fit import memory
 from src.fit.loop import Average, predict, train_steps, unused
@@ -26,6 +26,7 @@ from src.fit.track import Tracker
 from src.job import Job, loss_name, make_rows, make_unit, of_fold, tracking
 from src.model.classifier import Classifier, build
 from src.runs import CheckFailed, FoldPaths, Stopped, fold_name
+from src.seeds import seed_of
 from src.tasks import TASKS, logits_of
 
 
@@ -70,7 +71,7 @@ def train_fold(job: Job, fold: int, batch_size: int) -> tuple[dict, memory.Watch
 
     @lru_cache(maxsize=1)
     def plan(epoch: int) -> list[list[np.ndarray]]:
-        order = SAMPLERS[experiment.sampler](sampled, epoch, np.random.default_rng(draw(experiment.seed, fold, epoch, "order")))
+        order = SAMPLERS[experiment.sampler](sampled, epoch, np.random.default_rng(seed_of(experiment.seed, fold, epoch, "order")))
         if not len(order):
             raise ValueError(f"sampler={experiment.sampler} gives no image in epoch {epoch + 1} of {fold_name(fold)}: it must give at least one")
         return in_steps(training[order], experiment.batch_size * experiment.accumulate, batch_size)

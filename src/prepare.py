@@ -23,10 +23,11 @@ from src.config import Settings
 from src.data import cache, images
 from src.data.arrays import Array, gigabytes, make_in_steps
 from src.data.augment import AUGMENTS, VIEW_SETS, VIEWS, Transform, seeded, unseen_views
-from src.data.batches import at_once, draw
+from src.data.batches import at_once
 from src.fit import memory
 from src.model.classifier import Classifier, pick
 from src.recipe import augment_code, backbone_code, image_contents
+from src.seeds import seed_of
 from src.state import Clock
 
 READ_GB = 1.0                              # a second, of an array that does not lie in memory: a common SSD
@@ -303,7 +304,7 @@ def run_trunk(
         image = torch.from_numpy(np.array(decoded.values[start:end])).permute(0, 3, 1, 2)
         decoded.close()                                           # a pass would map all of it in the end
         if transform is not None:
-            image = torch.stack([seeded(transform, one, draw("view", view, start + i)) for i, one in enumerate(image)])
+            image = torch.stack([seeded(transform, one, seed_of("view", view, start + i)) for i, one in enumerate(image)])
         with torch.inference_mode():
             output = run(image)
             values[start:end] = (output.permute(0, 2, 3, 1) if output.ndim == 4 else output).numpy()

@@ -14,6 +14,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")                       # no test may
 os.environ.setdefault("WANDB_MODE", "offline")
 
 from src import config, predict, split, submit, train
+from src.data import arrays
 from src.runs import RunPaths
 
 ROOT = Path(__file__).parents[1]
@@ -101,6 +102,15 @@ def read_only(monkeypatch) -> Iterator[Callable[[Path], None]]:
     monkeypatch.setattr(os, "access", lambda path, mode, **how: access(path, mode, **how) and not (mode & os.W_OK and READ_ONLY.holds(path)))
     yield lambda folder: READ_ONLY.folders.append(os.path.abspath(folder))
     READ_ONLY.folders.clear()
+
+
+def make_array(path: Path, shape: tuple[int, ...], dtype: str, fill) -> arrays.Array:
+    """An array of the cache, filled in one piece by fill(values)."""
+    def in_one(values: np.ndarray, begun: dict):
+        fill(values)
+        yield {"done": len(values)}
+
+    return arrays.make_in_steps(path, shape, dtype, in_one, None)
 
 
 @pytest.fixture

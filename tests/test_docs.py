@@ -84,7 +84,8 @@ def test_every_setting_exists_and_takes_the_value_that_is_shown(path):
     for text in code_of(path):
         for variable, value in re.findall(r'\b(SET|MACHINE)="([^"]*)"', text):
             if "..." not in value and "lrr" not in value:
-                parse_set(value, Config if variable == "SET" else Machine)
+                settings = parse_set(value, Config if variable == "SET" else Machine)
+                assert len(settings) == len(value.split()), f"{path.name}: {value}"
 
 
 @every_document

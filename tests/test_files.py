@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import FAST, ROOT, fast
+from conftest import FAST, ROOT, fast, make_array
 
 from src import config, ensemble, fold, predictions, runs, submit, verify
 from src.data import images
-from src.data.arrays import Array, make_array
+from src.data.arrays import Array
 from src.fit.memory import MemoryHeld
 from src.model.classifier import build
 from src.runs import RunPaths

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import fast
+from conftest import fast, make_array
 from PIL import Image
 
 from src import config, predict, predictions, runs, state
-from src.data import arrays, cache, images
+from src.data import cache, images
 from src.data.arrays import Array, make_in_steps
 
 ROOT = Path(__file__).parents[1]
@@ -152,7 +152,8 @@ HOLD = "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; f
 
 
 def make(folder: Path, name: str, age: int) -> Path:
-    path = arrays.make_array(folder / "comp" / name, (100, 100), "float32", lambda values: values.fill(1)).path
+    path = make_array(folder / "comp" / name, (100, 100), "float32", lambda values: values.fill(1)).path
+    cache.release(path)                                              # as a process does that has ended
     path.with_suffix(".code.json").write_text("{}")
     os.utime(path, (10**9 - age, 10**9 - age))
     return path

@@ -46,7 +46,7 @@ def make_in_steps(
     path: Path, shape: tuple[int, ...], dtype: str, fill: Callable[[np.ndarray, dict], Iterator[dict]], clock: "Clock | None", *,
     room_gb: float = 0.0,
 ) -> Array:
-    """As make_array, by a fill that can be left and taken up again. One process makes it, others wait for it.
+    """The array at `path`, made by `fill` when it isn't there yet. It can be left and taken up again; one process makes it, others wait for it.
 
     fill(values, begun) yields after each piece what it needs to go on from there: `done`, the number of lines that are filled, and what else json
     holds; begun is the last of these that was saved, {} at first. Raises Stopped with the piece saved. room_gb: of all arrays in the cache, 0: any.
@@ -120,29 +120,6 @@ def open_begun(begun: Path, note: Path, shape: tuple[int, ...], dtype: str) -> t
     values = np.lib.format.open_memmap(begun, mode="w+", dtype=dtype, shape=shape)
     reserve(begun)
     return values, {}
-
-
-def make_array(path: Path, shape: tuple[int, ...], dtype: str, fill: Callable[[np.ndarray], None]) -> Array:
-    """The array at `path`, made by `fill` when it isn't there yet. An interrupted fill leaves no file of that name."""
-    if not path.exists():
-        with runs.naming(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        part = runs.part_of(path)
-        runs.remove_dead(path.parent)
-        try:
-            with runs.naming(path):
-                values = np.lib.format.open_memmap(part, mode="w+", dtype=dtype, shape=shape)
-                reserve(part)
-            fill(values)
-            values.flush()
-            del values
-            with runs.naming(path):
-                with part.open("ab") as file:
-                    file.write(checksum(part))
-                os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
-    return Array(path)
 
 
 def reserve(part: Path) -> None:

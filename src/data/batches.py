@@ -4,7 +4,6 @@ import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from hashlib import blake2b
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from src.data.arrays import Array
 from src.data.augment import Transform, seeded
+from src.seeds import seed_of
 
 SHARED_MEMORY = Path("/dev/shm")       # of Linux
 MORE_SHARED_MEMORY = 'MACHINE="workers=0" does without, or give more (docker run --shm-size=2g)'
@@ -37,12 +37,6 @@ class Rows(NamedTuple):
     target: np.ndarray   # (N, T) float32
     weight: np.ndarray   # (N,) float32
     extra: np.ndarray    # (N, E) float32
-
-
-def draw(*key: int | str) -> int:
-    """A number in 0..2**56-1 that depends on the key only."""
-    plain = tuple(part if isinstance(part, str) else int(part) for part in key)       # numpy's own 0 is written np.int64(0)
-    return int.from_bytes(blake2b(repr(plain).encode(), digest_size=7).digest(), "big")
 
 
 class Decoded(Dataset):
@@ -130,7 +124,7 @@ class Batches:
         # each image begins at its own view and takes the next one each epoch, so that an epoch sees all of them
         self.num_views = max(len(self.arrays), len(self.names))
         several = self.num_views > 1
-        self.offset = np.array([draw(seed, fold, "view", i) % self.num_views if several else 0 for i in range(len(rows.target))])
+        self.offset = np.array([seed_of(seed, fold, "view", i) % self.num_views if several else 0 for i in range(len(rows.target))])
 
     def __call__(self, positions: np.ndarray, batch_size: int, epoch: int = 0, *, plain: bool = False) -> Iterator[Batch]:
         """The positions, in their order, in batches; none is dropped. plain: view 0, for validation and test."""
@@ -164,7 +158,7 @@ class Batches:
 
     def draw_of(self, view: int, epoch: int, position: int) -> int:
         """A fixed view has the draw that the trunk's cache has for it, so the cache can't change what is learned; a fresh one its own each epoch."""
-        return draw(self.seed, self.fold, epoch, position) if self.names == [""] else draw("view", self.names[view], position)
+        return seed_of(self.seed, self.fold, epoch, position) if self.names == [""] else seed_of("view", self.names[view], position)
 
     def gather(self, part: np.ndarray, view: np.ndarray) -> Tensor:
         """Images, or the trunk's output, of these positions; arrays of (N, H, W, C) come out as (B, C, H, W) in channels_last order."""

@@ -38,9 +38,10 @@ def use(path: Path) -> bool:
     """Is the array there? It is in use then, and the most recently used."""
     try:
         hold(path)
-        os.utime(path, follow_symlinks=False)                        # a link leads to a cache that is only read
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
+    try:
+        os.utime(path, follow_symlinks=False)                        # a link leads to a cache that is only read
     except OSError:                                                  # a cache that can only be read
         pass
     return True

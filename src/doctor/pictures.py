@@ -10,10 +10,11 @@ from torch import Tensor
 
 from src import prepare
 from src.data.augment import Transform, seeded
-from src.data.batches import Batches, Rows, draw
+from src.data.batches import Batches, Rows
 from src.doctor.case import Case, Check
 from src.doctor.plots import contact_sheet
 from src.findings import Finding, fail, good, warn
+from src.seeds import seed_of
 
 MANY, FEW = 192, 20     # images whose features are compared; below FEW chance alone decides
 
@@ -25,7 +26,7 @@ def transform_of(case: Case) -> Transform | None:
 
 
 def drawn(transform: Transform, image: Tensor, row: int, number: int = 4) -> list[Tensor]:
-    return [seeded(transform, image, draw("doctor", row, i)) for i in range(number)]
+    return [seeded(transform, image, seed_of("doctor", row, i)) for i in range(number)]
 
 
 @torch.no_grad()

@@ -7,12 +7,13 @@ import pandas as pd
 import torch
 
 from src import predictions
-from src.data.batches import SAMPLERS, Batches, Rows, draw
+from src.data.batches import SAMPLERS, Batches, Rows
 from src.doctor.case import Case, Check
 from src.findings import Finding, fail, good
 from src.fit import loop
 from src.fit.sanity import constant_answer
 from src.fold import Best, predict_epoch
+from src.seeds import seed_of
 
 
 def validation_loader(case: Case) -> Finding:
@@ -34,7 +35,7 @@ def validation_loader(case: Case) -> Finding:
             predict_epoch(job, case.model, blank, batches, held_out, None)
         except ValueError as error:
             return fail(f"fold {k}: {error}", f"no drop_last, no drawing with replacement, no list shared between folds: {where}")
-        rng = np.random.default_rng(draw(config.seed, k, 0, "order"))
+        rng = np.random.default_rng(seed_of(config.seed, k, 0, "order"))
         order = training[SAMPLERS[config.sampler](sampled.iloc[training].reset_index(drop=True), 0, rng)]
         learned = {i for batch in batches(order, config.batch_size, 0) for i in batch.index.tolist()}
         strange = learned - set(training)

@@ -1,5 +1,4 @@
 """The training loop and prediction. It knows no files, folds or trackers: it yields after each step, and the stage decides to log, save or stop."""
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 
 from src.config import Config
 from src.fit.optim import set_rates
+from src.seeds import seed_of
 
 
 class Step(NamedTuple):
@@ -18,12 +18,6 @@ class Step(NamedTuple):
     loss: float
     ends_epoch: bool
     has_updated: bool   # the weights: no gradient waits for the next batch, so that a state can be saved
-
-
-def seed_of(*key: int | str) -> int:
-    """A seed from (seed, fold, epoch, step): draws depend on the place in the run only, so a continued run needs no saved RNG state."""
-    plain = tuple(part if isinstance(part, str) else int(part) for part in key)  # numpy's own 0 is written np.int64(0)
-    return int.from_bytes(hashlib.blake2b(repr(plain).encode(), digest_size=7).digest(), "big")
 
 
 def mix(image: Tensor, target: Tensor, weight: Tensor, config: Config) -> tuple[Tensor, Tensor, Tensor]:

@@ -5,11 +5,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import make_array
 from hypothesis import given
 from hypothesis import strategies as st
 
 from src.data import batches
-from src.data.arrays import make_array
 from src.data.augment import AUGMENTS, seeded
 from src.data.batches import SAMPLERS, Batches, Decoded, ExtraColumns, Rows, at_once, in_parts
 

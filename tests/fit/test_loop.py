@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from conftest import make_array
 from torch import nn
 
 from src.config import Config, resolve
-from src.data.arrays import make_array
 from src.data.batches import Batches, Rows, flat, in_steps
 from src.fit.loop import Average, NotFinite, mix, predict, train_steps, unused
 from src.fit.losses import LOSSES
