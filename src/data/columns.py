@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from src.data import doubts, evidence, tables
+from src.data import doubts, table_roles, tables
 from src.data.advice import Code, Unclear
 from src.data.doubts import is_idle
 from src.data.evidence import Evidence, Naming, Table
@@ -39,7 +39,7 @@ def passed_through(sample: Table, row: str, test: Table | None, train: Table | N
         and sample.namings[name].share > 0.9
         or name.startswith("Unnamed")
         or len(sample.frame) > 2
-        and evidence.is_line_number(sample.frame[name])
+        and table_roles.is_line_number(sample.frame[name])
     }
     if test:
         both = (
@@ -53,7 +53,7 @@ def passed_through(sample: Table, row: str, test: Table | None, train: Table | N
             if f"{name} of test" in both
             and len(both)
             and (both[name] == both[f"{name} of test"]).all()
-            and not evidence.is_constant(sample.frame[name])
+            and not table_roles.is_constant(sample.frame[name])
         }
     return copied if len(copied) < len(others) else set()
 

@@ -17,7 +17,8 @@ from src.data.tables import NUMBER, OUTPUT
 
 if TYPE_CHECKING:
     from src.competitions import Competition
-    from src.data.evidence import Evidence, Roles, Table
+    from src.data.evidence import Evidence, Table
+    from src.data.table_roles import Roles
 
 GROUP_WORDS = r"patient|person|people|subject|participant|group|source|site|driver|location|camera|hospital|session|individual|user"
 ONE_SIDED = r"(?<![a-z])(left|right|l|r|links|rechts|gauche|droite|izquierda|derecha|clockwise|counterclockwise|ccw|cw|arrow|b_or_d)(?![a-z])"

@@ -6,8 +6,9 @@ from collections import Counter
 from typing import Any
 
 from src.data.advice import Code, Unclear
-from src.data.evidence import Evidence, Roles, Table, part_of
+from src.data.evidence import Evidence, Table, part_of
 from src.data.formats import TABLES
+from src.data.table_roles import Roles
 from src.data.tables import listed, state
 
 PART_FOLDER = re.compile(

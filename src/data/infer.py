@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from src.data import columns, doubts, evidence, folders, places, problem, tables
+from src.data import columns, doubts, evidence, folders, places, problem, table_roles, tables
 from src.data.advice import Code, Unclear
 from src.data.doubts import are_numbers, is_idle
-from src.data.evidence import Evidence, Located, Naming, Roles, Table
+from src.data.evidence import Evidence, Naming, Table
 from src.data.formats import COLUMN
 from src.data.listing import dead_links, packed
+from src.data.patterns import Located
+from src.data.table_roles import Roles
 from src.data.tables import listed, state
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ def facts(
         raise no_images(ev, root)
     roles = find_roles(stated, ev)
     if not roles.sample and (
-        lost := [text for file, text in ev.skipped.items() if re.search(evidence.SAMPLE_NAME, file.lower())]
+        lost := [text for file, text in ev.skipped.items() if re.search(table_roles.SAMPLE_NAME, file.lower())]
     ):
         raise Unclear(f"{lost[0]}; it looks like the sample submission. Repair it, or {state('sample_csv')}")
     c, sample = with_sample(stated, roles, ev)
@@ -73,7 +75,7 @@ def filled(c: "Competition", **facts: Any) -> "Competition":
 
 def find_roles(stated: "Competition", ev: Evidence) -> Roles:
     train = the_table(ev, stated.train_csv) if stated.train_csv else None
-    roles = evidence.find_roles(ev, train, the_table(ev, stated.sample_csv) if stated.sample_csv else None)
+    roles = table_roles.find_roles(ev, train, the_table(ev, stated.sample_csv) if stated.sample_csv else None)
     if len(roles.rivals) > 1:
         files = [table.file for table in roles.rivals]
         raise Unclear(
@@ -88,7 +90,7 @@ def with_sample(c: "Competition", roles: Roles, ev: Evidence) -> tuple["Competit
     """The sample's file and header; the rows are called by the stated column or by the one that tells them apart."""
     table = roles.sample or Table("", pd.DataFrame(), ())
     stated_row = c.header[0].strip() if c.header else ""
-    row = stated_row if stated_row in table.frame else evidence.row_column(table, ev) if roles.sample else ""
+    row = stated_row if stated_row in table.frame else table_roles.row_column(table, ev) if roles.sample else ""
     if row.startswith("Unnamed"):
         raise Unclear(
             f"{table.file}: the first column has no name. Save the file without it beside, and {state('sample_csv')}"
@@ -392,7 +394,7 @@ def chosen_train(roles: Roles, ev: Evidence, asked: list[str], stated: "Competit
     for rival in rivals:
         column = labels_alike(rival, train, ev, stated)
         images, differ = differing(train, rival, column)
-        if differ and not re.search(evidence.ANSWER_NAME, rival.name):
+        if differ and not re.search(table_roles.ANSWER_NAME, rival.name):
             raise Unclear(
                 f"which train_csv? {train.file} and {rival.file} both have {column!r} of the same {images} images, "
                 f"and {differ} differ: " + state("train_csv"),

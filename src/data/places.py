@@ -4,8 +4,9 @@ import posixpath
 from difflib import SequenceMatcher
 
 from src.data.advice import Unclear
-from src.data.evidence import Evidence, Located, Naming, Table, located
+from src.data.evidence import Evidence, Naming, Table
 from src.data.listing import dead_links, packed
+from src.data.patterns import Located, located
 from src.data.tables import listed, state
 
 

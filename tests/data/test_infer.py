@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from src.data import doubts, folders, infer, places, problem, tables
-from src.data.evidence import Evidence, Roles, part_of
+from src.data.evidence import Evidence, part_of
+from src.data.table_roles import Roles
 
 
 def images(root: Path, *names: str) -> list[str]:
