@@ -5,6 +5,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -151,8 +152,14 @@ def content_hashes(files: Iterable[Path], memory: Path) -> list[str]:
 
 def remembered(memory: Path) -> dict:
     """What is known of earlier times. A damaged file is as good as none: all is read again."""
+    return read_memory(memory, *size_and_time(str(memory)))
+
+
+@lru_cache(maxsize=1)
+def read_memory(memory: Path, *version: int) -> dict:
+    """Read once per process and version of the file: the stages of a chain ask several times, and of 100,000 images it has 12 MB."""
     try:
-        return dict(runs.read_json(memory)) if memory.exists() else {}
+        return dict(runs.read_json(memory)) if version else {}
     except (ValueError, TypeError, FileNotFoundError):
         print(f"warning: {memory} is damaged: all images are hashed anew", file=sys.stderr)
         return {}
