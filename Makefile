@@ -218,6 +218,7 @@ test-all: $(DEV) ## the slow ones too
 soak: $(DEV)
 	@$(clean_env) $(PY) tests/soak_resume.py --kills 50 --pair-kills 50
 lint: $(DEV) ## ruff, types, and whether this Makefile suits make 3.81
+	$(PY) -m ruff format --check --quiet src tests
 	$(PY) -m ruff check src tests
 	$(PY) -m mypy src
 	@! grep -nE '[.](ONESHELL|RECIPEPREFIX|SHELLFLAGS|EXTRA_PREREQS|WAIT)|&[:]|[!]=|:[:]=|[$$][(](file|guile|let|intcmp) |^(undefine|private|load) |^define .*=$$' Makefile

@@ -2,6 +2,7 @@
 
 Run: python -m src.chain runs/<name> train --fold 0 + predict --fold 0 + submit --fold 0
 """
+
 import sys
 from functools import cache
 from importlib import import_module
@@ -13,10 +14,13 @@ from src import competitions, config, runs
 
 
 def import_timm() -> None:
-    """timm without the wandb that it loads for a summary nobody here asks of it: a fifth of a second. The tracker loads it where it is on."""
+    """timm without the wandb that it loads for a summary nobody here asks of it: a fifth of a second. The
+    tracker loads it where it is on.
+    """
     if "wandb" not in sys.modules:
-        sys.modules["wandb"] = None              # type: ignore[assignment]
+        sys.modules["wandb"] = None  # type: ignore[assignment]
         import timm  # noqa: F401
+
         del sys.modules["wandb"]
 
 
@@ -34,8 +38,9 @@ def main_of(name: str) -> str:
 
 def main(run: str, stages: list[tuple[ModuleType, list[str]]]) -> None:
     loads = competitions.load, config.load
-    competitions.load = cache(competitions.load)          # one look at the files for all of them
-    config.load = cache(config.load)                      # and at the settings: who edits them meanwhile changes no stage of this chain
+    competitions.load = cache(competitions.load)  # one look at the files for all of them
+    # and at the settings: who edits them meanwhile changes no stage of this chain
+    config.load = cache(config.load)
     try:
         for module, options in stages:
             sys.argv = [module.__name__, run, *options]
@@ -47,5 +52,6 @@ def main(run: str, stages: list[tuple[ModuleType, list[str]]]) -> None:
 if __name__ == "__main__":
     _, run, *words = sys.argv
     import_timm()
-    stages = read(words)             # here, where src/__init__.py keeps the garbage collector out of the imports
+    # here, where src/__init__.py keeps the garbage collector out of the imports
+    stages = read(words)
     runs.main(lambda: main(run, stages))

@@ -1,7 +1,9 @@
-"""Which code of this fork something depends on: every function, class and constant that it can reach, each with a hash.
+"""Which code of this fork something depends on: every function, class and constant that it can reach, each
+with a hash.
 
-Read from the source files as they were when the process began, without importing them: what runs is what is hashed, also
-when a file is edited while a run trains. Comments, docstrings, layout and print statements don't count.
+Read from the source files as they were when the process began, without importing them: what runs is what is
+hashed, also when a file is edited while a run trains. Comments, docstrings, layout and print statements don't
+count.
 """
 
 import ast
@@ -16,11 +18,23 @@ from typing import Any
 
 SRC = Path(__file__).resolve().parent
 ROOT = SRC.parent
-TEXTS = {file: file.read_text(encoding="utf-8") for file in sorted(SRC.rglob("*.py"))}  # as this process began
+# as this process began
+TEXTS = {file: file.read_text(encoding="utf-8") for file in sorted(SRC.rglob("*.py"))}
 
 # Tables of which a run uses one entry: code names that entry, and the table itself is not followed.
 CHOICES = {
-    *("LOSSES", "HEADS", "SAMPLERS", "AUGMENTS", "VIEWS", "VIEW_SETS", "BACKBONES", "SCHEMES", "METRICS", "TASKS"),
+    *(
+        "LOSSES",
+        "HEADS",
+        "SAMPLERS",
+        "AUGMENTS",
+        "VIEWS",
+        "VIEW_SETS",
+        "BACKBONES",
+        "SCHEMES",
+        "METRICS",
+        "TASKS",
+    ),
     *("ANSWERS", "DECODERS", "COMPETITIONS", "EXAMPLES", "EXPERIMENTS"),
 }
 # Settings, files and logs: what they do to a prediction stands in the settings or in the folds.
@@ -85,7 +99,9 @@ class Source:
         return {(child.get_name(), child.get_lineno()): child for child in table.get_children()}
 
     def imported_by(self, statements: list[ast.stmt]) -> Iterator[tuple[str, tuple[Path, str]]]:
-        """(the name here, (the file, the name there or "" for the module)) of each import of this fork's code."""
+        """(the name here, (the file, the name there or "" for the module)) of each import of this fork's
+        code.
+        """
         for node in (node for statement in statements for node in ast.walk(statement)):
             if isinstance(node, ast.Import):
                 for alias in node.names:
@@ -95,12 +111,18 @@ class Source:
                 above = list(self.path.parts[: -node.level]) if node.level else None
                 for alias in node.names:
                     beside = self.beside(node.module or "")
-                    place = (beside, alias.name) if beside else find_imported((node.module or "").split("."), alias.name, above)
+                    place = (
+                        (beside, alias.name)
+                        if beside
+                        else find_imported((node.module or "").split("."), alias.name, above)
+                    )
                     if place:
                         yield alias.asname or alias.name, place
 
     def beside(self, name: str) -> Path | None:
-        """The file of a module that a file outside of src, such as a competition.py, imports from its own folder."""
+        """The file of a module that a file outside of src, such as a competition.py, imports from its own
+        folder.
+        """
         path = self.path.with_name(f"{name}.py")
         return path if SRC not in self.path.parents and name.isidentifier() and path.is_file() else None
 
@@ -108,14 +130,20 @@ class Source:
         """The names that a statement looks up outside of itself."""
         if not isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             return {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}
-        scope = self.scopes.get((statement.name, first_line(statement))) or self.scopes.get((statement.name, statement.lineno))
+        scope = self.scopes.get((statement.name, first_line(statement))) or self.scopes.get(
+            (statement.name, statement.lineno)
+        )
         outside: list[ast.AST] = [*statement.decorator_list]
         if isinstance(statement, ast.ClassDef):
             outside += [*statement.bases, *statement.keywords]
         else:
             outside += [*statement.args.defaults, *(value for value in statement.args.kw_defaults if value)]
         names = {node.id for part in outside for node in ast.walk(part) if isinstance(node, ast.Name)}
-        return names | set(global_names(scope)) if scope else names | {n.id for n in ast.walk(statement) if isinstance(n, ast.Name)}
+        return (
+            names | set(global_names(scope))
+            if scope
+            else names | {n.id for n in ast.walk(statement) if isinstance(n, ast.Name)}
+        )
 
 
 def first_line(statement: ast.stmt) -> int:
@@ -125,7 +153,9 @@ def first_line(statement: ast.stmt) -> int:
 
 
 def global_names(scope: symtable.SymbolTable) -> Iterator[str]:
-    yield from (symbol.get_name() for symbol in scope.get_symbols() if symbol.is_global() and symbol.is_referenced())
+    yield from (
+        symbol.get_name() for symbol in scope.get_symbols() if symbol.is_global() and symbol.is_referenced()
+    )
     for child in scope.get_children():
         yield from global_names(child)
 
@@ -142,7 +172,11 @@ def bound_names(statement: ast.stmt) -> set[str]:
             names |= {root_name(node)}
         elif isinstance(node, ast.FunctionDef | ast.ClassDef):
             names.add(node.name)
-        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and isinstance(node.value.func, ast.Attribute):
+        elif (
+            isinstance(node, ast.Expr)
+            and isinstance(node.value, ast.Call)
+            and isinstance(node.value.func, ast.Attribute)
+        ):
             names.add(root_name(node.value.func))
     return names - {""}
 
@@ -184,14 +218,18 @@ Place = tuple[Path, str]  # a name at the top level of a file; "" is the whole f
 
 @functools.cache
 def unit(path: Path, name: str) -> tuple[str, list[Place]]:
-    """The hash of a top-level name's source, "" where the file does not define it, and the places that it looks up."""
+    """The hash of a top-level name's source, "" where the file does not define it, and the places that it
+    looks up.
+    """
     file = source(path)
     if not name:  # a module that is handed on: anything in it may be used
         return file.sha, [(path, each) for each in file.statements]
     if name in file.statements:
         statements = file.statements[name]
         text = "\n".join(ast.unparse(statement) for statement in statements)
-        return short(text), [place for each in statements for place in looked_up(file, each, file.globals_of(each))]
+        return short(text), [
+            place for each in statements for place in looked_up(file, each, file.globals_of(each))
+        ]
     if name in file.imports:
         return "", [file.imports[name]]
     return "", [(file.imports["*"][0], name)] if "*" in file.imports else []
@@ -199,7 +237,9 @@ def unit(path: Path, name: str) -> tuple[str, list[Place]]:
 
 @functools.cache
 def choice(path: Path, table: str, key: str) -> tuple[str, list[Place]]:
-    """The same of one entry of a table of choices; of all of it where the entry can't be told from the source."""
+    """The same of one entry of a table of choices; of all of it where the entry can't be told from the
+    source.
+    """
     file = source(path)
     entries = [value for statement in file.statements.get(table, []) for value in entries_of(statement, key)]
     nodes = entries or file.statements.get(table, [])
@@ -213,7 +253,9 @@ def looked_up(file: Source, node: ast.AST, names: set[str]) -> list[Place]:
     inner_imports = dict(file.imported_by([node]) if isinstance(node, ast.stmt) else {})
     imports = file.imports | inner_imports
     places = []
-    for first, *rest in sorted({chain for chain in chains(node) if chain[0] in names or chain[0] in inner_imports}):
+    for first, *rest in sorted(
+        {chain for chain in chains(node) if chain[0] in names or chain[0] in inner_imports}
+    ):
         if first in imports:
             path, inner = imports[first]
             places.append(follow_chain(path, [inner, *rest] if inner else rest))
@@ -243,7 +285,9 @@ class Reached:
         self.units.setdefault(file.name, {"": file.sha})[name] = sha
 
     def follow(self, *places: Place) -> None:
-        """These, and all that they look up. The settings' and files' own code, and the tables of choices, are not followed."""
+        """These, and all that they look up. The settings' and files' own code, and the tables of choices, are
+        not followed.
+        """
         waiting = list(places)
         while waiting:
             path, name = place = waiting.pop()
@@ -262,19 +306,25 @@ class Reached:
         self.follow(*further)
 
     def follow_object(self, thing: Any) -> None:
-        """A function, class, partial or callable object that this process has; its parameters count by their repr."""
+        """A function, class, partial or callable object that this process has; its parameters count by their
+        repr.
+        """
         if isinstance(thing, functools.partial):
             for part in (thing.func, *thing.args, *thing.keywords.values()):
                 self.follow_object(part)
-            self.units.setdefault("(values)", {})[f"partial of {name_of(thing)}"] = short(repr(simple([thing.args, thing.keywords])))
+            self.units.setdefault("(values)", {})[f"partial of {name_of(thing)}"] = short(
+                repr(simple([thing.args, thing.keywords]))
+            )
             return
-        if hasattr(thing, "__func__"):                        # a bound method
+        if hasattr(thing, "__func__"):  # a bound method
             self.follow_object(thing.__self__)
             thing = thing.__func__
         if not callable(thing):
             return
-        if not hasattr(thing, "__qualname__"):                # an object with __call__
-            self.units.setdefault("(values)", {})[name_of(thing)] = short(repr(simple(vars(thing))) if hasattr(thing, "__dict__") else "")
+        if not hasattr(thing, "__qualname__"):  # an object with __call__
+            self.units.setdefault("(values)", {})[name_of(thing)] = short(
+                repr(simple(vars(thing))) if hasattr(thing, "__dict__") else ""
+            )
             thing = type(thing)
         path = file_of(thing)
         if path is None:
@@ -285,7 +335,9 @@ class Reached:
             if callable(cell.cell_contents):
                 self.follow_object(cell.cell_contents)
             else:
-                self.units.setdefault("(values)", {})[thing.__qualname__] = short(repr(simple(cell.cell_contents)))
+                self.units.setdefault("(values)", {})[thing.__qualname__] = short(
+                    repr(simple(cell.cell_contents))
+                )
 
 
 def entries_of(statement: ast.stmt, key: str) -> list[ast.expr]:
@@ -293,7 +345,11 @@ def entries_of(statement: ast.stmt, key: str) -> list[ast.expr]:
     found = []
     for node in ast.walk(statement):
         if isinstance(node, ast.Dict):
-            found += [value for name, value in zip(node.keys, node.values) if isinstance(name, ast.Constant) and name.value == key]
+            found += [
+                value
+                for name, value in zip(node.keys, node.values)
+                if isinstance(name, ast.Constant) and name.value == key
+            ]
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Subscript):
             index = node.targets[0].slice
             found += [node.value] if isinstance(index, ast.Constant) and index.value == key else []
@@ -319,7 +375,9 @@ def chains(node: ast.AST) -> Iterator[tuple[str, ...]]:
 
 
 def file_of(thing: Any) -> Path | None:
-    """The file of this fork, or of the competitor's own, that defines a function or class; None for a package's."""
+    """The file of this fork, or of the competitor's own, that defines a function or class; None for a
+    package's.
+    """
     code = getattr(thing, "__code__", None)
     name = code.co_filename if code else getattr(sys.modules.get(thing.__module__), "__file__", None)
     path = Path(name).resolve() if name else None
@@ -360,14 +418,17 @@ def reach(*things: str | Callable) -> Units:
             reached.choose(path, table, key.removesuffix("]"))
         else:
             reached.follow((path, name))
-    source.cache_clear()  # syntax trees of all files are a million objects, which each garbage collection would walk through
+    # syntax trees of all files are a million objects, which each garbage collection would walk through
+    source.cache_clear()
     return {file: dict(sorted(names.items())) for file, names in sorted(reached.units.items())}
 
 
 def has_choice(module: str, table: str, key: str) -> bool:
     """Does a table of choices have this entry, as far as its source tells?"""
     path = find_module(module.split("."))
-    return bool(path) and any(entries_of(statement, key) for statement in source(path).statements.get(table, []))
+    return bool(path) and any(
+        entries_of(statement, key) for statement in source(path).statements.get(table, [])
+    )
 
 
 def hash_of(*things: str | Callable) -> str:
@@ -383,7 +444,11 @@ def changes(then: Units, now: Units) -> list[str]:
     """ "src/fit/losses.py: focal" of each unit that is another now, or is gone, or is new."""
     before, after = own(then), own(now)
     names = {(file, name) for units in (before, after) for file, inner in units.items() for name in inner}
-    return [f"{file}: {name}" for file, name in sorted(names) if before.get(file, {}).get(name) != after.get(file, {}).get(name)]
+    return [
+        f"{file}: {name}"
+        for file, name in sorted(names)
+        if before.get(file, {}).get(name) != after.get(file, {}).get(name)
+    ]
 
 
 def edited(units: dict[str, Any]) -> list[str]:
@@ -397,10 +462,12 @@ def edited(units: dict[str, Any]) -> list[str]:
             found.append(f"{name} (removed)")
             continue
         file = source(path)
-        if not isinstance(names, dict):                       # written by a version that hashed whole files
+        if not isinstance(names, dict):  # written by a version that hashed whole files
             found += [name] if names != file.sha else []
         elif names.get("") != file.sha:
-            found += [f"{name}: {each}" for each, sha in names.items() if each and unit_sha(file, each) != sha]
+            found += [
+                f"{name}: {each}" for each, sha in names.items() if each and unit_sha(file, each) != sha
+            ]
     return found
 
 

@@ -1,6 +1,10 @@
-"""What a competition is: everything that is the host's and not ours. For the usual layouts nothing is to be written: the files tell it.
+"""What a competition is: everything that is the host's and not ours. For the usual layouts nothing is to be
+written: the files tell it.
 
-Where they do not, write a function that states the one fact and name it in COMPETITIONS; what is not stated is still inferred."""
+Where they do not, write a function that states the one fact and name it in COMPETITIONS; what is not stated
+is still inferred.
+"""
+
 import importlib.util
 import inspect
 import os
@@ -26,45 +30,67 @@ from src.tasks import ANSWERS, TASKS, WORDS
 
 @dataclass(frozen=True)
 class Competition:
-    """A field at its default is inferred, where its comment does not say otherwise. Columns are those of the host's csv."""
+    """A field at its default is inferred, where its comment does not say otherwise. Columns are those of the
+    host's csv.
+    """
 
-    name: str = ""                          # the folder below inputs/; every path here is relative to it
-    train_csv: str = ""                     # none: the images' own names tell the label
-    test_csv: str = ""                      # none: the sample lists the test images, or the test folder does
-    sample_csv: str = ""                    # none: every test image is a row
-    train_images: str = ""                  # a pattern with {id} or any {column}; ".*" is any image suffix, "**/" any folders between.
-    test_images: str = ""                   # Without a csv its {names} become the columns, as in "train/{label}/*"
-    id: str = ""                            # the column that names an image
-    row: str = ""                           # the column, or pattern of columns, that names a line of the submission; none: the id
-    labels: tuple[str, ...] = ()            # the column(s) of the train csv to be predicted: a label, words, or a number per column
-    scored: tuple[str, ...] = ()            # the outputs that the submission wants, where others learn along
-    features: tuple[str, ...] = ()          # extra columns, of train and test csv, given to the head; not inferred
-    group: str = ""                         # the column whose images stay in one fold together, such as a patient; not inferred
-    task: str = ""                          # a name in TASKS; ordinal and bounded are not inferred
-    bounds: tuple[float, ...] = ()          # of task="bounded": the smallest and largest value that there can be; inferred: that there is
-    classes: tuple[str, ...] = ()           # in the order of the outputs; for task="ordinal" from the lowest to the highest
-    header: tuple[str, ...] = ()            # the submission's columns, the row's first
-    pool: str | Callable = "mean"           # joins the images of a row: mean, max, or a function, frame (n, T) -> series (T,)
-    answer: str | Callable = ""             # a name in ANSWERS, or a function (predictions by row, sample) -> frame like the sample
-    metric: str | Callable = ""             # a name in METRICS, or the host's (solution, submission[, row id column]) -> float, pasted
-    lower_is_better: bool = False           # known for METRICS; state it for a pasted one
-    flips: str = "auto"                     # mirrors that keep the label: "", h, v, hv; inferred: h, and none for digits
-    max_pixels: int = 178_956_970           # of an image that is opened without complaint (Pillow's limit)
-    make_table: Callable | None = None      # in place of train_csv: folder -> frame with id, label, and path or what train_images needs
-    make_test: Callable | None = None       # in place of test_csv: folder -> frame with id, and path or what test_images needs
-    make_solution: Callable | None = None   # (table, competition) -> the truth as the metric wants it; else it is made like an answer
-    read_image: Callable | None = None      # record (a row of the table, and `file`: its absolute path) -> uint8 (H, W, 3)
-    missing_test: bool = False              # rows whose image is missing get an average answer, as unreadable ones do; else they are an error
-    suspects: tuple[str, ...] = field(default=(), compare=False)      # found in the files: columns that look like a group
-    warnings: tuple[str, ...] = field(default=(), compare=False)      # to be looked at before a fold is trusted
-    assumed: str = field(default="", compare=False)                   # what no file tells, in one line
+    name: str = ""  # the folder below inputs/; every path here is relative to it
+    train_csv: str = ""  # none: the images' own names tell the label
+    test_csv: str = ""  # none: the sample lists the test images, or the test folder does
+    sample_csv: str = ""  # none: every test image is a row
+    # a pattern with {id} or any {column}; ".*" is any image suffix, "**/" any folders between.
+    train_images: str = ""
+    # Without a csv its {names} become the columns, as in "train/{label}/*"
+    test_images: str = ""
+    id: str = ""  # the column that names an image
+    # the column, or pattern of columns, that names a line of the submission; none: the id
+    row: str = ""
+    # the column(s) of the train csv to be predicted: a label, words, or a number per column
+    labels: tuple[str, ...] = ()
+    scored: tuple[str, ...] = ()  # the outputs that the submission wants, where others learn along
+    # extra columns, of train and test csv, given to the head; not inferred
+    features: tuple[str, ...] = ()
+    # the column whose images stay in one fold together, such as a patient; not inferred
+    group: str = ""
+    task: str = ""  # a name in TASKS; ordinal and bounded are not inferred
+    # of task="bounded": the smallest and largest value that there can be; inferred: that there is
+    bounds: tuple[float, ...] = ()
+    # in the order of the outputs; for task="ordinal" from the lowest to the highest
+    classes: tuple[str, ...] = ()
+    header: tuple[str, ...] = ()  # the submission's columns, the row's first
+    # joins the images of a row: mean, max, or a function, frame (n, T) -> series (T,)
+    pool: str | Callable = "mean"
+    # a name in ANSWERS, or a function (predictions by row, sample) -> frame like the sample
+    answer: str | Callable = ""
+    # a name in METRICS, or the host's (solution, submission[, row id column]) -> float, pasted
+    metric: str | Callable = ""
+    lower_is_better: bool = False  # known for METRICS; state it for a pasted one
+    # mirrors that keep the label: "", h, v, hv; inferred: h, and none for digits
+    flips: str = "auto"
+    max_pixels: int = 178_956_970  # of an image that is opened without complaint (Pillow's limit)
+    # in place of train_csv: folder -> frame with id, label, and path or what train_images needs
+    make_table: Callable | None = None
+    # in place of test_csv: folder -> frame with id, and path or what test_images needs
+    make_test: Callable | None = None
+    # (table, competition) -> the truth as the metric wants it; else it is made like an answer
+    make_solution: Callable | None = None
+    # record (a row of the table, and `file`: its absolute path) -> uint8 (H, W, 3)
+    read_image: Callable | None = None
+    # rows whose image is missing get an average answer, as unreadable ones do; else they are an error
+    missing_test: bool = False
+    # found in the files: columns that look like a group
+    suspects: tuple[str, ...] = field(default=(), compare=False)
+    # to be looked at before a fold is trusted
+    warnings: tuple[str, ...] = field(default=(), compare=False)
+    assumed: str = field(default="", compare=False)  # what no file tells, in one line
 
     @property
     def targets(self) -> tuple[str, ...]:
         """The table's target columns: the one with the label, or one per class or number."""
         if self.task == "multilabel":
             return self.classes
-        is_free = len(self.labels) == 1 and self.labels[0] not in tables.RESERVED       # "group" may be what is to be told
+        # "group" may be what is to be told
+        is_free = len(self.labels) == 1 and self.labels[0] not in tables.RESERVED
         return self.labels if self.task in tables.NUMBERS or is_free else ("label",)
 
     @property
@@ -79,16 +105,25 @@ class Competition:
 
     @property
     def positive(self) -> str:
-        """The class whose probability a single column wants: the one it is called after, else the last: 1 of 0 and 1."""
+        """The class whose probability a single column wants: the one it is called after, else the last: 1 of
+        0 and 1.
+        """
         return next(name for name in (*self.names[1:], self.classes[-1]) if name in self.classes)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The header's names without the spaces that may surround them there, and as classes where they are these with something before or after."""
+        """The header's names without the spaces that may surround them there, and as classes where they are
+        these with something before or after.
+        """
         names = [name.strip() for name in self.header]
-        before, after = os.path.commonprefix(names[1:]), os.path.commonprefix([name[::-1] for name in names[1:]])[::-1]
-        for start, end in [(k, 0) for k in range(1, len(before) + 1)] + [(0, k) for k in range(1, len(after) + 1)]:
-            bare = [name[start:len(name) - end] for name in names[1:]]
+        before, after = (
+            os.path.commonprefix(names[1:]),
+            os.path.commonprefix([name[::-1] for name in names[1:]])[::-1],
+        )
+        for start, end in [(k, 0) for k in range(1, len(before) + 1)] + [
+            (0, k) for k in range(1, len(after) + 1)
+        ]:
+            bare = [name[start : len(name) - end] for name in names[1:]]
             if len(names) > 2 and {*bare} == {*self.classes}:
                 return (names[0], *bare)
         return tuple(names)
@@ -98,8 +133,9 @@ class Competition:
         return self.metric if isinstance(self.metric, str) else code.name_of(self.metric)
 
     def table(self, root: Path, *, tolerant: bool = False) -> pd.DataFrame:
-        """id, row, path, targets, group, features of the training images, tolerant: without those that lack a file or a label. Raises ValueError with
-        all that is wrong."""
+        """id, row, path, targets, group, features of the training images, tolerant: without those that lack a
+        file or a label. Raises ValueError with all that is wrong.
+        """
         return tables.make_train(root, self, tolerant=tolerant)
 
     def test_table(self, root: Path) -> pd.DataFrame:
@@ -115,7 +151,11 @@ class Competition:
 
     def blank(self, rows: list[str]) -> pd.DataFrame:
         """An empty submission for these rows; a line per output of each where the host has it so."""
-        lines = [self.line(row, output) for row in rows for output in self.outputs] if tables.OUTPUT in self.row else list(rows)
+        lines = (
+            [self.line(row, output) for row in rows for output in self.outputs]
+            if tables.OUTPUT in self.row
+            else list(rows)
+        )
         return pd.DataFrame({name: lines if name == self.header[0] else "" for name in self.header})
 
     def line(self, row: str, output: str) -> str:
@@ -124,13 +164,19 @@ class Competition:
 
     @property
     def has_header(self) -> bool:
-        """Columns of a sample without a header are called by their number, and what is submitted has none either."""
+        """Columns of a sample without a header are called by their number, and what is submitted has none
+        either.
+        """
         return not all(name.startswith(COLUMN) for name in self.header)
 
     def write(self, answer: pd.DataFrame, path: Path) -> None:
-        """The answer as a file in the sample's form: with its header or without, its separator, a column without a name."""
+        """The answer as a file in the sample's form: with its header or without, its separator, a column
+        without a name.
+        """
         separator = "\t" if self.sample_csv.lower().endswith(".tsv") else ","
-        answer.rename(columns={"Unnamed: 0": ""}).to_csv(path, index=False, header=self.has_header, sep=separator)
+        answer.rename(columns={"Unnamed: 0": ""}).to_csv(
+            path, index=False, header=self.has_header, sep=separator
+        )
 
     def check_sample(self, test: pd.DataFrame, sample: pd.DataFrame) -> None:
         """Each row of the sample stands there once and has a test image. Raises ValueError."""
@@ -142,17 +188,24 @@ class Competition:
         if tables.OUTPUT in self.row:
             known = [self.line(row, output) for row in known for output in self.outputs]
         problems = tables.complain(rows[rows.duplicated()], f"rows stand twice in {name}")
-        problems += tables.complain(rows[~rows.isin(known)], f"of {len(rows)} rows of {name} have no test image ({self.test_csv})")
+        problems += tables.complain(
+            rows[~rows.isin(known)], f"of {len(rows)} rows of {name} have no test image ({self.test_csv})"
+        )
         if problems:
             raise ValueError("\n".join(problems))
 
     def answer_rows(self, by_row: pd.DataFrame, sample: pd.DataFrame) -> pd.DataFrame:
-        """Predictions by row in the host's form: the sample's columns, rows and order, joined by row. What the sample only hands on is copied."""
+        """Predictions by row in the host's form: the sample's columns, rows and order, joined by row. What
+        the sample only hands on is copied.
+        """
         rows = sample[self.header[0]]
         if tables.OUTPUT in self.row and not callable(self.answer):
             return sample.assign(**{self.header[1]: self.lines_of(by_row, rows)})
-        if not by_row.index.equals(pd.Index(rows)):                       # thousands of times they are equal, and isin is slow
-            if lost := tables.complain(rows[~rows.isin(by_row.index)], "rows of the sample have no prediction"):
+        # thousands of times they are equal, and isin is slow
+        if not by_row.index.equals(pd.Index(rows)):
+            if lost := tables.complain(
+                rows[~rows.isin(by_row.index)], "rows of the sample have no prediction"
+            ):
                 raise ValueError(lost[0])
             by_row = by_row.loc[rows]
         if callable(self.answer):
@@ -186,19 +239,29 @@ class Competition:
     def truth(self, table: pd.DataFrame) -> pd.DataFrame:
         """What perfect predictions by row would be."""
         images = predictions.make(table["id"], TASKS[self.task].encode(table, self), self.outputs)
-        largest, smallest = (predictions.pool(images, table.set_index("id")["row"], how) for how in ("max", "min"))
+        largest, smallest = (
+            predictions.pool(images, table.set_index("id")["row"], how) for how in ("max", "min")
+        )
         differing = largest.index[(largest != smallest).any(axis=1)]
         if len(differing):
-            raise ValueError(f"images of one row differ in label: {tables.listed(list(differing))}: {tables.state('make_solution')}")
+            raise ValueError(
+                f"images of one row differ in label: {tables.listed(list(differing))}:"
+                f" {tables.state('make_solution')}"
+            )
         return largest
 
     def score(self, table: pd.DataFrame, oof: pd.DataFrame) -> float:
-        """The host's metric of predictions for images of the table, by the way that the submission takes: pool, answer, metric."""
+        """The host's metric of predictions for images of the table, by the way that the submission takes:
+        pool, answer, metric.
+        """
         return self.score_of(table)(oof)
 
     def score_of(self, table: pd.DataFrame) -> Callable[[pd.DataFrame], float]:
-        """`score` as a function of the predictions alone. For the same images again, epoch by epoch, their truth is made only once."""
-        known: list[tuple[pd.Index, Callable[[pd.DataFrame], float]]] = []       # the rows of the last call, and their scorer
+        """`score` as a function of the predictions alone. For the same images again, epoch by epoch, their
+        truth is made only once.
+        """
+        # the rows of the last call, and their scorer
+        known: list[tuple[pd.Index, Callable[[pd.DataFrame], float]]] = []
 
         def score(oof: pd.DataFrame) -> float:
             part, by_row = self.pooled(table, oof)
@@ -211,12 +274,17 @@ class Competition:
     def scorer(self, table: pd.DataFrame, rows: pd.Index) -> Callable[[pd.DataFrame], float]:
         """The host's metric as a function of predictions for these rows; their truth is made only once."""
         blank = self.blank(rows)
-        solution = self.make_solution(table, self) if self.make_solution else self.answer_rows(self.truth(table), blank)
+        solution = (
+            self.make_solution(table, self)
+            if self.make_solution
+            else self.answer_rows(self.truth(table), blank)
+        )
         return lambda by_row: self.metric_value(solution, self.answer_rows(by_row, blank))
 
     def pooled(self, table: pd.DataFrame, oof: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         """The part of the table that is predicted, and the predictions by row."""
-        if not pd.Index(table["id"]).equals(oof.index):                   # they are, epoch by epoch, and isin is slow
+        # they are, epoch by epoch, and isin is slow
+        if not pd.Index(table["id"]).equals(oof.index):
             table = table[table["id"].isin(oof.index)]
         return table, predictions.pool(oof, table.set_index("id")["row"], self.pool)
 
@@ -227,41 +295,76 @@ class Competition:
         submission = submission.set_index(row)
         if not submission.index.equals(solution.index):
             submission = submission.loc[solution.index]
-        if numeric := [name for name in submission.select_dtypes("number") if name in solution]:      # the truth may come from a csv, as text
+        # the truth may come from a csv, as text
+        if numeric := [name for name in submission.select_dtypes("number") if name in solution]:
             solution = solution.assign(**{name: pd.to_numeric(solution[name]) for name in numeric})
         if not callable(self.metric):
-            return self.known_metric(self.metric, *(split_words(solution, submission) if self.answer == "words" else (solution, submission)))
+            return self.known_metric(
+                self.metric,
+                *(split_words(solution, submission) if self.answer == "words" else (solution, submission)),
+            )
         needed = [p for p in inspect.signature(self.metric).parameters.values() if p.default is p.empty]
         if len(needed) < 3:
             return float(self.metric(solution, submission))
         return float(self.metric(solution.reset_index(), submission.reset_index(), row))
 
     def known_metric(self, name: str, solution: pd.DataFrame, submission: pd.DataFrame) -> float:
-        """One of METRICS, told by the task whether one class is right: sums of rows don't, when these are pooled by max or have a label each."""
+        """One of METRICS, told by the task whether one class is right: sums of rows don't, when these are
+        pooled by max or have a label each.
+        """
         metric = METRICS[name]
         is_asked = "is_single" in inspect.signature(metric).parameters
-        return metric(solution, submission, is_single=self.is_single) if is_asked else metric(solution, submission)
+        return (
+            metric(solution, submission, is_single=self.is_single)
+            if is_asked
+            else metric(solution, submission)
+        )
 
     def also(self, table: pd.DataFrame, oof: pd.DataFrame) -> dict[str, float]:
         """Accuracy and log loss whatever the metric is; for values the two usual errors."""
         table, by_row = self.pooled(table, oof)
-        wanted, names = list(self.scored or self.outputs), ("rmse", "mae") if TASKS[self.task].kind == "value" else ("accuracy", "log_loss")
+        wanted, names = (
+            list(self.scored or self.outputs),
+            (("rmse", "mae") if TASKS[self.task].kind == "value" else ("accuracy", "log_loss")),
+        )
         return {name: self.known_metric(name, self.truth(table)[wanted], by_row[wanted]) for name in names}
 
     def facts(self) -> dict:
         """What can change a model: goes into hashes. Neither paths nor the metric are among it."""
         read_image = code.name_of(self.read_image) if self.read_image else ""
-        facts = {"task": self.task, "outputs": self.outputs, "features": self.features, "flips": self.flips, "read_image": read_image}
+        facts = {
+            "task": self.task,
+            "outputs": self.outputs,
+            "features": self.features,
+            "flips": self.flips,
+            "read_image": read_image,
+        }
         own: dict[str, dict] = {"bounded": {"bounds": self.bounds}, "ordinal": {"classes": self.classes}}
         return facts | own.get(self.task, {})
 
     def paste(self) -> str:
         """The definition as Python, for COMPETITIONS."""
         function = re.sub(r"\W|^(?=\d)", "_", self.name.lower())
-        stated = [(f.name, getattr(self, f.name)) for f in fields(self) if f.compare and getattr(self, f.name) != f.default]
+        stated = [
+            (f.name, getattr(self, f.name))
+            for f in fields(self)
+            if f.compare and getattr(self, f.name) != f.default
+        ]
         facts = [f"{name}={as_code(value)}," for name, value in stated if len(repr(value)) <= LONGEST]
-        long = [f"        # {name}: {len(value)}, as the files have them" for name, value in stated if len(repr(value)) > LONGEST]
-        return "\n".join([f"def {function}() -> Competition:", "    return Competition(", *wrapped(facts, indent=8), *long, "    )"])
+        long = [
+            f"        # {name}: {len(value)}, as the files have them"
+            for name, value in stated
+            if len(repr(value)) > LONGEST
+        ]
+        return "\n".join(
+            [
+                f"def {function}() -> Competition:",
+                "    return Competition(",
+                *wrapped(facts, indent=8),
+                *long,
+                "    )",
+            ]
+        )
 
 
 def wrapped(words: list[str], indent: int, width: int = 118) -> list[str]:
@@ -278,45 +381,69 @@ def wrapped(words: list[str], indent: int, width: int = 118) -> list[str]:
 def as_code(value: object) -> str:
     """A field's value as Python, a function by its name."""
     if isinstance(value, partial):
-        words = [*map(as_code, value.args), *(f"{name}={as_code(word)}" for name, word in value.keywords.items())]
+        words = [
+            *map(as_code, value.args),
+            *(f"{name}={as_code(word)}" for name, word in value.keywords.items()),
+        ]
         return f"partial({', '.join([as_code(value.func), *words])})"
     return code.name_of(value) if callable(value) else repr(value)
 
 
-LONGEST = 2000                  # characters of a value that is printed
-FILE = "competition.py"         # beside a competition's files: a function competition() that returns a Competition
+LONGEST = 2000  # characters of a value that is printed
+# beside a competition's files: a function competition() that returns a Competition
+FILE = "competition.py"
 
 
 # -- definitions: each states what its files do not tell, the rest is inferred
 
+
 def melanoma() -> Competition:
-    """SIIM-ISIC Melanoma: the same images lie there as DICOM and JPEG; patients have several; the metric reads probabilities."""
-    return Competition(train_images="jpeg/train/{id}.jpg", test_images="jpeg/test/{id}.jpg", group="patient_id", metric="roc_auc")
+    """SIIM-ISIC Melanoma: the same images lie there as DICOM and JPEG; patients have several; the metric
+    reads probabilities.
+    """
+    return Competition(
+        train_images="jpeg/train/{id}.jpg",
+        test_images="jpeg/test/{id}.jpg",
+        group="patient_id",
+        metric="roc_auc",
+    )
 
 
 def rsna_mammography() -> Competition:
-    """RSNA 2022: some images per breast, a row per breast; test.csv names the row, for train.csv it is made. Add read_image=read_dicom
-    for the host's own files; as it stands it takes PNG."""
+    """RSNA 2022: some images per breast, a row per breast; test.csv names the row, for train.csv it is made.
+    Add read_image=read_dicom for the host's own files; as it stands it takes PNG.
+    """
     return Competition(row="{patient_id}_{laterality}", group="patient_id")
 
 
 def read_dicom(record: dict) -> np.ndarray:
     """A grey DICOM image as uint8 (H, W); needs `pip install pydicom`."""
     import pydicom
+
     dicom = pydicom.dcmread(record["file"])
     pixels = dicom.pixel_array.astype("float32")
-    pixels = pixels.max() - pixels if dicom.PhotometricInterpretation == "MONOCHROME1" else pixels - pixels.min()
+    pixels = (
+        pixels.max() - pixels if dicom.PhotometricInterpretation == "MONOCHROME1" else pixels - pixels.min()
+    )
     return (255 * pixels / max(pixels.max(), 1)).astype("uint8")
 
 
 def dogs_vs_cats() -> Competition:
-    """No csv and no folders: train/cat.0.jpg. The sample's 0.5 asks for the probability of the later class, dog."""
+    """No csv and no folders: train/cat.0.jpg. The sample's 0.5 asks for the probability of the later class,
+    dog.
+    """
     return Competition(train_images="train/{label}.{number}.*", metric="log_loss")
 
 
 def mask() -> Competition:
     """18 classes: mask * 6 + gender * 3 + age band; seven photographs of each person, which stay together."""
-    return Competition(make_table=mask_table, labels=("label",), group="person", sample_csv="eval/info.csv", test_images="eval/images/{id}")
+    return Competition(
+        make_table=mask_table,
+        labels=("label",),
+        group="person",
+        sample_csv="eval/info.csv",
+        test_images="eval/images/{id}",
+    )
 
 
 def mask_table(root: Path) -> pd.DataFrame:
@@ -328,27 +455,38 @@ def mask_table(root: Path) -> pd.DataFrame:
     return table.assign(label=label.astype(int).astype(str))
 
 
-EXAMPLES = {          # of the kit: each applies under the host's full name, and only where its files are there
-    "siim-isic-melanoma-classification": melanoma, "rsna-breast-cancer-detection": rsna_mammography,
-    "dogs-vs-cats-redux-kernels-edition": dogs_vs_cats, "boostcamp-mask-wearing-status-classification": mask,
+# of the kit: each applies under the host's full name, and only where its files are there
+EXAMPLES = {
+    "siim-isic-melanoma-classification": melanoma,
+    "rsna-breast-cancer-detection": rsna_mammography,
+    "dogs-vs-cats-redux-kernels-edition": dogs_vs_cats,
+    "boostcamp-mask-wearing-status-classification": mask,
 }
-# Add yours: a function above, the name of its folder here. Or write it into a file inputs/COMP/competition.py and leave this one alone
+# Add yours: a function above, the name of its folder here. Or write it into a file inputs/COMP/competition.py
+# and leave this one alone
 COMPETITIONS: dict[str, Callable[[], Competition]] = {}
 
 
 # -- loading
 
+
 def load(comp: str, inputs: Path) -> Competition:
-    """The competition in the folder inputs/comp: what its competition.py or COMPETITIONS states, and the rest from the files. Raises ValueError."""
+    """The competition in the folder inputs/comp: what its competition.py or COMPETITIONS states, and the rest
+    from the files. Raises ValueError.
+    """
     root = inputs / comp
     if not root.is_dir():
-        raise ValueError(f"no folder {root}: unpack the competition's files there (train.csv, sample_submission.csv, image folders), "
-                         f"or link them: ln -s /where/they/are {root}")
+        raise ValueError(
+            f"no folder {root}: unpack the competition's files there (train.csv, sample_submission.csv, image"
+            f" folders), or link them: ln -s /where/they/are {root}"
+        )
     return infer(replace(stated_for(comp, root), name=comp), root)
 
 
 def stated_for(comp: str, root: Path) -> Competition:
-    """What is stated of the competition: beside its files, in COMPETITIONS, or by an example of the kit whose files are there."""
+    """What is stated of the competition: beside its files, in COMPETITIONS, or by an example of the kit whose
+    files are there.
+    """
     if (root / FILE).is_file():
         return beside(root / FILE)
     if comp in COMPETITIONS:
@@ -358,18 +496,35 @@ def stated_for(comp: str, root: Path) -> Competition:
 
 
 def beside(file: Path) -> Competition:
-    """The Competition that a competition.py beside the data returns. It is the user's own code: archives are never unpacked with one.
-    Competition, tables, reshape, read_dicom, Path, np and pd need no import there. Raises ValueError."""
-    spec = importlib.util.spec_from_file_location(f"competition_{re.sub(r'[^a-zA-Z0-9]', '_', file.parent.name)}", file)
+    """The Competition that a competition.py beside the data returns. It is the user's own code: archives are
+    never unpacked with one. Competition, tables, reshape, read_dicom, Path, np and pd need no import there.
+    Raises ValueError.
+    """
+    spec = importlib.util.spec_from_file_location(
+        f"competition_{re.sub(r'[^a-zA-Z0-9]', '_', file.parent.name)}", file
+    )
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
-    vars(module).update(Competition=Competition, tables=tables, reshape=reshape, Path=Path, np=np, pd=pd, read_dicom=read_dicom)
-    sys.modules[spec.name] = module                                  # inspect looks there for the source of a function
+    vars(module).update(
+        Competition=Competition,
+        tables=tables,
+        reshape=reshape,
+        Path=Path,
+        np=np,
+        pd=pd,
+        read_dicom=read_dicom,
+    )
+    # inspect looks there for the source of a function
+    sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
         stated = module.competition()
-    except Exception as error:                                       # whatever the user's code raises is theirs to read
-        raise ValueError(f"{file}: {type(error).__name__}: {error}; it needs a function `def competition(): return Competition(...)`") from error
+    # whatever the user's code raises is theirs to read
+    except Exception as error:
+        raise ValueError(
+            f"{file}: {type(error).__name__}: {error}; it needs a function `def competition(): return"
+            " Competition(...)`"
+        ) from error
     if not isinstance(stated, Competition):
         raise ValueError(f"{file}: competition() gives {type(stated).__name__}, not a Competition")
     return stated
@@ -378,21 +533,31 @@ def beside(file: Path) -> Competition:
 def fits(example: Competition, root: Path) -> bool:
     """Do the files that an example speaks of lie here?"""
     named = [file for file in (example.train_csv, example.test_csv, example.sample_csv) if file]
-    folders = [re.split(r"[{*]", pattern)[0].rpartition("/")[0] for pattern in (example.train_images, example.test_images)]
-    if not all((root / file).is_file() for file in named) or not all((root / folder).is_dir() for folder in folders):
+    folders = [
+        re.split(r"[{*]", pattern)[0].rpartition("/")[0]
+        for pattern in (example.train_images, example.test_images)
+    ]
+    if not all((root / file).is_file() for file in named) or not all(
+        (root / folder).is_dir() for folder in folders
+    ):
         return False
-    columns = {example.group, *re.findall(r"\{(\w+)\}", example.row)} - {""} if not example.make_table else set()
+    columns = (
+        {example.group, *re.findall(r"\{(\w+)\}", example.row)} - {""} if not example.make_table else set()
+    )
     try:
         if columns and not columns <= {*tables.read_csv(root / "train.csv", rows=1)}:
             return False
-        return "{label}" not in example.train_images or bool(len(tables.from_names(root, example.train_images)))
+        return "{label}" not in example.train_images or bool(
+            len(tables.from_names(root, example.train_images))
+        )
     except ValueError:
         return False
 
 
 def infer(stated: Competition, root: Path) -> Competition:
-    """What is stated, and the rest from the files: all but the metric, which they do not tell. Raises ValueError, with the statements that help: each
-    was tried."""
+    """What is stated, and the rest from the files: all but the metric, which they do not tell. Raises
+    ValueError, with the statements that help: each was tried.
+    """
     evidence: list[Evidence] = []
 
     def complete(candidate: Competition) -> Competition:
@@ -407,7 +572,9 @@ def infer(stated: Competition, root: Path) -> Competition:
 
 
 def inferred(stated: Competition, root: Path, evidence: Evidence) -> Competition:
-    c = inference.facts(stated, root, reads_probabilities=stated.metric in PROBABILITY_METRICS, known=evidence)
+    c = inference.facts(
+        stated, root, reads_probabilities=stated.metric in PROBABILITY_METRICS, known=evidence
+    )
     c = replace(c, metric=c.metric or usual_metric(c, root))
     c = replace(c, lower_is_better=c.lower_is_better or c.metric in LOWER_IS_BETTER)
     check(c)
@@ -415,18 +582,30 @@ def inferred(stated: Competition, root: Path, evidence: Evidence) -> Competition
 
 
 def guesses(c: Competition, stated: Competition) -> str:
-    """The metric, the mirrors and the form of the answer where nothing tells them, with how to state others, in one line."""
+    """The metric, the mirrors and the form of the answer where nothing tells them, with how to state others,
+    in one line.
+    """
     guessed = [] if stated.metric else [f"metric={c.metric!r}"]
     if stated.flips == "auto":
-        guessed.append(f"flips={c.flips!r} ({'a mirror image keeps its label' if c.flips else 'no mirror images'})")
+        guessed.append(
+            f"flips={c.flips!r} ({'a mirror image keeps its label' if c.flips else 'no mirror images'})"
+        )
     if not c.sample_csv and not stated.header:
         guessed.append(f"header={c.header!r} (there is no sample submission)")
     if not guessed:
         return ""
     usual = {"rmse": "mae", "log_loss": "roc_auc"}.get(str(c.metric), "accuracy")
-    other = f"metric='{usual}'" if not stated.metric else "flips=''" if stated.flips == "auto" else "header=('id', 'label')"
-    return (f"assumed, since no file tells it: {', '.join(guessed)}; to state another, such as {other}, write into {c.name}/{FILE} beside the data: "
-            f"def competition(): return Competition({other})")
+    other = (
+        f"metric='{usual}'"
+        if not stated.metric
+        else "flips=''"
+        if stated.flips == "auto"
+        else "header=('id', 'label')"
+    )
+    return (
+        f"assumed, since no file tells it: {', '.join(guessed)}; to state another, such as {other}, write"
+        f" into {c.name}/{FILE} beside the data: def competition(): return Competition({other})"
+    )
 
 
 def plainly(name: str) -> str:
@@ -435,7 +614,9 @@ def plainly(name: str) -> str:
 
 
 def usual_metric(c: Competition, root: Path) -> str:
-    """The metric of most hosts that want this form: log loss of probabilities, RMSE of numbers, kappa of grades, MAP of ranked labels."""
+    """The metric of most hosts that want this form: log loss of probabilities, RMSE of numbers, kappa of
+    grades, MAP of ranked labels.
+    """
     if c.answer == "ranked":
         most = len(c.sample(root)[c.header[1]].iloc[0].split()) if c.sample_csv else 5
         return next((f"map{k}" for k in (3, 5, 10) if k >= most), "map20")
@@ -446,41 +627,99 @@ def usual_metric(c: Competition, root: Path) -> str:
     return "log_loss" if c.answer in ("probability", "probabilities") else "macro_f1"
 
 
-ADD_IT = {"metric": ", or state a function of your own, or add it in src/fit/metrics.py", "task": ", or add it in src/tasks.py",
-          "answer": ", or state a function of your own", "pool": ", or state a function of your own"}
+ADD_IT = {
+    "metric": ", or state a function of your own, or add it in src/fit/metrics.py",
+    "task": ", or add it in src/tasks.py",
+    "answer": ", or state a function of your own",
+    "pool": ", or state a function of your own",
+}
 
 
 def check(c: Competition) -> None:
     """Names that exist, and a submission whose columns can be filled. Raises ValueError."""
-    choices = {"task": [*TASKS], "answer": [*ANSWERS], "metric": [*METRICS], "pool": ["mean", "max"], "flips": ["", "h", "v", "hv"]}
-    problems = [f"{name}={getattr(c, name)!r} is unknown; choose from {', '.join(known)}{ADD_IT.get(name, '')}" for name, known in choices.items()
-                if not callable(getattr(c, name)) and getattr(c, name) not in known]
+    choices = {
+        "task": [*TASKS],
+        "answer": [*ANSWERS],
+        "metric": [*METRICS],
+        "pool": ["mean", "max"],
+        "flips": ["", "h", "v", "hv"],
+    }
+    problems = [
+        f"{name}={getattr(c, name)!r} is unknown; choose from {', '.join(known)}{ADD_IT.get(name, '')}"
+        for name, known in choices.items()
+        if not callable(getattr(c, name)) and getattr(c, name) not in known
+    ]
     asked, outputs = c.names[1:], c.scored or c.outputs
-    lost = [name for name in asked if name not in outputs]           # some class of the sample may have no training image
+    # some class of the sample may have no training image
+    lost = [name for name in asked if name not in outputs]
     alike = {plainly(name): name for name in c.outputs if name not in asked}
     meant = [(alike[plainly(name)], name) for name in lost if plainly(name) in alike]
     if c.answer == "probabilities" and meant:
-        problems.append(f"{c.sample_csv or 'header'}: {', '.join(f'the label {label!r} is the column {name!r}' for label, name in meant[:5])}: "
-                        + tables.state("a make_table that gives the labels their columns' names"))
+        problems.append(
+            f"{c.sample_csv or 'header'}:"
+            f" {', '.join(f'the label {label!r} is the column {name!r}' for label, name in meant[:5])}: "
+            + tables.state("a make_table that gives the labels their columns' names")
+        )
     one = len(asked) == 1 and (c.answer not in ("probabilities", "value") or len(outputs) == 1)
     if tables.OUTPUT in c.row and len(asked) == 1:
         one = True
-    several = len(asked) > 1 and c.answer in ("probabilities", "value") and not (lost if len(c.labels) > 1 else len(lost) == len(asked))
+    several = (
+        len(asked) > 1
+        and c.answer in ("probabilities", "value")
+        and not (lost if len(c.labels) > 1 else len(lost) == len(asked))
+    )
     if not (one or several or callable(c.answer)):
-        problems.append(f"{c.sample_csv or 'header'}: {c.answer} of {tables.listed(list(outputs))} can't fill the columns "
-                        f"{tables.listed(lost or list(asked)) or '(none)'}; state sample_csv, labels, scored, answer or header")
-    if c.metric in PROBABILITY_METRICS and c.answer in ("label", *WORDS, "value") and (c.metric, c.answer) != ("spearman", "value"):
-        problems.append(f"metric={c.metric!r} reads probabilities, the submission holds a {c.answer}; state metric, answer or header")
+        problems.append(
+            f"{c.sample_csv or 'header'}: {c.answer} of {tables.listed(list(outputs))} can't fill the columns"
+            f" {tables.listed(lost or list(asked)) or '(none)'}; state sample_csv, labels, scored, answer or"
+            " header"
+        )
+    if (
+        c.metric in PROBABILITY_METRICS
+        and c.answer in ("label", *WORDS, "value")
+        and (c.metric, c.answer) != ("spearman", "value")
+    ):
+        problems.append(
+            f"metric={c.metric!r} reads probabilities, the submission holds a {c.answer}; state metric,"
+            " answer or header"
+        )
     if c.metric in LABEL_METRICS and c.answer == "value":
-        problems.append(f"metric={c.metric!r} reads labels, the submission holds numbers that are not rounded: state task='ordinal' for grades (its "
-                        "answer is the nearest one), or a function that rounds as answer")
-    if not callable(c.metric) and not callable(c.answer) and c.metric.startswith("map") != (c.answer == "ranked"):
-        problems.append(f"metric={c.metric!r} and answer={c.answer!r} don't go together: map3 and its like read answer='ranked', the others don't")
+        problems.append(
+            f"metric={c.metric!r} reads labels, the submission holds numbers that are not rounded: state"
+            " task='ordinal' for grades (its answer is the nearest one), or a function that rounds as answer"
+        )
+    if (
+        not callable(c.metric)
+        and not callable(c.answer)
+        and c.metric.startswith("map") != (c.answer == "ranked")
+    ):
+        problems.append(
+            f"metric={c.metric!r} and answer={c.answer!r} don't go together: map3 and its like read"
+            " answer='ranked', the others don't"
+        )
     if c.task == "bounded" and not (len(c.bounds) == 2 and c.bounds[0] < c.bounds[1]):
-        problems.append(f"bounds={c.bounds!r}: state the smallest and the largest value, such as bounds=(0, 100)")
+        problems.append(
+            f"bounds={c.bounds!r}: state the smallest and the largest value, such as bounds=(0, 100)"
+        )
     if problems:
         renamed = dict(meant) if c.train_csv and len(c.labels) == 1 and c.answer == "probabilities" else {}
         # a sample with one more column, such as a confidence, whose cells are handed on as they are
-        parts = [{"header": (c.header[0], name)} for name in c.header[1:] if len(c.header) > 2 and (name,) == c.labels]
-        named = [{"make_table": advice.Code(f"lambda root: reshape.recoded(root, {c.train_csv!r}, {c.labels[0]!r}, {renamed!r})")}] if renamed else []
-        raise inference.Unclear("src/competitions.py, or what was inferred: " + "\n".join(problems), *parts, *named)
+        parts = [
+            {"header": (c.header[0], name)}
+            for name in c.header[1:]
+            if len(c.header) > 2 and (name,) == c.labels
+        ]
+        named = (
+            [
+                {
+                    "make_table": advice.Code(
+                        f"lambda root: reshape.recoded(root, {c.train_csv!r}, {c.labels[0]!r}, {renamed!r})"
+                    )
+                }
+            ]
+            if renamed
+            else []
+        )
+        raise inference.Unclear(
+            "src/competitions.py, or what was inferred: " + "\n".join(problems), *parts, *named
+        )

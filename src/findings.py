@@ -1,4 +1,7 @@
-"""A check's finding: pass, warn or FAIL, what was seen, what to change. Shared by the extras that check something; no core file imports it."""
+"""A check's finding: pass, warn or FAIL, what was seen, what to change. Shared by the extras that check
+something; no core file imports it.
+"""
+
 import argparse
 import json
 import sys
@@ -11,10 +14,10 @@ from src import runs
 
 
 class Finding(NamedTuple):
-    level: str          # pass, warn or FAIL
+    level: str  # pass, warn or FAIL
     seen: str
-    change: str = ""    # the setting or the place in the code, and what to write there
-    check: str = ""     # its name; whoever calls the check fills it in where it is missing
+    change: str = ""  # the setting or the place in the code, and what to write there
+    check: str = ""  # its name; whoever calls the check fills it in where it is missing
 
 
 def good(seen: str, change: str = "", check: str = "") -> Finding:
@@ -36,17 +39,25 @@ def some(names: Iterable[object], number: int = 3) -> str:
 
 
 def line(finding: Finding) -> str:
-    change = f"\n{'':25}{'change' if finding.level != 'pass' else 'advice'}: {finding.change}" if finding.change else ""
+    change = (
+        f"\n{'':25}{'change' if finding.level != 'pass' else 'advice'}: {finding.change}"
+        if finding.change
+        else ""
+    )
     return f"{finding.level:4}  {finding.check:18} {finding.seen}{change}"
 
 
 def arguments(module: str, doc: str) -> argparse.Namespace:
     """run (a folder), quick, quiet and json, as every command that checks something takes them."""
-    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {module}", description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", type=Path)
     parser.add_argument("--quick", action="store_true", help="what takes seconds")
     parser.add_argument("--quiet", action="store_true", help="say nothing of what is in order")
-    parser.add_argument("--json", action="store_true", help="one list of objects with level, seen, change, check")
+    parser.add_argument(
+        "--json", action="store_true", help="one list of objects with level, seen, change, check"
+    )
     return parser.parse_args()
 
 
@@ -62,8 +73,10 @@ def report(findings: Iterable[Finding], what: str, given: argparse.Namespace) ->
     failed = [finding.check for finding in made if finding.level == "FAIL"]
     warned = sum(finding.level == "warn" for finding in made)
     passed = len(made) - len(failed) - warned
-    told = (f"{what}: {len(made)} checks: {passed} passed, {len(failed)} failed, {warned} warning{'' if warned == 1 else 's'}, "
-            f"{time.perf_counter() - began:.0f} s")
+    told = (
+        f"{what}: {len(made)} checks: {passed} passed, {len(failed)} failed, {warned}"
+        f" warning{'' if warned == 1 else 's'}, {time.perf_counter() - began:.0f} s"
+    )
     if failed:
         raise runs.CheckFailed(f"{told}: {', '.join(failed)}. CHECKS=0 trains all the same")
     print(told, file=sys.stderr if given.json else sys.stdout)

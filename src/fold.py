@@ -1,4 +1,7 @@
-"""Train one fold: model, optimizer, loop, validation after each epoch, files.  Job, fold -> fold<k>/{model.safetensors, valid*, log.jsonl}"""
+"""Train one fold: model, optimizer, loop, validation after each epoch, files.  Job, fold ->
+fold<k>/{model.safetensors, valid*, log.jsonl}
+"""
+
 import copy
 import os
 import sys
@@ -31,14 +34,17 @@ from src.tasks import TASKS, logits_of
 
 
 def train_fold(job: Job, fold: int, batch_size: int) -> tuple[dict, memory.Watch]:
-    """Train a fold, from its state if there is one, and write its files, all but done.json; returns what done.json will say, and a watch on what
-    must be gone afterwards. A refit holds nothing out: it has no predictions and no score.
+    """Train a fold, from its state if there is one, and write its files, all but done.json; returns what
+    done.json will say, and a watch on what must be gone afterwards. A refit holds nothing out: it has no
+    predictions and no score.
 
-    batch_size is what fits in memory; gradients are accumulated to the size that was asked for. Raises NotFinite, or Stopped with the state saved.
+    batch_size is what fits in memory; gradients are accumulated to the size that was asked for. Raises
+    NotFinite, or Stopped with the state saved.
     """
     experiment, accelerator, paths = job.settings.config, job.accelerator, job.paths.fold(fold)
     saved = state.load(paths.state)
-    if saved and saved["batch_size"] > batch_size:                # such batches did not fit in memory in the end
+    # such batches did not fit in memory in the end
+    if saved and saved["batch_size"] > batch_size:
         saved = None
     batch_size = saved["batch_size"] if saved else batch_size
     job, is_learned = of_fold(job, fold)
@@ -46,49 +52,79 @@ def train_fold(job: Job, fold: int, batch_size: int) -> tuple[dict, memory.Watch
     rows = make_rows(job, is_learned)
     model = fresh_model(job, rows.extra.shape[1]).to(accelerator.device, memory_format=torch.channels_last)
     if experiment.init_from:
-        start = fold % experiment.folds                            # a fold's is its own, a refit's any one
+        start = fold % experiment.folds  # a fold's is its own, a refit's any one
         warm_start(model, job.paths.root.parent / experiment.init_from / f"fold{start}" / "model.safetensors")
     model.unit = make_unit(job, is_learned)
     watch = memory.watch(model, job.template and job.template.trunk)
     optimizer = make_optimizer(model.learning(), experiment)
     missing, strangers = unused(model, optimizer)
-    assert not missing and not strangers, f"{len(missing)} learning parameters are not in the optimizer, {len(strangers)} in it do not learn"
-    state.of_optimizer(optimizer)                                 # refuses one that could not go on, before hours are spent on it
+    assert not missing and not strangers, (
+        f"{len(missing)} learning parameters are not in the optimizer, {len(strangers)} in it do not learn"
+    )
+    # refuses one that could not go on, before hours are spent on it
+    state.of_optimizer(optimizer)
     ids = job.table["id"].iloc[held_out]
-    if accelerator.scaler:                                        # for that alone: accelerate's wrapper costs a sixth of a head's step
+    # for that alone: accelerate's wrapper costs a sixth of a head's step
+    if accelerator.scaler:
         optimizer = accelerator.prepare(optimizer)
     now = Progress(job, model, optimizer, ids, batch_size)
     first = now.begin(saved, paths)
-    del saved                                                     # it holds all of that once more
-    batches = Batches(job.arrays, rows, device=accelerator.device, seed=experiment.seed, fold=fold, workers=job.settings.machine.workers,
-                      transforms=None if job.is_cached else job.transforms)
+    del saved  # it holds all of that once more
+    batches = Batches(
+        job.arrays,
+        rows,
+        device=accelerator.device,
+        seed=experiment.seed,
+        fold=fold,
+        workers=job.settings.machine.workers,
+        transforms=None if job.is_cached else job.transforms,
+    )
     if batches.loader:
         batches.loader.worker_init_fn = leave_group
     forward = model.logits if job.is_cached else model.forward
     if job.settings.machine.compile:
-        forward = torch.compile(forward)                           # finish_fold forgets it again: it holds the model
-    sampled = job.table.assign(label=joined(job.table, job.competition.targets)).iloc[training].reset_index(drop=True)
+        # finish_fold forgets it again: it holds the model
+        forward = torch.compile(forward)
+    sampled = (
+        job.table.assign(label=joined(job.table, job.competition.targets))
+        .iloc[training]
+        .reset_index(drop=True)
+    )
 
     @lru_cache(maxsize=1)
     def plan(epoch: int) -> list[list[np.ndarray]]:
-        order = SAMPLERS[experiment.sampler](sampled, epoch, np.random.default_rng(seed_of(experiment.seed, fold, epoch, "order")))
+        order = SAMPLERS[experiment.sampler](
+            sampled, epoch, np.random.default_rng(seed_of(experiment.seed, fold, epoch, "order"))
+        )
         if not len(order):
-            raise ValueError(f"sampler={experiment.sampler} gives no image in epoch {epoch + 1} of {fold_name(fold)}: it must give at least one")
+            raise ValueError(
+                f"sampler={experiment.sampler} gives no image in epoch {epoch + 1} of {fold_name(fold)}: it"
+                " must give at least one"
+            )
         return in_steps(training[order], experiment.batch_size * experiment.accumulate, batch_size)
 
     def sizes(epoch: int) -> list[list[int]]:
         return [[len(part) for part in parts] for parts in plan(epoch)]
 
     def coming(epoch: int) -> Iterator[Batch]:
-        done = first.step if epoch == first.epoch else 0           # what was done before is not decoded again
+        done = first.step if epoch == first.epoch else 0  # what was done before is not decoded again
         return batches.of_parts(flat(plan(epoch))[done:], epoch)
 
     num_batches, loss_fn = len(flat(plan(first.epoch))), LOSSES[loss_name(job)]
     steps = train_steps(
-        forward, coming, now.optimizer, loss_fn, config=experiment, fold=fold, accelerator=accelerator, begin_epoch=model.train,
-        sizes=sizes, average=now.average,
+        forward,
+        coming,
+        now.optimizer,
+        loss_fn,
+        config=experiment,
+        fold=fold,
+        accelerator=accelerator,
+        begin_epoch=model.train,
+        sizes=sizes,
+        average=now.average,
         smooth=experiment.label_smoothing if TASKS[job.competition.task].loss == "cross_entropy" else 0.0,
-        first_epoch=experiment.epochs if now.best.is_over() else first.epoch, first_step=first.step,
+        first_epoch=experiment.epochs if now.best.is_over() else first.epoch,
+        first_step=first.step,
     )
 
     score_of = job.competition.score_of(job.table.iloc[held_out])
@@ -97,7 +133,10 @@ def train_fold(job: Job, fold: int, batch_size: int) -> tuple[dict, memory.Watch
     def scored(frame: pd.DataFrame) -> dict[str, float]:
         return {job.competition.metric_name: score_of(frame)} if len(frame) else {}
 
-    with Tracker(paths.log, **tracking(job, paths.root.name, "fold")) as tracker, progress(experiment.epochs * num_batches, fold) as bar:
+    with (
+        Tracker(paths.log, **tracking(job, paths.root.name, "fold")) as tracker,
+        progress(experiment.epochs * num_batches, fold) as bar,
+    ):
         bar.update(first.epoch * num_batches + first.step)
         for step in steps:
             now.losses.append(step.loss)
@@ -111,9 +150,19 @@ def train_fold(job: Job, fold: int, batch_size: int) -> tuple[dict, memory.Watch
                 if len(frame):
                     losses["valid_loss"] = mean_loss(loss_fn, valid.logits, rows, valid.positions)
                 with runs.naming(paths.log):
-                    tracker.log({"epoch": step.epoch + 1, **losses, **scores, "lr": now.optimizer.param_groups[-1]["lr"]})
-                say_epoch(bar, f"{fold_name(fold)}  epoch {step.epoch + 1}/{experiment.epochs}"
-                          + "".join(f"  {name} {value:.4f}" for name, value in (losses | scores).items()))
+                    tracker.log(
+                        {
+                            "epoch": step.epoch + 1,
+                            **losses,
+                            **scores,
+                            "lr": now.optimizer.param_groups[-1]["lr"],
+                        }
+                    )
+                say_epoch(
+                    bar,
+                    f"{fold_name(fold)}  epoch {step.epoch + 1}/{experiment.epochs}"
+                    + "".join(f"  {name} {value:.4f}" for name, value in (losses | scores).items()),
+                )
                 judge_losses(job, fold, step.epoch + 1, losses, max(prior_loss, now.start), valid.logits)
                 for value in scores.values():
                     judge(job, fold, step.epoch + 1, frame, value, training)
@@ -124,17 +173,21 @@ def train_fold(job: Job, fold: int, batch_size: int) -> tuple[dict, memory.Watch
             if now.best.is_over():
                 break
         frame = now.per_epoch[now.best.restore(model) if experiment.patience else -1]
-        if now.average and not now.best.weights:                  # what is kept as best are averages already
+        if now.average and not now.best.weights:  # what is kept as best are averages already
             now.average.swap()
         scores = scored(frame)
         tracker.finish(scores)
-    write_fold(paths, model, frame, pd.concat(one.assign(epoch=number) for number, one in enumerate(now.per_epoch)))
-    score = scores.get(job.competition.metric_name)               # null of a refit
+    write_fold(
+        paths, model, frame, pd.concat(one.assign(epoch=number) for number, one in enumerate(now.per_epoch))
+    )
+    score = scores.get(job.competition.metric_name)  # null of a refit
     return now.made | {"score": score, "epochs": len(now.per_epoch), "seconds": now.seconds()}, watch
 
 
 def fresh_model(job: Job, num_extra: int) -> Classifier:
-    """The model as it begins. A backbone of which nothing learns is made once and stays alive on purpose: only the head is the fold's own."""
+    """The model as it begins. A backbone of which nothing learns is made once and stays alive on purpose:
+    only the head is the fold's own.
+    """
     if job.template:
         return copy.deepcopy(job.template, {id(job.template.trunk): job.template.trunk})
     return build(job.settings.config, job.target.shape[1], num_extra, is_proven=True)
@@ -144,31 +197,50 @@ class Place(NamedTuple):
     """Where a training goes on."""
 
     epoch: int
-    step: int       # within the epoch
+    step: int  # within the epoch
 
 
 class Progress:
-    """All that the steps of a fold change: with the recipe, what a continued training needs to end like one that was never stopped."""
+    """All that the steps of a fold change: with the recipe, what a continued training needs to end like one
+    that was never stopped.
+    """
 
-    def __init__(self, job: Job, model: Classifier, optimizer: torch.optim.Optimizer, ids: pd.Series, batch_size: int) -> None:
-        self.model, self.optimizer, self.scaler, self.ids, self.outputs = model, optimizer, job.accelerator.scaler, ids, job.competition.outputs
-        if self.scaler:                                           # all folds share it, and none may begin with the scale of the one before
+    def __init__(
+        self, job: Job, model: Classifier, optimizer: torch.optim.Optimizer, ids: pd.Series, batch_size: int
+    ) -> None:
+        self.model, self.optimizer, self.scaler, self.ids, self.outputs = (
+            model,
+            optimizer,
+            job.accelerator.scaler,
+            ids,
+            job.competition.outputs,
+        )
+        # all folds share it, and none may begin with the scale of the one before
+        if self.scaler:
             self.scaler.load_state_dict(self.scaler.state_dict() | {"scale": 2.0**16, "_growth_tracker": 0})
         experiment = job.settings.config
         self.average = Average(model.learned(), experiment.ema) if experiment.ema else None
         self.best = Best(experiment.patience, job.competition.lower_is_better)
         self.place = Place(0, 0)
-        self.losses: list[float] = []                             # of this epoch
-        self.start = 0.0                                          # the first step's loss
-        self.per_epoch: list[pd.DataFrame] = []                   # predictions of the held-out part
+        self.losses: list[float] = []  # of this epoch
+        self.start = 0.0  # the first step's loss
+        self.per_epoch: list[pd.DataFrame] = []  # predictions of the held-out part
         self.earlier, self.began = 0.0, time.perf_counter()
-        self.made = job.recipe | {"recipe": job.recipe_hash, "batch_size": batch_size, "code": job.code, "versions": runs.versions()}
+        self.made = job.recipe | {
+            "recipe": job.recipe_hash,
+            "batch_size": batch_size,
+            "code": job.code,
+            "versions": runs.versions(),
+        }
 
     def begin(self, saved: dict | None, paths: FoldPaths) -> Place:
         """Take up what was saved, if anything was, and the log as it was then."""
         if saved:
             self.restore(saved)
-            print(f"{paths.root.name} goes on after {self.place.epoch} epochs and {self.place.step} steps", flush=True)
+            print(
+                f"{paths.root.name} goes on after {self.place.epoch} epochs and {self.place.step} steps",
+                flush=True,
+            )
         else:
             state.clear(paths.state)
         runs.write_text(saved["log"] if saved else "", paths.log)
@@ -178,7 +250,8 @@ class Progress:
         self.per_epoch.append(frame)
         self.losses.clear()
         if self.average:
-            self.average.swap()                                   # what is kept as best is what predicted `frame`
+            # what is kept as best is what predicted `frame`
+            self.average.swap()
         self.best.should_stop(score, self.model)
         if self.average:
             self.average.swap()
@@ -188,11 +261,21 @@ class Progress:
 
     def content(self) -> dict:
         average = {"shadow": self.average.shadow, "updates": self.average.updates} if self.average else {}
-        return self.made | self.place._asdict() | {
-            "weights": self.model.learned(), "optimizer": state.of_optimizer(self.optimizer), "average": average, "best": vars(self.best),
-            "scaler": self.scaler.state_dict() if self.scaler else {}, "losses": self.losses, "start": self.start, "seconds": self.seconds(),
-            "per_epoch": [torch.from_numpy(frame.to_numpy(copy=True)) for frame in self.per_epoch],
-        }
+        return (
+            self.made
+            | self.place._asdict()
+            | {
+                "weights": self.model.learned(),
+                "optimizer": state.of_optimizer(self.optimizer),
+                "average": average,
+                "best": vars(self.best),
+                "scaler": self.scaler.state_dict() if self.scaler else {},
+                "losses": self.losses,
+                "start": self.start,
+                "seconds": self.seconds(),
+                "per_epoch": [torch.from_numpy(frame.to_numpy(copy=True)) for frame in self.per_epoch],
+            }
+        )
 
     def restore(self, saved: dict) -> None:
         copy_all(saved["weights"], self.model.learned())
@@ -204,9 +287,15 @@ class Progress:
             self.scaler.load_state_dict(saved["scaler"])
         vars(self.best).update(saved["best"])
         self.start = saved["start"]
-        self.place, self.losses, self.earlier = Place(saved["epoch"], saved["step"]), saved["losses"], saved["seconds"]
-        self.per_epoch = [predictions.make(self.ids, values.numpy(), self.outputs) for values in saved["per_epoch"]]
-        self.made = {key: saved[key] for key in self.made}        # as it began, batch size and code too
+        self.place, self.losses, self.earlier = (
+            Place(saved["epoch"], saved["step"]),
+            saved["losses"],
+            saved["seconds"],
+        )
+        self.per_epoch = [
+            predictions.make(self.ids, values.numpy(), self.outputs) for values in saved["per_epoch"]
+        ]
+        self.made = {key: saved[key] for key in self.made}  # as it began, batch size and code too
 
 
 def copy_all(source: dict[str, torch.Tensor], target: dict[str, torch.Tensor]) -> None:
@@ -226,12 +315,16 @@ def save_or_stop(job: Job, fold: int, now: Progress, *, ends_epoch: bool) -> Non
 
 
 def leave_group(worker: int) -> None:
-    """Ctrl-C reaches a whole group of processes; the workers must live on, or the last step before the stop would find none."""
+    """Ctrl-C reaches a whole group of processes; the workers must live on, or the last step before the stop
+    would find none.
+    """
     os.setsid()
 
 
 class Best:
-    """Early stopping, its state inside the fold (FIELD B7): the best epoch's weights, and how long ago it was. patience 0 never stops."""
+    """Early stopping, its state inside the fold (FIELD B7): the best epoch's weights, and how long ago it
+    was. patience 0 never stops.
+    """
 
     def __init__(self, patience: int, lower_is_better: bool) -> None:
         self.patience, self.sign = patience, -1 if lower_is_better else 1
@@ -248,9 +341,15 @@ class Best:
         return self.patience > 0 and self.now - self.epoch >= self.patience
 
     def restore(self, model: Classifier) -> int:
-        """Put the best epoch's weights back; returns that epoch, or -1 for the last one where no epoch had a score."""
+        """Put the best epoch's weights back; returns that epoch, or -1 for the last one where no epoch had a
+        score.
+        """
         if not self.weights:
-            print("no epoch had a score (NaN), so that none was better than another: the last one's weights are kept", flush=True)
+            print(
+                "no epoch had a score (NaN), so that none was better than another: the last one's weights are"
+                " kept",
+                flush=True,
+            )
             return -1
         copy_all(self.weights, model.learned())
         return self.epoch
@@ -260,11 +359,13 @@ class Valid(NamedTuple):
     """What a model says of the held-out part; nothing of a refit's, which holds nothing out."""
 
     frame: pd.DataFrame
-    positions: np.ndarray       # (n,) in the table
-    logits: np.ndarray          # (n, T)
+    positions: np.ndarray  # (n,) in the table
+    logits: np.ndarray  # (n, T)
 
 
-def predict_epoch(job: Job, model: Classifier, forward, batches: Batches, held_out: np.ndarray, average: Average | None) -> Valid:
+def predict_epoch(
+    job: Job, model: Classifier, forward, batches: Batches, held_out: np.ndarray, average: Average | None
+) -> Valid:
     """Predictions of the held-out part, each id once, with the averaged weights where there are some."""
     if not len(held_out):
         nothing = np.empty((0, job.target.shape[1]), np.float32)
@@ -272,11 +373,15 @@ def predict_epoch(job: Job, model: Classifier, forward, batches: Batches, held_o
     model.eval()
     if average:
         average.swap()
-    positions, logits = predict(forward, batches.predicting(held_out, 2 * job.settings.config.batch_size), accelerator=job.accelerator)
+    positions, logits = predict(
+        forward, batches.predicting(held_out, 2 * job.settings.config.batch_size), accelerator=job.accelerator
+    )
     if average:
         average.swap()
     task = TASKS[job.competition.task]
-    frame = predictions.make(job.table["id"].iloc[positions], task.activation(logits, model.unit), job.competition.outputs)
+    frame = predictions.make(
+        job.table["id"].iloc[positions], task.activation(logits, model.unit), job.competition.outputs
+    )
     predictions.check(frame, "valid", kind=task.kind, single_label=task.loss == "cross_entropy")
     return Valid(predictions.check_ids(frame, job.table["id"].iloc[held_out], "valid"), positions, logits)
 
@@ -289,12 +394,14 @@ def mean_loss(loss_fn, logits: np.ndarray, rows: Rows, positions: np.ndarray) ->
 
 def constant_loss(job: Job, loss_fn, rows: Rows, training: np.ndarray, unit: np.ndarray) -> float:
     """The loss of the best answer that looks at no image; of some thousand training images, which is enough."""
-    part = training[::-(-len(training) // 5000)]
+    part = training[:: -(-len(training) // 5000)]
     logits = logits_of(TASKS[job.competition.task], constant_answer(job.target[training]), unit)
     return mean_loss(loss_fn, np.tile(logits.astype(np.float32), (len(part), 1)), rows, part)
 
 
-def judge_losses(job: Job, fold: int, epoch: int, losses: dict[str, float], reference: float, logits: np.ndarray) -> None:
+def judge_losses(
+    job: Job, fold: int, epoch: int, losses: dict[str, float], reference: float, logits: np.ndarray
+) -> None:
     """Warn of a training that has diverged or died in its first epoch. Raises CheckFailed in a later one."""
     if not job.settings.machine.sanity:
         return
@@ -304,24 +411,41 @@ def judge_losses(job: Job, fold: int, epoch: int, losses: dict[str, float], refe
     if not experiment.clip_grad:
         advice += ", or set clip_grad=1"
     if verdict and epoch >= STOP_AFTER:
-        raise CheckFailed(f'{fold_name(fold)}: {verdict}: {advice}. MACHINE="sanity=false" trains on all the same')
+        raise CheckFailed(
+            f'{fold_name(fold)}: {verdict}: {advice}. MACHINE="sanity=false" trains on all the same'
+        )
     if verdict:
         print(f"warning: {fold_name(fold)}: {verdict}: {advice}", file=sys.stderr)
 
 
 def judge(job: Job, fold: int, epoch: int, frame: pd.DataFrame, score: float, training: np.ndarray) -> None:
-    """Warn of a fold that is worse than an answer which looks at no image. Raises CheckFailed when it still is after STOP_AFTER epochs."""
+    """Warn of a fold that is worse than an answer which looks at no image. Raises CheckFailed when it still
+    is after STOP_AFTER epochs.
+    """
     if epoch > STOP_AFTER or not job.settings.machine.sanity:
         return
-    competition, held_out = job.competition, job.table.set_index("id", drop=False).loc[frame.index].reset_index(drop=True)
+    competition, held_out = (
+        job.competition,
+        job.table.set_index("id", drop=False).loc[frame.index].reset_index(drop=True),
+    )
     score_of = competition.score_of(held_out)
     constant = np.tile(constant_answer(job.target[training]), (len(frame), 1))
     bar = score_of(predictions.make(frame.index, constant, competition.outputs))
-    verdict = below_constant(score_of, frame, folds.join_groups(held_out), score, bar, epoch, lower_is_better=competition.lower_is_better)
+    verdict = below_constant(
+        score_of,
+        frame,
+        folds.join_groups(held_out),
+        score,
+        bar,
+        epoch,
+        lower_is_better=competition.lower_is_better,
+    )
     if not verdict:
         return
     if epoch == STOP_AFTER:
-        raise CheckFailed(f'fold {fold}: {competition.metric_name} {verdict}. MACHINE="sanity=false" trains on all the same')
+        raise CheckFailed(
+            f'fold {fold}: {competition.metric_name} {verdict}. MACHINE="sanity=false" trains on all the same'
+        )
     print(f"warning: fold {fold}: {competition.metric_name} {verdict}", file=sys.stderr)
 
 
@@ -345,8 +469,11 @@ def warm_start(model: Classifier, path: Path) -> None:
 
 
 def progress(total: int, fold: int) -> tqdm:
-    is_plain = not sys.stderr.isatty() or bool(os.environ.get("TQDM_DISABLE"))      # train --gpus sets it: one bar per terminal
-    return tqdm(total=total, desc=fold_name(fold), unit="step", disable=is_plain, leave=False, dynamic_ncols=True)
+    # train --gpus sets it: one bar per terminal
+    is_plain = not sys.stderr.isatty() or bool(os.environ.get("TQDM_DISABLE"))
+    return tqdm(
+        total=total, desc=fold_name(fold), unit="step", disable=is_plain, leave=False, dynamic_ncols=True
+    )
 
 
 def say_epoch(bar: tqdm, text: str) -> None:

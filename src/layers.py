@@ -2,6 +2,7 @@
 
 Run: python -m src.layers runs/<name>
 """
+
 import sys
 from collections.abc import Iterable
 from dataclasses import replace
@@ -14,7 +15,9 @@ from src.runs import RunPaths
 
 
 def layers(experiment: config.Config) -> str:
-    """One line per group, the last ones first, with its parameters and whether it learns in this experiment. Needs no pretrained weights."""
+    """One line per group, the last ones first, with its parameters and whether it learns in this experiment.
+    Needs no pretrained weights.
+    """
     backbone = make_backbone(replace(experiment, pretrained=False, weights=""))
     sizes = {name: p.numel() for name, p in backbone.named_parameters()}
     chosen, places = choose(backbone, experiment.trainable), timm_inside(backbone)
@@ -31,13 +34,20 @@ def layers(experiment: config.Config) -> str:
         mark = "learns" if learns == len(group) else some
         lines.append(f"{number:>5}  {size:>12,}  {total:>13,}  {parts[:60]:60}  {mark}".rstrip())
     if new:
-        lines.append("  new: what your own module adds to the pretrained ones; it learns with every trainable, as the head does")
-    return (f"{experiment.backbone}, trainable={experiment.trainable!r}; the head always learns (trainable=head is N=0)\n"
-            f"    N    parameters    learning, N  layers\n" + "\n".join(lines))
+        lines.append(
+            "  new: what your own module adds to the pretrained ones; it learns with every trainable, as the"
+            " head does"
+        )
+    return (
+        f"{experiment.backbone}, trainable={experiment.trainable!r}; the head always learns (trainable=head"
+        " is N=0)\n    N    parameters    learning, N  layers\n" + "\n".join(lines)
+    )
 
 
 def part_of(name: str, places: Iterable[str]) -> str:
-    """The layer of a parameter as one would name it in trainable: blocks.6 of blocks.6.0.conv.weight, also inside body."""
+    """The layer of a parameter as one would name it in trainable: blocks.6 of blocks.6.0.conv.weight, also
+    inside body.
+    """
     place = next((place + "." for place in places if name.startswith(place + ".")), "")
     words = name.removeprefix(place).split(".")
     is_numbered = len(words) > 2 and words[1].isdigit()

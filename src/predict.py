@@ -1,10 +1,13 @@
-"""Predict with each fold's model behind one pass of the trunk per view: the test images and, for what tta is worth, the held-out part.
+"""Predict with each fold's model behind one pass of the trunk per view: the test images and, for what tta is
+worth, the held-out part.
 
-folds.csv, fold*/{model.safetensors, valid.parquet} -> fold*/{test, valid_views}.parquet, oof_tta.parquet, tta.json, test.parquet, test.json
-With refit=n, n models are trained on all images first; they predict the test images in the folds' place: refit*/test.parquet
+folds.csv, fold*/{model.safetensors, valid.parquet} -> fold*/{test, valid_views}.parquet, oof_tta.parquet,
+tta.json, test.parquet, test.json With refit=n, n models are trained on all images first; they predict the
+test images in the folds' place: refit*/test.parquet
 
 Run: python -m src.predict runs/<name> [--fold 0]
 """
+
 import argparse
 import sys
 import time
@@ -28,11 +31,15 @@ from src.runs import REFIT, RunPaths, Stopped
 from src.state import Clock
 from src.tasks import TASKS
 
-PIECE = 16          # times two batches are predicted between two looks at the clock, where each image goes through the whole network
+# times two batches are predicted between two looks at the clock, where each image goes through the whole
+# network
+PIECE = 16
 
 
 def predict(settings: Settings, paths: RunPaths, only: int | None = None) -> None:
-    """Write what each model predicts and, of all models, their means; test.json is the last. Raises ValueError when a fold isn't trained."""
+    """Write what each model predicts and, of all models, their means; test.json is the last. Raises
+    ValueError when a fold isn't trained.
+    """
     clock = Clock(settings.machine)
     with clock.listening():
         predict_all(settings, paths, only, clock)
@@ -58,72 +65,138 @@ def predict_all(settings: Settings, paths: RunPaths, only: int | None, clock: Cl
             runs.write_json(found, paths.tta)
     if only is None and settings.config.refit:
         train.refit(settings, paths)
-        print(f"the OOF score is of the {len(numbers)} fold models, which saw {1 - 1 / len(numbers):.0%} of the images; "
-              f"the test images are predicted by {settings.config.refit} models of all images")
+        print(
+            f"the OOF score is of the {len(numbers)} fold models, which saw {1 - 1 / len(numbers):.0%} of the"
+            f" images; the test images are predicted by {settings.config.refit} models of all images"
+        )
         numbers = paths.predicting(settings.config.refit)
     predict_test(settings, paths, competition, table, numbers, clock)
     if only is not None:
         print(f"{paths.fold(only).test} is of this fold alone; the run's test.parquet is the mean of all")
         return
     mean = predictions.mean(predictions.read_fold_test(paths.fold(k)) for k in numbers)
-    models = {paths.fold(k).root.name: {"recipe": runs.read_json(paths.fold(k).done)["recipe"], "sha256": runs.file_sha(paths.fold(k).test)}
-              for k in numbers}
+    models = {
+        paths.fold(k).root.name: {
+            "recipe": runs.read_json(paths.fold(k).done)["recipe"],
+            "sha256": runs.file_sha(paths.fold(k).test),
+        }
+        for k in numbers
+    }
     predictions.write_test(mean, paths, models)
 
 
 def predict_test(
-    settings: Settings, paths: RunPaths, competition: Competition, table: pd.DataFrame, numbers: list[int], clock: Clock,
+    settings: Settings,
+    paths: RunPaths,
+    competition: Competition,
+    table: pd.DataFrame,
+    numbers: list[int],
+    clock: Clock,
 ) -> None:
     """Write each model's predictions of the test images, the mean over its views."""
     began, test = time.perf_counter(), competition.test_table(settings.folder)
-    asked = [test["id"].tolist(), image_contents(settings, test), folds.features_hash(test, competition.features)]
+    asked = [
+        test["id"].tolist(),
+        image_contents(settings, test),
+        folds.features_hash(test, competition.features),
+    ]
     predicting = predicting_code(settings, competition)
-    keys = {k: prediction_key(runs.read_json(paths.fold(k).done), predicting, settings, asked) for k in numbers}
-    todo = {k: np.arange(len(test)) for k in numbers if not is_made(paths.fold(k).test, paths.fold(k).test_json, keys[k])}
+    keys = {
+        k: prediction_key(runs.read_json(paths.fold(k).done), predicting, settings, asked) for k in numbers
+    }
+    todo = {
+        k: np.arange(len(test))
+        for k in numbers
+        if not is_made(paths.fold(k).test, paths.fold(k).test_json, keys[k])
+    }
     check_shared_code(paths, todo, predicting)
-    views, prior = prepare.test_views(settings), TASKS[competition.task].encode(table, competition).mean(axis=0)
-    models = settings.config.refit if numbers[0] <= REFIT else settings.config.folds       # not those left: a killed run must go the same way
-    for k, frames, unreadable in predict_images(settings, paths, competition, table, test, todo, views, clock, keys, uses=models, tolerant=True):
+    views, prior = (
+        prepare.test_views(settings),
+        TASKS[competition.task].encode(table, competition).mean(axis=0),
+    )
+    # not those left: a killed run must go the same way
+    models = settings.config.refit if numbers[0] <= REFIT else settings.config.folds
+    for k, frames, unreadable in predict_images(
+        settings, paths, competition, table, test, todo, views, clock, keys, uses=models, tolerant=True
+    ):
         with runs.atomic(paths.fold(k).test) as part:
             predictions.write(stand_in(predictions.mean(frames.values()), test, unreadable, prior), part)
         spent = round(time.perf_counter() - began, 2)
-        note = {"key": keys[k], "tta": settings.config.tta, "images": len(test), "seconds": spent, "unreadable": unreadable,
-                "sha256": runs.file_sha(paths.fold(k).test), "code": predicting}
+        note = {
+            "key": keys[k],
+            "tta": settings.config.tta,
+            "images": len(test),
+            "seconds": spent,
+            "unreadable": unreadable,
+            "sha256": runs.file_sha(paths.fold(k).test),
+            "code": predicting,
+        }
         runs.write_json(note, paths.fold(k).test_json)
-    print(f"predicted {len(test)} test images with {len(numbers)} models, views {', '.join(views)}, in {time.perf_counter() - began:.1f} s")
+    print(
+        f"predicted {len(test)} test images with {len(numbers)} models, views {', '.join(views)}, in"
+        f" {time.perf_counter() - began:.1f} s"
+    )
 
 
 def predict_held_out(
-    settings: Settings, paths: RunPaths, competition: Competition, table: pd.DataFrame, numbers: list[int], clock: Clock,
+    settings: Settings,
+    paths: RunPaths,
+    competition: Competition,
+    table: pd.DataFrame,
+    numbers: list[int],
+    clock: Clock,
 ) -> None:
-    """Write what each fold's model says of its held-out images in each view; of the plain one, training has written it."""
+    """Write what each fold's model says of its held-out images in each view; of the plain one, training has
+    written it.
+    """
     predicting = predicting_code(settings, competition)
     keys = {k: prediction_key(runs.read_json(paths.fold(k).done), predicting, settings, []) for k in numbers}
-    todo = {k: np.flatnonzero(table["fold"] == k) for k in numbers if not is_made(paths.fold(k).valid_views, paths.fold(k).views_json, keys[k])}
+    todo = {
+        k: np.flatnonzero(table["fold"] == k)
+        for k in numbers
+        if not is_made(paths.fold(k).valid_views, paths.fold(k).views_json, keys[k])
+    }
     check_shared_code(paths, todo, predicting)
     views = prepare.test_views(settings)
     del views["plain"]
     # the trunk's outputs are used once here, and again by the next run that shares the trunk
-    for k, frames, _ in predict_images(settings, paths, competition, table, table, todo, views, clock, keys, uses=2):
+    for k, frames, _ in predict_images(
+        settings, paths, competition, table, table, todo, views, clock, keys, uses=2
+    ):
         with runs.atomic(paths.fold(k).valid_views) as part:
-            pd.concat(frame.assign(view=view) for view, frame in frames.items()).to_parquet(part, compression="zstd")
-        runs.write_json({"key": keys[k], "tta": settings.config.tta, "sha256": runs.file_sha(paths.fold(k).valid_views)}, paths.fold(k).views_json)
+            pd.concat(frame.assign(view=view) for view, frame in frames.items()).to_parquet(
+                part, compression="zstd"
+            )
+        runs.write_json(
+            {"key": keys[k], "tta": settings.config.tta, "sha256": runs.file_sha(paths.fold(k).valid_views)},
+            paths.fold(k).views_json,
+        )
 
 
 def predicting_code(settings: Settings, competition: Competition) -> code.Units:
     """The code that predicts: the views, the reading of images, the model."""
     readers = [competition.read_image] if competition.read_image else []
     views = [f"src.data.augment:VIEWS[{view}]" for view in prepare.test_views(settings) if view != "plain"]
-    return code.reach("src.predict:predict_images", f"src.tasks:TASKS[{competition.task}]", *backbone_code(settings), *views, *readers)
+    return code.reach(
+        "src.predict:predict_images",
+        f"src.tasks:TASKS[{competition.task}]",
+        *backbone_code(settings),
+        *views,
+        *readers,
+    )
 
 
 def prediction_key(done: dict, predicting: code.Units, settings: Settings, asked: list) -> str:
-    """Of all that a fold's predictions depend on: its model, the images and extra columns, the views, the code. Equal keys: not made again.
+    """Of all that a fold's predictions depend on: its model, the images and extra columns, the views, the
+    code. Equal keys: not made again.
 
-    Code that training shares is not among it: with a fold's model belongs the code that trained it (see check_shared_code).
+    Code that training shares is not among it: with a fold's model belongs the code that trained it (see
+    check_shared_code).
     """
-    alone = {file: {name: sha for name, sha in names.items() if name not in done["code"].get(file, {})}
-             for file, names in code.own(predicting).items()}
+    alone = {
+        file: {name: sha for name, sha in names.items() if name not in done["code"].get(file, {})}
+        for file, names in code.own(predicting).items()
+    }
     used = {file: names for file, names in alone.items() if names}
     return runs.sha256([done["files"]["model.safetensors"], done["recipe"], settings.config.tta, asked, used])
 
@@ -134,8 +207,10 @@ def check_shared_code(paths: RunPaths, numbers: Iterable[int], predicting: code.
     for k in numbers:
         edited = [unit for unit in runs.changed_code(runs.read_json(paths.fold(k).done)) if unit in units]
         if edited:
-            raise ValueError(f"{runs.fold_name(k)} of {paths.root} was trained before {', '.join(edited)} changed, and would predict by the "
-                             f"new code: make retrain RUN={paths.name}, or undo the edit")
+            raise ValueError(
+                f"{runs.fold_name(k)} of {paths.root} was trained before {', '.join(edited)} changed, and"
+                f" would predict by the new code: make retrain RUN={paths.name}, or undo the edit"
+            )
 
 
 def is_made(product: Path, note: Path, key: str) -> bool:
@@ -154,11 +229,22 @@ def is_made(product: Path, note: Path, key: str) -> bool:
 
 
 def predict_images(
-    settings: Settings, paths: RunPaths, competition: Competition, table: pd.DataFrame, images: pd.DataFrame, todo: Mapping[int, np.ndarray],
-    views: Mapping[str, Transform | None], clock: Clock, keys: Mapping[int, str], *, uses: int, tolerant: bool = False,
+    settings: Settings,
+    paths: RunPaths,
+    competition: Competition,
+    table: pd.DataFrame,
+    images: pd.DataFrame,
+    todo: Mapping[int, np.ndarray],
+    views: Mapping[str, Transform | None],
+    clock: Clock,
+    keys: Mapping[int, str],
+    *,
+    uses: int,
+    tolerant: bool = False,
 ) -> Iterator[tuple[int, dict[str, pd.DataFrame], dict[str, str]]]:
-    """Yield (fold, predictions by view, images that can't be read) of the images at todo[fold]. Each is decoded once and passes the trunk once per
-    view; one model is alive at a time."""
+    """Yield (fold, predictions by view, images that can't be read) of the images at todo[fold]. Each is
+    decoded once and passes the trunk once per view; one model is alive at a time.
+    """
     if not todo:
         return
     accelerator, task = prepare.make_accelerator(settings), TASKS[competition.task]
@@ -166,46 +252,68 @@ def predict_images(
     model = build(settings.config, len(competition.outputs), size, is_proven=True).to(accelerator.device)
     pictures = prepare.decode(competition, settings, images, clock, tolerant=tolerant)
     is_cached = prepare.pays_to_cache(model, settings, len(images), len(views), len(views) * uses)
-    arrays = prepare.trunk_outputs(model, pictures, views, settings, accelerator, clock) if is_cached else [pictures.decoded] * len(views)
+    arrays = (
+        prepare.trunk_outputs(model, pictures, views, settings, accelerator, clock)
+        if is_cached
+        else [pictures.decoded] * len(views)
+    )
     for fold, positions in todo.items():
         runs.check_fold(paths.fold(fold), paths.fold(fold).model.name)
         model.load(paths.fold(fold).model)
-        extra = ExtraColumns.fit(table, competition.features, (table["fold"] != fold).to_numpy()).encode(images)
+        extra = ExtraColumns.fit(table, competition.features, (table["fold"] != fold).to_numpy()).encode(
+            images
+        )
         rows = Rows(np.zeros((len(images), 1), np.float32), np.ones(len(images), np.float32), extra)
         frames = {}
         for array, (name, view) in zip(arrays, views.items()):
+
             def forward(image, extra, view=view):
-                return model.logits(image, extra) if is_cached else model(image if view is None else view(image), extra)
+                return (
+                    model.logits(image, extra)
+                    if is_cached
+                    else model(image if view is None else view(image), extra)
+                )
 
             def run(part, forward=forward, array=array, rows=rows):
-                batches = Batches([array], rows, device=accelerator.device).predicting(part, 2 * settings.config.batch_size)
+                batches = Batches([array], rows, device=accelerator.device).predicting(
+                    part, 2 * settings.config.batch_size
+                )
                 return predict_batches(forward, batches, accelerator=accelerator)
 
             path = paths.fold(fold).root / f"predicting-{name}-{runs.sha256([keys[fold], pictures.key])}.npy"
             size = max(len(positions), 1) if is_cached else PIECE * 2 * settings.config.batch_size
             logits = in_pieces(run, positions, size, path, len(competition.outputs), clock)
-            frame = predictions.make(images["id"].iloc[positions], task.activation(logits, model.unit), competition.outputs)
+            frame = predictions.make(
+                images["id"].iloc[positions], task.activation(logits, model.unit), competition.outputs
+            )
             frames[name] = predictions.check_ids(frame, images["id"].iloc[positions], "predictions")
         yield fold, frames, pictures.unreadable
         for file in paths.fold(fold).root.glob("predicting-*"):
             file.unlink()
 
 
-def in_pieces(run: Callable, positions: np.ndarray, size: int, path: Path, num_outputs: int, clock: Clock) -> np.ndarray:
-    """The logits (n, T) of the images at these positions, `size` at a time; between two pieces a process may stop, and the next one goes on there.
+def in_pieces(
+    run: Callable, positions: np.ndarray, size: int, path: Path, num_outputs: int, clock: Clock
+) -> np.ndarray:
+    """The logits (n, T) of the images at these positions, `size` at a time; between two pieces a process may
+    stop, and the next one goes on there.
 
     Raises ValueError where what is predicted is not what was asked for (FIELD B2), and Stopped.
     """
+
     def logits_of(part: np.ndarray) -> np.ndarray:
         found, logits = run(part)
         if found.tolist() != part.tolist():
-            raise ValueError(f"{len(part)} images were to be predicted, {len(found)} were, or others: batches must hold what they are asked for")
+            raise ValueError(
+                f"{len(part)} images were to be predicted, {len(found)} were, or others: batches must hold"
+                " what they are asked for"
+            )
         return logits
 
     def fill(values: np.ndarray, begun: dict) -> Iterator[dict]:
         for start in range(begun.get("done", 0), len(positions), size):
-            part = positions[start:start + size]
-            values[start:start + len(part)] = logits_of(part)
+            part = positions[start : start + size]
+            values[start : start + len(part)] = logits_of(part)
             yield {"done": start + len(part)}
 
     if len(positions) > size:
@@ -217,8 +325,12 @@ def in_pieces(run: Callable, positions: np.ndarray, size: int, path: Path, num_o
     return logits
 
 
-def stand_in(frame: pd.DataFrame, test: pd.DataFrame, unreadable: dict[str, str], prior: np.ndarray) -> pd.DataFrame:
-    """For an image that can't be read: the mean of its row's other images, else what the training images say on average. Never a black picture's."""
+def stand_in(
+    frame: pd.DataFrame, test: pd.DataFrame, unreadable: dict[str, str], prior: np.ndarray
+) -> pd.DataFrame:
+    """For an image that can't be read: the mean of its row's other images, else what the training images say
+    on average. Never a black picture's.
+    """
     rows = test.set_index("id")["row"]
     good = frame.drop(index=list(unreadable))
     means = good.groupby(rows.loc[good.index].to_numpy()).mean()
@@ -227,7 +339,9 @@ def stand_in(frame: pd.DataFrame, test: pd.DataFrame, unreadable: dict[str, str]
     return frame
 
 
-def score_views(settings: Settings, paths: RunPaths, competition: Competition, table: pd.DataFrame, numbers: list[int]) -> tuple[dict, pd.DataFrame]:
+def score_views(
+    settings: Settings, paths: RunPaths, competition: Competition, table: pd.DataFrame, numbers: list[int]
+) -> tuple[dict, pd.DataFrame]:
     """The out-of-fold score of each view and of their mean, which is what the test images get; and that mean."""
     held_out = table[table["fold"].isin(numbers)]
     made = predictions.join(pd.read_parquet(paths.fold(k).valid_views) for k in numbers)
@@ -239,11 +353,20 @@ def score_views(settings: Settings, paths: RunPaths, competition: Competition, t
     by_view = {view: collect.summary(competition, held_out, frame) for view, frame in frames.items()}
     whole, sign = collect.summary(competition, held_out, mean), -1 if competition.lower_is_better else 1
     gains = {k: sign * (score - by_view["plain"]["folds"][k]) for k, score in whole["folds"].items()}
-    return collect.plain({
-        "tta": settings.config.tta, "recipe": runs.read_json(paths.fold(numbers[0]).done)["recipe"], "metric": competition.metric_name, **whole,
-        "gain": sign * (whole["oof"] - by_view["plain"]["oof"]), "fold_gains": gains,
-        "views": {view: {key: one[key] for key in ("oof", "folds")} for view, one in by_view.items()},
-    }), mean
+    return (
+        collect.plain(
+            {
+                "tta": settings.config.tta,
+                "recipe": runs.read_json(paths.fold(numbers[0]).done)["recipe"],
+                "metric": competition.metric_name,
+                **whole,
+                "gain": sign * (whole["oof"] - by_view["plain"]["oof"]),
+                "fold_gains": gains,
+                "views": {view: {key: one[key] for key in ("oof", "folds")} for view, one in by_view.items()},
+            }
+        ),
+        mean,
+    )
 
 
 def say(found: dict) -> str:
@@ -251,7 +374,12 @@ def say(found: dict) -> str:
     rows = {view: f"{one['oof']:.4f}" for view, one in found["views"].items()}
     gains = " ".join(f"{gain:+.4f}" for gain in found["fold_gains"].values())
     rows["mean"] = f"{found['oof']:.4f}  ({found['gain']:+.4f}; by fold {gains})"
-    return "\n".join([f"views at test time, OOF {found['metric']}", *(f"  {view:14} {told}" for view, told in rows.items())])
+    return "\n".join(
+        [
+            f"views at test time, OOF {found['metric']}",
+            *(f"  {view:14} {told}" for view, told in rows.items()),
+        ]
+    )
 
 
 def main() -> None:

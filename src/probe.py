@@ -1,4 +1,7 @@
-"""A linear probe on what the frozen backbone sees of an image. Shared by the extras that ask what it sees; no core file imports it."""
+"""A linear probe on what the frozen backbone sees of an image. Shared by the extras that ask what it sees; no
+core file imports it.
+"""
+
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,14 +14,25 @@ from src.tasks import TASKS
 
 
 def pooled(settings: Settings, competition: Competition, frames: Sequence[pd.DataFrame]) -> np.ndarray:
-    """(N, F) float32 of the frames' images, one below the other: what a head-only run would give its head, from the same caches."""
+    """(N, F) float32 of the frames' images, one below the other: what a head-only run would give its head,
+    from the same caches.
+    """
     from src import prepare, runs
     from src.model.classifier import build
 
-    how = replace(settings.config, trainable="head", head="linear", augment="none", views=1, drop_path_rate=0.0, init_from="")
+    how = replace(
+        settings.config,
+        trainable="head",
+        head="linear",
+        augment="none",
+        views=1,
+        drop_path_rate=0.0,
+        init_from="",
+    )
     settings = replace(settings, config=how)
     model = build(how, len(competition.outputs))
-    if not model.cut_at:                                              # the whole backbone is frozen: a graph that can't be cut is no matter
+    # the whole backbone is frozen: a graph that can't be cut is no matter
+    if not model.cut_at:
         model.trunk, model.cut_at = model.tail, "whole"
     accelerator = prepare.make_accelerator(settings)
     model.to(accelerator.device)
@@ -40,12 +54,15 @@ def reduced(features: np.ndarray, size: int = 256) -> np.ndarray:
 
 
 def answers(seen: np.ndarray, target: np.ndarray, asked: np.ndarray, *, task: str) -> np.ndarray:
-    """Predictions (n, T) for the features `asked` of a linear model that learned the targets (m, T) of the features `seen`."""
+    """Predictions (n, T) for the features `asked` of a linear model that learned the targets (m, T) of the
+    features `seen`.
+    """
     from sklearn.linear_model import LogisticRegression, Ridge
 
     if TASKS[task].kind == "value":
         return Ridge(alpha=0.1).fit(seen, target).predict(asked).reshape(len(asked), -1)
-    found = np.tile(target.mean(axis=0), (len(asked), 1))                 # what can't be learned is answered with its share
+    # what can't be learned is answered with its share
+    found = np.tile(target.mean(axis=0), (len(asked), 1))
     if task in ("multiclass", "binary"):
         label = target.argmax(axis=1)
         if len(set(label)) > 1:
@@ -53,5 +70,9 @@ def answers(seen: np.ndarray, target: np.ndarray, asked: np.ndarray, *, task: st
             found[:], found[:, model.classes_] = 0, model.predict_proba(asked)
         return found
     for column in np.flatnonzero((found[0] > 0) & (found[0] < 1)):
-        found[:, column] = LogisticRegression(C=5, max_iter=200, tol=1e-3).fit(seen, target[:, column]).predict_proba(asked)[:, 1]
+        found[:, column] = (
+            LogisticRegression(C=5, max_iter=200, tol=1e-3)
+            .fit(seen, target[:, column])
+            .predict_proba(asked)[:, 1]
+        )
     return found

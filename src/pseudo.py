@@ -1,10 +1,14 @@
-"""Labels for the test images that a run is sure of, for another run to learn from.  fold*/test.parquet -> pseudo.csv
+"""Labels for the test images that a run is sure of, for another run to learn from.  fold*/test.parquet ->
+pseudo.csv
 
-Run: python -m src.pseudo runs/<name> [--cut 0.95]        make pseudo RUN=a CUT=0.95, then make submit SET="pseudo=a"; the next round takes that run
+Run: python -m src.pseudo runs/<name> [--cut 0.95]        make pseudo RUN=a CUT=0.95, then make submit
+SET="pseudo=a"; the next round takes that run
 
-A line is what the model of one fold says of one image: the other run's fold k learns from the lines of fold k alone. Labels by the mean over the
-folds would carry the labels of each held-out part into the training for it, and its score would flatter. Lee 2013 (pseudo-labels), here soft ones.
+A line is what the model of one fold says of one image: the other run's fold k learns from the lines of fold k
+alone. Labels by the mean over the folds would carry the labels of each held-out part into the training for
+it, and its score would flatter. Lee 2013 (pseudo-labels), here soft ones.
 """
+
 import argparse
 import sys
 from pathlib import Path
@@ -22,23 +26,37 @@ CUT = 0.95
 
 
 def confidence(competition: Competition, frame: pd.DataFrame) -> pd.Series:
-    """How sure a prediction is: the likeliest class's probability; where an image has several labels that of its least certain one."""
+    """How sure a prediction is: the likeliest class's probability; where an image has several labels that of
+    its least certain one.
+    """
     return np.maximum(frame, 1 - frame).min(axis=1) if competition.task == "multilabel" else frame.max(axis=1)
 
 
 def pseudo(settings: Settings, paths: RunPaths, competition: Competition, cut: float = CUT) -> pd.DataFrame:
-    """Write and return the lines whose confidence is at least `cut`. Raises ValueError for numbers, which have none, and without predictions."""
+    """Write and return the lines whose confidence is at least `cut`. Raises ValueError for numbers, which
+    have none, and without predictions.
+    """
     if TASKS[competition.task].kind != "probability":
-        raise ValueError(f"pseudo-labels are of probabilities, and task={competition.task!r} predicts numbers: there is no confidence to cut at")
+        raise ValueError(
+            f"pseudo-labels are of probabilities, and task={competition.task!r} predicts numbers: there is no"
+            " confidence to cut at"
+        )
     folds = {k: paths.fold(k) for k in paths.finished()}
     if lost := [k for k, fold in folds.items() if not fold.test.exists()] or [0] * (not folds):
-        raise ValueError(f"fold {lost[0]} of {paths.root} has no test predictions of its own (with refit, or of an ensemble, none has): make submit")
+        raise ValueError(
+            f"fold {lost[0]} of {paths.root} has no test predictions of its own (with refit, or of an"
+            " ensemble, none has): make submit"
+        )
     path, parts, most = competition.test_table(settings.folder).set_index("id")["path"], [], 0.0
     for k, fold in folds.items():
-        frame = predictions.check_ids(predictions.read_fold_test(fold), path.index, f"test predictions of fold {k}")
+        frame = predictions.check_ids(
+            predictions.read_fold_test(fold), path.index, f"test predictions of fold {k}"
+        )
         sure = confidence(competition, frame)
         most = max(most, sure.max())
-        beside = pd.DataFrame({"fold": k, "recipe": runs.read_json(fold.done)["recipe"], "path": path, "confidence": sure}).loc[frame.index]
+        beside = pd.DataFrame(
+            {"fold": k, "recipe": runs.read_json(fold.done)["recipe"], "path": path, "confidence": sure}
+        ).loc[frame.index]
         is_read = ~frame.index.isin(runs.read_json(fold.test_json)["unreadable"])
         parts.append(beside.join(frame)[(sure >= cut) & is_read])
     found = pd.concat(parts).rename_axis("id").reset_index().sort_values(["fold", "id"])
@@ -53,15 +71,24 @@ def say(found: pd.DataFrame, outputs: tuple[str, ...], paths: RunPaths, cut: flo
     """How many images each fold gets, of which classes, and how to use them."""
     sizes = ", ".join(f"{k}: {n}" for k, n in found["fold"].value_counts().sort_index().items())
     counts = (found[list(outputs)] >= 0.5).sum().sort_values(ascending=False)
-    print(f"{paths.root / 'pseudo.csv'}: {found['id'].nunique()} images of which some fold is sure by {cut:g}; by fold {sizes}")
+    print(
+        f"{paths.root / 'pseudo.csv'}: {found['id'].nunique()} images of which some fold is sure by {cut:g};"
+        f" by fold {sizes}"
+    )
     print("by class, all folds together: " + ", ".join(f"{name} {n}" for name, n in counts.items()))
     if unseen := counts.index[counts == 0].tolist():
-        print(f"warning: none is of the class {', '.join(unseen)}, which loses by that: a lower CUT, or class_weights=balanced", file=sys.stderr)
+        print(
+            f"warning: none is of the class {', '.join(unseen)}, which loses by that: a lower CUT, or"
+            " class_weights=balanced",
+            file=sys.stderr,
+        )
     print(f'SET="pseudo={paths.name}" beside this run\'s own SET makes a run that learns from them')
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m src.pseudo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m src.pseudo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", type=Path)
     parser.add_argument("--cut", type=float, default=CUT)
     given = parser.parse_args()

@@ -1,7 +1,8 @@
-"""The recipe of a fold: everything that can change a prediction, by name, so that what differs can be said. No torch here.
+"""The recipe of a fold: everything that can change a prediction, by name, so that what differs can be said.
+No torch here.
 
-Two recipes are equal when all their parts are. A setting at its default, or a part that is empty, counts as absent: so a
-setting that is new in this version retires no fold that was trained before there was one.
+Two recipes are equal when all their parts are. A setting at its default, or a part that is empty, counts as
+absent: so a setting that is new in this version retires no fold that was trained before there was one.
 """
 
 from typing import Any
@@ -27,11 +28,15 @@ IN_WORDS = {
 
 
 def make_recipe(settings: Settings, competition: Competition, paths: RunPaths, table: pd.DataFrame) -> Recipe:
-    """What the folds of a run are trained from: no path, no test set, nothing of Machine. Raises ValueError for lost weights or runs."""
+    """What the folds of a run are trained from: no path, no test set, nothing of Machine. Raises ValueError
+    for lost weights or runs.
+    """
     experiment = settings.config
     fold_hash = folds.fold_hash(table, competition.targets)
     return {
-        "settings": {name: value for name, value in config.stage(experiment, "train").items() if name != "pseudo"},
+        "settings": {
+            name: value for name, value in config.stage(experiment, "train").items() if name != "pseudo"
+        },
         "facts": competition.facts(),
         "metric": deciding(competition) if experiment.patience else "",
         "fold_hash": fold_hash,
@@ -46,11 +51,18 @@ def make_recipe(settings: Settings, competition: Competition, paths: RunPaths, t
 
 def recipe_hash(recipe: Recipe) -> str:
     """A short name of the recipe, for folders and for what is made of it."""
-    return runs.sha256({name: value for name, value in recipe.items() if value} | {"settings": not_default(recipe["settings"])})
+    return runs.sha256(
+        {name: value for name, value in recipe.items() if value}
+        | {"settings": not_default(recipe["settings"])}
+    )
 
 
 def not_default(settings: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if runs.sha256(value) != runs.sha256(config.DEFAULTS.get(name))}
+    return {
+        name: value
+        for name, value in settings.items()
+        if runs.sha256(value) != runs.sha256(config.DEFAULTS.get(name))
+    }
 
 
 def differences(then: dict, now: Recipe) -> list[str]:
@@ -59,15 +71,28 @@ def differences(then: dict, now: Recipe) -> list[str]:
         return ["an earlier version of the kit, which did not write all of its recipe down"]
     before, after = config.DEFAULTS | then["settings"], config.DEFAULTS | now["settings"]
     names = [name for name in after if runs.sha256(before.get(name)) != runs.sha256(after[name])]
-    found = [f"{name}={runs.as_text(before.get(name))}, now {runs.as_text(after[name])}" for name in names if name != "pseudo"]
-    return found + [words for part, words in IN_WORDS.items() if runs.sha256(then.get(part) or "") != runs.sha256(now.get(part) or "")]
+    found = [
+        f"{name}={runs.as_text(before.get(name))}, now {runs.as_text(after[name])}"
+        for name in names
+        if name != "pseudo"
+    ]
+    return found + [
+        words
+        for part, words in IN_WORDS.items()
+        if runs.sha256(then.get(part) or "") != runs.sha256(now.get(part) or "")
+    ]
 
 
 def check_trained(paths: RunPaths, numbers: list[int], now: Recipe) -> None:
-    """Raises ValueError where a fold was trained by another recipe than the run's settings and files now give."""
+    """Raises ValueError where a fold was trained by another recipe than the run's settings and files now
+    give.
+    """
     for k in numbers:
         if found := differences(runs.read_json(paths.fold(k).done), now):
-            raise ValueError(f"{runs.fold_name(k)} of {paths.root} was trained with {'; '.join(found)}: make train RUN={paths.name}")
+            raise ValueError(
+                f"{runs.fold_name(k)} of {paths.root} was trained with {'; '.join(found)}: make train"
+                f" RUN={paths.name}"
+            )
 
 
 def training_code(settings: Settings, competition: Competition) -> code.Units:
@@ -89,8 +114,12 @@ def augment_code(settings: Settings) -> list[str]:
 
 def backbone_code(settings: Settings) -> list[str]:
     """The function of BACKBONES that builds an own backbone; the code of timm's is its version."""
-    name = settings.config.backbone.partition(":")[0]         # gem of gem:tf_efficientnet_lite0
-    return [f"src.model.backbone:BACKBONES[{name}]"] if code.has_choice("src.model.backbone", "BACKBONES", name) else []
+    name = settings.config.backbone.partition(":")[0]  # gem of gem:tf_efficientnet_lite0
+    return (
+        [f"src.model.backbone:BACKBONES[{name}]"]
+        if code.has_choice("src.model.backbone", "BACKBONES", name)
+        else []
+    )
 
 
 def scoring_code(competition: Competition) -> code.Units:
@@ -114,12 +143,20 @@ def image_contents(settings: Settings, table: pd.DataFrame) -> list[str]:
 
 
 def init_folds(settings: Settings, paths: RunPaths, fold_hash: str) -> str:
-    """The recipe of the run that `init_from` names, "" for none. Its folds must be these, or weights would have seen what is held out."""
-    return source_run(paths, "init_from", settings.config.init_from, fold_hash)["recipe"] if settings.config.init_from else ""
+    """The recipe of the run that `init_from` names, "" for none. Its folds must be these, or weights would
+    have seen what is held out.
+    """
+    return (
+        source_run(paths, "init_from", settings.config.init_from, fold_hash)["recipe"]
+        if settings.config.init_from
+        else ""
+    )
 
 
 def source_run(paths: RunPaths, setting: str, name: str, fold_hash: str) -> dict:
-    """done.json of a fold of another run that this one builds on. Raises ValueError for one without folds, or with others."""
+    """done.json of a fold of another run that this one builds on. Raises ValueError for one without folds, or
+    with others.
+    """
     if name == paths.name:
         raise ValueError(f"{setting}={name} is this run itself: give it another RUN")
     done = sorted((paths.root.parent / name).glob("fold*/done.json"))
@@ -127,7 +164,9 @@ def source_run(paths: RunPaths, setting: str, name: str, fold_hash: str) -> dict
         raise ValueError(f"{setting}={name}: there is no finished fold in {paths.root.parent / name}")
     first = runs.read_json(done[0])
     if first["fold_hash"] != fold_hash:
-        raise ValueError(f"{setting}={name} was trained on other folds: its models have seen what is held out here")
+        raise ValueError(
+            f"{setting}={name} was trained on other folds: its models have seen what is held out here"
+        )
     return first
 
 
@@ -146,5 +185,8 @@ def pseudo_hash(settings: Settings, paths: RunPaths, fold_hash: str) -> str:
     for fold, recipe in labels[["fold", "recipe"]].drop_duplicates().to_numpy():
         done = RunPaths(path.parent).fold(int(fold)).done
         if not done.exists() or runs.read_json(done)["recipe"] != recipe:
-            raise ValueError(f"pseudo={name}: fold {fold} was trained anew since {path} was written: make pseudo RUN={name}")
+            raise ValueError(
+                f"pseudo={name}: fold {fold} was trained anew since {path} was written: make pseudo"
+                f" RUN={name}"
+            )
     return runs.sha256([runs.file_sha(path), image_contents(settings, labels)])

@@ -1,7 +1,9 @@
-"""Take up a run, finished or not, of a session that ended: a Kaggle notebook's output, attached as a data set.  <folder>/.../<name>/ -> runs/<name>/
+"""Take up a run, finished or not, of a session that ended: a Kaggle notebook's output, attached as a data
+set.  <folder>/.../<name>/ -> runs/<name>/
 
 Run: python -m src.restore runs/<name> <folder>
 """
+
 import os
 import shutil
 import sys
@@ -13,10 +15,16 @@ from src.runs import RunPaths
 
 def restore(paths: RunPaths, source: Path) -> None:
     """Copy the run of that name, whole or not at all. Raises ValueError when it isn't there, or here already."""
-    configs = [config for depth in ("", "*/", "*/*/", "*/*/*/", "*/*/*/*/") for config in sorted(source.glob(depth + "config.json"))]
+    configs = [
+        config
+        for depth in ("", "*/", "*/*/", "*/*/*/", "*/*/*/*/")
+        for config in sorted(source.glob(depth + "config.json"))
+    ]
     there = {config.resolve().parent.name: config.parent for config in reversed(configs)}
     if paths.name not in there:
-        raise ValueError(f"FROM={source} holds no run {paths.name}; it holds {', '.join(sorted(there)) or 'none at all'}")
+        raise ValueError(
+            f"FROM={source} holds no run {paths.name}; it holds {', '.join(sorted(there)) or 'none at all'}"
+        )
     if paths.root.exists():
         raise ValueError(f"{paths.root} is here already: move it away, or make clean RUN={paths.name}")
     part = paths.root.with_name(f".{paths.name}.part")
@@ -33,12 +41,15 @@ def copy_run(source: Path, part: Path, paths: RunPaths) -> None:
         copy = part / file.relative_to(source)
         with runs.naming(copy):
             copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, copy)                              # not its mode: what is attached to a notebook is read-only
-            os.utime(copy, ns=(file.stat().st_atime_ns, file.stat().st_mtime_ns))        # make compares times
+            # not its mode: what is attached to a notebook is read-only
+            shutil.copyfile(file, copy)
+            os.utime(copy, ns=(file.stat().st_atime_ns, file.stat().st_mtime_ns))  # make compares times
     part.rename(paths.root)
     begun = len(list(paths.root.glob("fold*/state/*.json")))
-    print(f"{paths.root}: {len(files)} files from {source}, {len(paths.finished())} finished folds{', one in training' if begun else ''}; "
-          f"make submit RUN={paths.name} goes on")
+    print(
+        f"{paths.root}: {len(files)} files from {source}, {len(paths.finished())} finished"
+        f" folds{', one in training' if begun else ''}; make submit RUN={paths.name} goes on"
+    )
 
 
 def main() -> None:

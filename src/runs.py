@@ -1,8 +1,10 @@
-"""The name of every file of a run, once; writing that is whole or not at all; hashes; taking over what another run has finished.
+"""The name of every file of a run, once; writing that is whole or not at all; hashes; taking over what
+another run has finished.
 
 Run: python -m src.runs retire runs/<name>      moves the folds that other code has made to runs/<name>/old/
      python -m src.runs idle runs               is anything being trained there?
 """
+
 import atexit
 import errno
 import fcntl
@@ -27,10 +29,24 @@ from typing import IO, Any
 from src import IS_STAGE, code
 
 SRC = code.SRC
-HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:4]      # in the names of part files: a process number tells nothing elsewhere
-LONGEST_NAME = 120  # of a run: a file may have 255 characters, and what is written beside it has an end of its own; W&B takes 128
-REFIT = -2          # the number of the first model that learns from all images, -3 of the next: no image has such a fold, so none is held out
-VERSIONS = ("torch", "torchvision", "timm", "accelerate", "adamp", "scikit-learn", "pandas", "numpy", "pillow")
+# in the names of part files: a process number tells nothing elsewhere
+HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:4]
+# of a run: a file may have 255 characters, and what is written beside it has an end of its own; W&B takes 128
+LONGEST_NAME = 120
+# the number of the first model that learns from all images, -3 of the next: no image has such a fold, so none
+# is held out
+REFIT = -2
+VERSIONS = (
+    "torch",
+    "torchvision",
+    "timm",
+    "accelerate",
+    "adamp",
+    "scikit-learn",
+    "pandas",
+    "numpy",
+    "pillow",
+)
 
 
 class CheckFailed(Exception):
@@ -51,7 +67,9 @@ def fold_name(k: int) -> str:
 
 @dataclass(frozen=True)
 class FoldPaths:
-    """The files of runs/<name>/fold<k>/, and of refit<n>/, which holds nothing out. done.json is written last: with it the fold is finished."""
+    """The files of runs/<name>/fold<k>/, and of refit<n>/, which holds nothing out. done.json is written
+    last: with it the fold is finished.
+    """
 
     root: Path
     model = file("model.safetensors")
@@ -60,7 +78,7 @@ class FoldPaths:
     valid_views = file("valid_views.parquet")
     views_json = file("valid_views.json")
     log = file("log.jsonl")
-    state = file("state")               # a folder, there while training runs
+    state = file("state")  # a folder, there while training runs
     done = file("done.json")
     test = file("test.parquet")
     test_json = file("test.json")
@@ -79,7 +97,7 @@ class RunPaths:
     oof_tta = file("oof_tta.parquet")
     tta = file("tta.json")
     test = file("test.parquet")
-    test_json = file("test.json")       # written after it: which models it is the mean of
+    test_json = file("test.json")  # written after it: which models it is the mean of
     score = file("score.json")
     diff = file("code.diff")
     old = file("old")
@@ -100,15 +118,22 @@ class RunPaths:
         return sorted(int(done.parent.name[4:]) for done in self.root.glob("fold*/done.json"))
 
     def predicting(self, refit: int) -> list[int]:
-        """The models whose mean the test predictions are: `refit` ones that learned from all images, or those of the folds."""
+        """The models whose mean the test predictions are: `refit` ones that learned from all images, or those
+        of the folds.
+        """
         return [REFIT - number for number in range(refit)] or self.finished()
 
     def scored(self) -> tuple[Path, dict]:
-        """The out-of-fold predictions that belong to the test predictions, and their score: the mean over the views of tta, where the run has it."""
+        """The out-of-fold predictions that belong to the test predictions, and their score: the mean over the
+        views of tta, where the run has it.
+        """
         score, made = read_json(self.score), read_json(self.tta) if self.tta.exists() else {}
-        is_current = made and (made["recipe"], made["tta"]) == (score["recipe"], read_json(self.config)["config"]["tta"])
+        is_current = made and (made["recipe"], made["tta"]) == (
+            score["recipe"],
+            read_json(self.config)["config"]["tta"],
+        )
         path, score = (self.oof_tta, score | made) if is_current else (self.oof, score)
-        if "sha256" in score:                                        # not of a run of earlier code
+        if "sha256" in score:  # not of a run of earlier code
             check_file(path, score["sha256"])
         return path, score
 
@@ -116,22 +141,33 @@ class RunPaths:
 def check_name(value: str, what: str) -> str:
     """The same value if it can name a folder, a make target and a file."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._=,-]*", value) or ".." in value:
-        raise ValueError(f"{what}={value!r} can't be a name: use letters, digits and . _ = , - (a letter or digit first, no '..')")
+        raise ValueError(
+            f"{what}={value!r} can't be a name: use letters, digits and . _ = , - (a letter or digit first,"
+            " no '..')"
+        )
     if len(value) > LONGEST_NAME:
-        raise ValueError(f"{what}={value[:20]}... has {len(value)} characters, a name may have {LONGEST_NAME}: RUN=name gives a shorter one")
+        raise ValueError(
+            f"{what}={value[:20]}... has {len(value)} characters, a name may have {LONGEST_NAME}: RUN=name"
+            " gives a shorter one"
+        )
     return value
 
 
 def check_run_name(value: str, what: str) -> str:
-    """The same value if it can name a run. submissions/ holds the run's csv beside ledger.csv and the csv files of single folds."""
+    """The same value if it can name a run. submissions/ holds the run's csv beside ledger.csv and the csv
+    files of single folds.
+    """
     if check_name(value, what).lower() == "ledger" or re.search(r"\.fold\d+$", value):
-        raise ValueError(f"{what}={value}: submissions/{value}.csv is the name of another file: choose another {what}")
+        raise ValueError(
+            f"{what}={value}: submissions/{value}.csv is the name of another file: choose another {what}"
+        )
     return value
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yields a file of this writer's own to write to; it is renamed to `path` if all went well, else removed: a file that exists is finished.
+    """Yields a file of this writer's own to write to; it is renamed to `path` if all went well, else removed:
+    a file that exists is finished.
 
     Raises ValueError where the disk refuses it.
     """
@@ -142,7 +178,8 @@ def atomic(path: Path) -> Iterator[Path]:
         try:
             yield part
             with part.open("rb+") as file:
-                os.fsync(file.fileno())                              # or a power cut leaves the name with nothing behind it
+                # or a power cut leaves the name with nothing behind it
+                os.fsync(file.fileno())
             os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)
@@ -154,10 +191,14 @@ def part_of(path: Path) -> Path:
 
 
 def remove_dead(folder: Path) -> None:
-    """Remove what killed writers have left half written: at once where the process was of this machine, after a day where it was of another."""
+    """Remove what killed writers have left half written: at once where the process was of this machine, after
+    a day where it was of another.
+    """
     for part in folder.glob("*.part"):
         if match := re.search(r"\.([0-9a-f]{4})-(\d+)-[0-9a-f]{6}\.part$", part.name):
-            is_over = not is_alive(int(match[2])) if match[1] == HOST else time.time() - modified(part) > 24 * 3600
+            is_over = (
+                not is_alive(int(match[2])) if match[1] == HOST else time.time() - modified(part) > 24 * 3600
+            )
             if is_over and part.is_file():
                 part.unlink(missing_ok=True)
 
@@ -167,7 +208,7 @@ def is_alive(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:                                          # it lives, and is another user's
+    except PermissionError:  # it lives, and is another user's
         pass
     return True
 
@@ -186,13 +227,19 @@ def naming(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not isinstance(error, OSError) and "os error" not in str(error):        # so safetensors says it
+        if not isinstance(error, OSError) and "os error" not in str(error):  # so safetensors says it
             raise
         there = next(folder for folder in path.parents if folder.exists())
         if not there.is_dir():
             raise ValueError(f"{there} is a file, and a folder must be there: move it away") from error
-        need = f"; it needs more than the {shutil.disk_usage(there).free:,} bytes that are free there" if "No space left" in str(error) else ""
-        raise ValueError(f"{path} can't be written: {error}{need}. What was finished before is whole") from error
+        need = (
+            f"; it needs more than the {shutil.disk_usage(there).free:,} bytes that are free there"
+            if "No space left" in str(error)
+            else ""
+        )
+        raise ValueError(
+            f"{path} can't be written: {error}{need}. What was finished before is whole"
+        ) from error
 
 
 def make_folder(folder: Path) -> Path:
@@ -204,9 +251,11 @@ def make_folder(folder: Path) -> Path:
 
 @contextmanager
 def lock(path: Path, *, wait: bool = False) -> Iterator[str]:
-    """Yields "" if this process has the lock now, else who has it: "process 123 on host". With wait it waits instead.
+    """Yields "" if this process has the lock now, else who has it: "process 123 on host". With wait it waits
+    instead.
 
-    The kernel takes it back when its process ends, however it ends: a file left behind is no lock. Forked workers don't inherit it.
+    The kernel takes it back when its process ends, however it ends: a file left behind is no lock. Forked
+    workers don't inherit it.
     """
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -225,7 +274,8 @@ def lock(path: Path, *, wait: bool = False) -> Iterator[str]:
             finally:
                 path.unlink(missing_ok=True)
             return
-    with lock(path, wait=wait) as holder:                            # the file that we opened was removed by the one that had it
+    # the file that we opened was removed by the one that had it
+    with lock(path, wait=wait) as holder:
         yield holder
 
 
@@ -256,7 +306,8 @@ def write_text(text: str, path: Path) -> None:
 def write_json(obj: Any, path: Path, *, indent: int | None = 2) -> None:
     """Write it as json; a dict gets its own checksum, so that read_json sees a damage."""
     if isinstance(obj, dict):
-        plain = json.loads(json.dumps({key: value for key, value in obj.items() if key != "checksum"}))      # as it will be read: keys are texts
+        # as it will be read: keys are texts
+        plain = json.loads(json.dumps({key: value for key, value in obj.items() if key != "checksum"}))
         obj = {**plain, "checksum": sha256(plain)}
     write_text(json.dumps(obj, indent=indent, ensure_ascii=False) + "\n", path)
 
@@ -267,7 +318,8 @@ def read_json(path: Path, *keys: str) -> Any:
         obj = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise Damaged(path, str(error)) from error
-    if isinstance(obj, dict) and obj.pop("checksum", None) not in (None, sha256(obj)):       # none: written by earlier code, or by hand
+    # none: written by earlier code, or by hand
+    if isinstance(obj, dict) and obj.pop("checksum", None) not in (None, sha256(obj)):
         raise Damaged(path, "its checksum is another")
     if keys and not (isinstance(obj, dict) and obj.keys() >= set(keys)):
         raise Damaged(path, f"it has no {', '.join(keys)}")
@@ -288,7 +340,10 @@ def repair(path: Path) -> str:
     if path.name == "config.json":
         return "remove it and give the whole command once more, with COMP, EXP and SET"
     if folder.name == "submissions":
-        return f"remove it, and make submit RUN={path.name.partition('.fold')[0].removesuffix('.json')} FORCE=1 writes it again"
+        return (
+            f"remove it, and make submit RUN={path.name.partition('.fold')[0].removesuffix('.json')} FORCE=1"
+            " writes it again"
+        )
     if path.name in ("competition.json", "folds.csv"):
         return f"remove it, and make split RUN={folder.name} FORCE=1 writes it again"
     if re.fullmatch(r"(fold|refit)\d+", folder.name) and path.stem not in ("test", "valid_views"):
@@ -317,14 +372,18 @@ def check_fold(fold: FoldPaths, *names: str) -> dict:
 
 
 def check_folds(path: Path) -> Path:
-    """The same path of a folds.csv. Raises Damaged when it is not what split wrote, as competition.json beside it says."""
+    """The same path of a folds.csv. Raises Damaged when it is not what split wrote, as competition.json
+    beside it says.
+    """
     competition = path.with_name("competition.json")
     sha = read_json(competition).get("folds_sha256") if competition.exists() else ""
-    return check_file(path, sha) if sha else path                    # none: of earlier code
+    return check_file(path, sha) if sha else path  # none: of earlier code
 
 
 def sha256(content: Any) -> str:
-    """16 hex digits: of bytes as they are, of anything else as canonical json (the order of keys does not matter)."""
+    """16 hex digits: of bytes as they are, of anything else as canonical json (the order of keys does not
+    matter).
+    """
     if not isinstance(content, bytes):
         content = json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
     return hashlib.sha256(content).hexdigest()[:16]
@@ -349,14 +408,18 @@ def as_text(value: Any) -> str:
 
 
 def changed_code(done: dict) -> list[str]:
-    """ "src/fit/losses.py: focal" of each piece of code that was edited or removed since it trained the fold of this done.json."""
+    """ "src/fit/losses.py: focal" of each piece of code that was edited or removed since it trained the fold
+    of this done.json.
+    """
     return code.edited(done.get("code", {}))
 
 
 def git(*args: str) -> str:
     """What git says in the kit's folder; "" without git, repository or commit."""
     try:
-        done = subprocess.run(["git", *args], cwd=SRC.parent, capture_output=True, text=True, errors="replace", check=True)
+        done = subprocess.run(
+            ["git", *args], cwd=SRC.parent, capture_output=True, text=True, errors="replace", check=True
+        )
         return done.stdout.rstrip("\n")
     except (OSError, subprocess.CalledProcessError):
         return ""
@@ -370,18 +433,30 @@ def commit() -> str:
 
 def diff() -> str:
     """What src holds beyond the commit: edits, then whole files that git does not know."""
-    new = [name for name in git("ls-files", "--others", "--exclude-standard", "--", "src").splitlines() if name.endswith(".py")]
-    return "\n".join([git("diff", "HEAD", "--", "src"), *(f"new file {name}\n{(SRC.parent / name).read_text()}" for name in new)]).strip()
+    new = [
+        name
+        for name in git("ls-files", "--others", "--exclude-standard", "--", "src").splitlines()
+        if name.endswith(".py")
+    ]
+    return "\n".join(
+        [
+            git("diff", "HEAD", "--", "src"),
+            *(f"new file {name}\n{(SRC.parent / name).read_text()}" for name in new),
+        ]
+    ).strip()
 
 
 def origin(fold: FoldPaths) -> dict:
-    """What made a fold: what its done.json says or, while it is in training, its newest state; {} where there is neither."""
+    """What made a fold: what its done.json says or, while it is in training, its newest state; {} where there
+    is neither.
+    """
     if fold.done.exists():
         return dict(read_json(fold.done))
     for path in sorted(fold.state.glob("*.json"))[-1:]:
         try:
             return dict(read_json(path))
-        except (ValueError, TypeError):                              # a torn state; whoever takes it up will say so
+        # a torn state; whoever takes it up will say so
+        except (ValueError, TypeError):
             break
     return {}
 
@@ -389,7 +464,8 @@ def origin(fold: FoldPaths) -> dict:
 def retire(fold: FoldPaths, recipe_hash: str) -> Path:
     """Move a fold to old/<recipe hash>/, beside what was moved there before: nothing finished is lost."""
     place, number = fold.root.parent / "old" / recipe_hash, 1
-    while (place / fold.root.name).exists():                         # the same recipe by other code: <recipe hash>-2, -3 ...
+    # the same recipe by other code: <recipe hash>-2, -3 ...
+    while (place / fold.root.name).exists():
         number += 1
         place = place.with_name(f"{recipe_hash}-{number}")
     place.mkdir(parents=True, exist_ok=True)
@@ -397,7 +473,9 @@ def retire(fold: FoldPaths, recipe_hash: str) -> Path:
 
 
 def adopt_fold(paths: RunPaths, k: int, recipe_hash: str, comp: str) -> str:
-    """Take over fold k from a run of the same COMP if its recipe is this one and its code has not changed; that run's name, or ""."""
+    """Take over fold k from a run of the same COMP if its recipe is this one and its code has not changed;
+    that run's name, or "".
+    """
     ours = paths.fold(k)
 
     def take(other: RunPaths) -> bool:
@@ -406,11 +484,19 @@ def adopt_fold(paths: RunPaths, k: int, recipe_hash: str, comp: str) -> str:
         if done.get("recipe") != recipe_hash or read_json(other.config)["comp"] != comp:
             return False
         if changed := changed_code(done):
-            print(f"{fold_name(k)}: not taken over from run {other.name}: {', '.join(changed)} changed since it was trained")
+            print(
+                f"{fold_name(k)}: not taken over from run {other.name}: {', '.join(changed)} changed since it"
+                " was trained"
+            )
             return False
         check_fold(theirs)
-        predicted = [file.name for file in (theirs.test, theirs.test_json, theirs.valid_views, theirs.views_json) if file.exists()]
-        for name in [*done["files"], *predicted]:                    # predict itself looks whether its files are whole
+        predicted = [
+            file.name
+            for file in (theirs.test, theirs.test_json, theirs.valid_views, theirs.views_json)
+            if file.exists()
+        ]
+        # predict itself looks whether its files are whole
+        for name in [*done["files"], *predicted]:
             link_or_copy(theirs.root / name, ours.root / name)
         write_json({**done, "from": other.name}, ours.done)
         return True
@@ -424,10 +510,14 @@ def adopt_split(paths: RunPaths) -> str:
 
     def take(other: RunPaths) -> bool:
         theirs = other.settings("split")
-        if not all(file.exists() for file in (theirs, other.folds, other.competition)) or read_json(theirs) != mine:
+        if (
+            not all(file.exists() for file in (theirs, other.folds, other.competition))
+            or read_json(theirs) != mine
+        ):
             return False
         check_folds(other.folds)
-        for file in (other.competition, other.folds):                # copies, for make looks at their times, and links would share them
+        # copies, for make looks at their times, and links would share them
+        for file in (other.competition, other.folds):
             with atomic(paths.root / file.name) as part:
                 shutil.copyfile(file, part)
         return True
@@ -436,7 +526,9 @@ def adopt_split(paths: RunPaths) -> str:
 
 
 def take_over(paths: RunPaths, take: Callable[[RunPaths], bool]) -> str:
-    """The first other run that `take` takes something over from, or "". One whose files are damaged is passed over."""
+    """The first other run that `take` takes something over from, or "". One whose files are damaged is passed
+    over.
+    """
     for other in siblings(paths):
         try:
             if take(other):
@@ -449,7 +541,11 @@ def take_over(paths: RunPaths, take: Callable[[RunPaths], bool]) -> str:
 def siblings(paths: RunPaths) -> list[RunPaths]:
     """The other runs; those whose config.json is damaged are passed over."""
     folders = sorted(config.parent for config in paths.root.parent.glob("*/config.json"))
-    return [RunPaths(folder) for folder in folders if folder.name != paths.name and folder.name[0] != "." and is_sound(folder / "config.json")]
+    return [
+        RunPaths(folder)
+        for folder in folders
+        if folder.name != paths.name and folder.name[0] != "." and is_sound(folder / "config.json")
+    ]
 
 
 def is_sound(path: Path) -> bool:
@@ -463,17 +559,21 @@ def is_sound(path: Path) -> bool:
 def link_or_copy(source: Path, target: Path) -> None:
     with atomic(target) as part:
         part.unlink(missing_ok=True)
-        if source.suffix in (".safetensors", ".parquet"):            # these are only ever replaced; a log is appended to
+        # these are only ever replaced; a log is appended to
+        if source.suffix in (".safetensors", ".parquet"):
             try:
                 return os.link(source, part)
-            except OSError:                                          # another file system, or one without links
+            # another file system, or one without links
+            except OSError:
                 pass
         shutil.copyfile(source, part)
 
 
 def main(stage: Callable[[], object]) -> None:
-    """Run a stage's main; the exit code is 0, 2 for bad input, 1 for a failed check, 75 for stopped and saved."""
-    gc.freeze()          # what the imports made stays to the end: no collection looks at it any more
+    """Run a stage's main; the exit code is 0, 2 for bad input, 1 for a failed check, 75 for stopped and
+    saved.
+    """
+    gc.freeze()  # what the imports made stays to the end: no collection looks at it any more
     gc.enable()
     try:
         stage()
@@ -481,7 +581,8 @@ def main(stage: Callable[[], object]) -> None:
     except (ValueError, OSError, CheckFailed, Stopped) as error:
         ours = SRC in Path(traceback.extract_tb(error.__traceback__)[-1].filename).resolve().parents
         if isinstance(error, ValueError | OSError) and not ours:
-            traceback.print_exc()                                    # a library's message says too little by itself
+            # a library's message says too little by itself
+            traceback.print_exc()
         print(f"error: {error}" if isinstance(error, ValueError | OSError) else error, file=sys.stderr)
         sys.exit({CheckFailed: 1, Stopped: 75}.get(type(error), 2))
     except KeyboardInterrupt:
@@ -490,8 +591,14 @@ def main(stage: Callable[[], object]) -> None:
 
 
 def leave() -> None:
-    """End a stage's process by what is registered for its end, and no more: taking torch's objects apart one by one lasts a quarter of a second."""
-    others = [thread for thread in threading.enumerate() if not thread.daemon and thread is not threading.main_thread()]
+    """End a stage's process by what is registered for its end, and no more: taking torch's objects apart one
+    by one lasts a quarter of a second.
+    """
+    others = [
+        thread
+        for thread in threading.enumerate()
+        if not thread.daemon and thread is not threading.main_thread()
+    ]
     if IS_STAGE and not others:
         atexit._run_exitfuncs()
         sys.stdout.flush()
@@ -504,7 +611,10 @@ def check_idle(folder: Path) -> None:
     for path in [*folder.glob("*.lock"), *folder.glob("*/*.lock")]:
         with lock(path) as holder:
             if holder:
-                raise ValueError(f"{path.parent} is being trained by {holder}: nothing is removed; wait for it, or end it first")
+                raise ValueError(
+                    f"{path.parent} is being trained by {holder}: nothing is removed; wait for it, or end it"
+                    " first"
+                )
 
 
 def act() -> None:
@@ -516,7 +626,10 @@ def act() -> None:
 
 def retire_changed(paths: RunPaths) -> None:
     numbers = [int(folder.name[4:]) for folder in sorted(paths.root.glob("fold*")) if folder.is_dir()]
-    for k in [*sorted(numbers), *(REFIT - int(folder.name[5:]) for folder in sorted(paths.root.glob("refit*")) if folder.is_dir())]:
+    for k in [
+        *sorted(numbers),
+        *(REFIT - int(folder.name[5:]) for folder in sorted(paths.root.glob("refit*")) if folder.is_dir()),
+    ]:
         with lock(paths.lock(k)) as holder:
             made = origin(paths.fold(k))
             if holder:
@@ -524,7 +637,8 @@ def retire_changed(paths: RunPaths) -> None:
             elif changed := changed_code(made):
                 place = retire(paths.fold(k), made["recipe"])
                 print(f"retrain: {', '.join(changed)} changed; {fold_name(k)} is kept in {place}")
-                if paths.score.exists():                             # or after a kill, make would take the run for finished
+                # or after a kill, make would take the run for finished
+                if paths.score.exists():
                     paths.score.rename(place.with_name(paths.score.name))
             else:
                 print(f"retrain: {fold_name(k)} was trained by this very code and stays")

@@ -1,6 +1,10 @@
-"""The state of a fold in training: written whole, the last two kept, read back if it is sound. And when to save it, and when to stop.
+"""The state of a fold in training: written whole, the last two kept, read back if it is sound. And when to
+save it, and when to stop.
 
-state/<epoch>-<step>.safetensors holds the tensors; the .json beside it all else and a hash of both. No pickle."""
+state/<epoch>-<step>.safetensors holds the tensors; the .json beside it all else and a hash of both. No
+pickle.
+"""
+
 import os
 import shutil
 import signal
@@ -19,13 +23,15 @@ from torch import Tensor
 from src import BEGAN, runs
 from src.config import Machine
 
-KEPT = 2        # the newest may be the one that a dying disk has spoilt
+KEPT = 2  # the newest may be the one that a dying disk has spoilt
 TENSOR = "<tensor>"
 SPENT = 30
 
 
 def pack(value: Any, tensors: dict[str, Tensor], name: str = "") -> Any:
-    """The value as json can hold it; its tensors go to `tensors`, and their strides stay, for sums depend on the order in memory."""
+    """The value as json can hold it; its tensors go to `tensors`, and their strides stay, for sums depend on
+    the order in memory.
+    """
     if isinstance(value, Tensor):
         tensors[name] = value.detach().cpu().contiguous()
         return {TENSOR: list(value.stride())}
@@ -34,7 +40,9 @@ def pack(value: Any, tensors: dict[str, Tensor], name: str = "") -> Any:
     if isinstance(value, list | tuple):
         return [pack(inner, tensors, f"{name}/{number}") for number, inner in enumerate(value)]
     if not isinstance(value, bool | int | float | str | None):
-        raise ValueError(f"the state holds {name[1:]} = {value!r:.60}, which can't be saved: choose another optimizer")
+        raise ValueError(
+            f"the state holds {name[1:]} = {value!r:.60}, which can't be saved: choose another optimizer"
+        )
     return value
 
 
@@ -58,7 +66,7 @@ def save(folder: Path, content: dict) -> None:
     with runs.atomic(path.with_suffix(".safetensors")) as part:
         save_file(tensors, part)
         sha = runs.sha256([runs.file_sha(part), packed])
-    runs.write_json({"sha": sha, **packed}, path)                    # last: a state without it does not count
+    runs.write_json({"sha": sha, **packed}, path)  # last: a state without it does not count
     kept = {path.stem for path in sorted(folder.glob("*.json"))[-KEPT:]}
     for file in folder.iterdir():
         if file.name.partition(".")[0] not in kept:
@@ -66,7 +74,9 @@ def save(folder: Path, content: dict) -> None:
 
 
 def load(folder: Path) -> dict | None:
-    """The newest sound state, None without one. A damaged one is said and removed, or it would stand as the newest."""
+    """The newest sound state, None without one. A damaged one is said and removed, or it would stand as the
+    newest.
+    """
     for path in sorted(folder.glob("*.json"), reverse=True):
         try:
             return read(path)
@@ -92,23 +102,35 @@ def clear(folder: Path) -> None:
 # -- the optimizer, by the order of its parameters
 
 PARAMETER = "<parameter>"
-PLAIN = {*vars(torch.optim.SGD([torch.zeros(1)], lr=1.0)), "param_groups", "state", "defaults"}     # what every optimizer has
+# what every optimizer has
+PLAIN = {*vars(torch.optim.SGD([torch.zeros(1)], lr=1.0)), "param_groups", "state", "defaults"}
 
 
 def of_optimizer(optimizer: torch.optim.Optimizer) -> dict:
-    """All that it remembers, whatever its names: by parameter, by group, and in attributes of its own, an optimizer inside it among them.
+    """All that it remembers, whatever its names: by parameter, by group, and in attributes of its own, an
+    optimizer inside it among them.
 
-    Raises ValueError for what a state can't hold: a run that goes on without it would not end like one that was never stopped.
+    Raises ValueError for what a state can't hold: a run that goes on without it would not end like one that
+    was never stopped.
     """
-    optimizer = getattr(optimizer, "optimizer", optimizer) if isinstance(optimizer, AcceleratedOptimizer) else optimizer
+    optimizer = (
+        getattr(optimizer, "optimizer", optimizer)
+        if isinstance(optimizer, AcceleratedOptimizer)
+        else optimizer
+    )
     parameters = parameters_of(optimizer)
     order = {id(p): number for number, p in enumerate(parameters)}
     state = optimizer.state
     found = {
-        "groups": [{key: value for key, value in group.items() if key != "params" and not callable(value)} for group in optimizer.param_groups],
+        "groups": [
+            {key: value for key, value in group.items() if key != "params" and not callable(value)}
+            for group in optimizer.param_groups
+        ],
         "state": [dict(state[p]) if p in state else {} for p in parameters],
         "common": {key: value for key, value in state.items() if not isinstance(key, Tensor)},
-        "own": {name: value for name, value in vars(optimizer).items() if name not in PLAIN and is_state(value)},
+        "own": {
+            name: value for name, value in vars(optimizer).items() if name not in PLAIN and is_state(value)
+        },
     }
     return {key: by_number(value, order, f"{type(optimizer).__name__}.{key}") for key, value in found.items()}
 
@@ -131,31 +153,49 @@ def by_number(value: Any, order: dict[int, int], name: str) -> Any:
     if isinstance(value, list | tuple):
         return [by_number(inner, order, name) for inner in value]
     if isinstance(value, dict):
-        keys = {key: f"{PARAMETER}{order[id(key)]}" if isinstance(key, Tensor) and id(key) in order else key for key in value}
+        keys = {
+            key: f"{PARAMETER}{order[id(key)]}" if isinstance(key, Tensor) and id(key) in order else key
+            for key in value
+        }
         if strange := [key for key in keys.values() if not isinstance(key, str)]:
-            raise ValueError(f"the optimizer keeps {name} by {strange[0]!r:.60}, which can't be saved: choose another optimizer, "
-                             "or keep it by name or by parameter")
+            raise ValueError(
+                f"the optimizer keeps {name} by {strange[0]!r:.60}, which can't be saved: choose another"
+                " optimizer, or keep it by name or by parameter"
+            )
         return {keys[key]: by_number(inner, order, f"{name}.{keys[key]}") for key, inner in value.items()}
     if isinstance(value, bool | int | float | str | None | Tensor):
         return value
-    raise ValueError(f"the optimizer keeps {name} = {value!r:.60}, which can't be saved: choose another optimizer, "
-                     "or keep it in numbers and tensors")
+    raise ValueError(
+        f"the optimizer keeps {name} = {value!r:.60}, which can't be saved: choose another optimizer, "
+        "or keep it in numbers and tensors"
+    )
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, saved: dict) -> None:
-    optimizer = getattr(optimizer, "optimizer", optimizer) if isinstance(optimizer, AcceleratedOptimizer) else optimizer
+    optimizer = (
+        getattr(optimizer, "optimizer", optimizer)
+        if isinstance(optimizer, AcceleratedOptimizer)
+        else optimizer
+    )
     parameters = parameters_of(optimizer)
     for group, values in zip(optimizer.param_groups, saved["groups"], strict=True):
-        group.update({key: tuple(value) if isinstance(group.get(key), tuple) else value for key, value in values.items()})
+        group.update(
+            {
+                key: tuple(value) if isinstance(group.get(key), tuple) else value
+                for key, value in values.items()
+            }
+        )
     for p, values in zip(parameters, saved["state"], strict=True):
-        if values:                                                   # not by load_state_dict: it makes float32 of all and loses strides
+        # not by load_state_dict: it makes float32 of all and loses strides
+        if values:
             optimizer.state[p] = on(p.device, "", values, parameters)
     optimizer.state.update(on(parameters[0].device, "", saved["common"], parameters))
     for name, value in saved["own"].items():
         old = getattr(optimizer, name, None)
         if isinstance(old, torch.optim.Optimizer):
             restore_optimizer(old, value)
-        elif isinstance(old, dict):                                  # perhaps one that makes what is asked for
+        # perhaps one that makes what is asked for
+        elif isinstance(old, dict):
             old.clear()
             old.update(on(parameters[0].device, name, value, parameters))
         else:
@@ -164,13 +204,18 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, saved: dict) -> None:
 
 
 def on(device: torch.device, key: str, value: Any, parameters: list[Tensor]) -> Any:
-    """A value of the optimizer's on the device of its parameter; counters named step stay on the CPU, as torch has it."""
+    """A value of the optimizer's on the device of its parameter; counters named step stay on the CPU, as
+    torch has it.
+    """
     if isinstance(value, list):
         return [on(device, key, one, parameters) for one in value]
     if isinstance(value, dict) and PARAMETER in value:
         return parameters[value[PARAMETER]]
     if isinstance(value, dict):
-        names = {name: parameters[int(name.removeprefix(PARAMETER))] if name.startswith(PARAMETER) else name for name in value}
+        names = {
+            name: parameters[int(name.removeprefix(PARAMETER))] if name.startswith(PARAMETER) else name
+            for name in value
+        }
         return {names[name]: on(device, name, inner, parameters) for name, inner in value.items()}
     return value.to(device) if isinstance(value, Tensor) and key != "step" else value
 
@@ -190,7 +235,9 @@ class Clock:
         self.last_save = self.last_step = time.monotonic()
 
     def is_due(self, *, ends_epoch: bool) -> bool:
-        """After save_minutes, and after an epoch, unless epochs are so short that saving would take more than a part in SPENT of the time."""
+        """After save_minutes, and after an epoch, unless epochs are so short that saving would take more than
+        a part in SPENT of the time.
+        """
         passed = time.monotonic() - self.last_save
         return passed >= 60 * self.machine.save_minutes or ends_epoch and passed >= SPENT * self.took
 
@@ -202,15 +249,22 @@ class Clock:
         self.took = self.last_save - began
 
     def why_stop(self) -> str:
-        """Nothing, or the reason. Called after each step, since the next one may take as long as the slowest so far."""
+        """Nothing, or the reason. Called after each step, since the next one may take as long as the slowest
+        so far.
+        """
         now = time.monotonic()
         self.slowest, self.last_step = max(self.slowest, now - self.last_step), now
         limit = 3600 * self.machine.max_hours
-        return self.asked or (f"max_hours={self.machine.max_hours:g}" if limit and now - BEGAN + self.slowest > limit else "")
+        return self.asked or (
+            f"max_hours={self.machine.max_hours:g}" if limit and now - BEGAN + self.slowest > limit else ""
+        )
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """SIGTERM and SIGINT ask for a stop at the next step; once that is asked, a second one ends the process at once."""
+        """SIGTERM and SIGINT ask for a stop at the next step; once that is asked, a second one ends the
+        process at once.
+        """
+
         def ask(number: int, frame: object) -> None:
             self.asked = signal.Signals(number).name
             # no print, which can't be called in the middle of another

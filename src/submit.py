@@ -1,7 +1,10 @@
-"""Decode the mean test predictions, write the host's form, check it.  test.parquet, oof.parquet, sample -> submissions/<name>.{csv,json}, ledger.csv
+"""Decode the mean test predictions, write the host's form, check it.  test.parquet, oof.parquet, sample ->
+submissions/<name>.{csv,json}, ledger.csv
 
-Run: python -m src.submit runs/<name> [--fold 0]         of one fold alone: submissions/<name>.fold0.{csv,json}
+Run: python -m src.submit runs/<name> [--fold 0]         of one fold alone:
+submissions/<name>.fold0.{csv,json}
 """
+
 import argparse
 import csv
 import io
@@ -21,30 +24,38 @@ from src.runs import RunPaths
 
 SUBMISSIONS = Path("submissions")
 KAGGLE = Path("/kaggle/working")
-LEDGER = ("when", "submission", "metric", "oof", "spread", "folds", "commit", "sha256", "public", "private")    # the last two are yours to fill in
+# the last two are yours to fill in
+LEDGER = ("when", "submission", "metric", "oof", "spread", "folds", "commit", "sha256", "public", "private")
 
 
 def submit(settings: Settings, paths: RunPaths, fold: int | None = None, folder: Path = SUBMISSIONS) -> Path:
-    """Write and check the submission; returns its path. Raises ValueError when it would be refused, and then nothing is left behind.
+    """Write and check the submission; returns its path. Raises ValueError when it would be refused, and then
+    nothing is left behind.
 
     The csv is the last, so that the same command repairs what a kill between the files has left.
     """
     runs.check_run_name(paths.name, "RUN")
     competition = competitions.load(settings.comp, settings.inputs)
     test, sample = competition.test_table(settings.folder), competition.sample(settings.folder)
-    trained = [k for k in paths.finished() if fold in (None, k)]      # an ensemble has none
+    trained = [k for k in paths.finished() if fold in (None, k)]  # an ensemble has none
     if trained:
-        check_trained(paths, trained, make_recipe(settings, competition, paths, tables.read_folds(paths.folds)))
+        check_trained(
+            paths, trained, make_recipe(settings, competition, paths, tables.read_folds(paths.folds))
+        )
     images = predictions.read_test(paths) if fold is None else predictions.read_fold_test(paths.fold(fold))
     predictions.check_ids(images, test["id"], "test predictions")
     by_row = predictions.pool(images, test.set_index("id")["row"], competition.pool)
     decoded = fit_decoder(settings, paths, competition) if fold is None else {}
     answer = competition.answer_rows(decode.apply(decoded, by_row), sample)
     path = runs.make_folder(folder) / f"{paths.name if fold is None else f'{paths.name}.fold{fold}'}.csv"
-    note, spent = describe(settings, paths, path, fold) | decoded | {"code": scoring_code(competition)}, seconds(paths)
+    note, spent = (
+        describe(settings, paths, path, fold) | decoded | {"code": scoring_code(competition)},
+        seconds(paths),
+    )
     with runs.atomic(path) as part:
         competition.write(answer, part)
-        check(tables.read_csv(part, header=competition.has_header), sample, competition)      # what lies on the disk, as the host will read it
+        # what lies on the disk, as the host will read it
+        check(tables.read_csv(part, header=competition.has_header), sample, competition)
         note["sha256"] = runs.file_sha(part)
         runs.write_json(note, path.with_suffix(".json"))
         add_to_ledger(folder / "ledger.csv", note)
@@ -56,24 +67,44 @@ def submit(settings: Settings, paths: RunPaths, fold: int | None = None, folder:
 
 
 def fit_decoder(settings: Settings, paths: RunPaths, competition: Competition) -> dict:
-    """For the note beside the csv: the decoder, its parameters and scores, and where its gain is more than chance the nested ones as the OOF; {} for
-    none."""
+    """For the note beside the csv: the decoder, its parameters and scores, and where its gain is more than
+    chance the nested ones as the OOF; {} for none.
+    """
     name, table = settings.config.decode, tables.read_folds(paths.folds)
     decoder = decode.choose(name, competition)
     if not decoder:
         return {}
     found = decode.fit(decoder, competition, table[table["fold"] >= 0], predictions.read(paths.scored()[0]))
-    note = {"decode": {"name": name, "parameters": found.parameters, "plain": found.plain, "in_sample": found.in_sample, "nested": found.nested,
-                       "error_95": found.gain.margin, "is_sure": found.gain.is_gain}}
+    note = {
+        "decode": {
+            "name": name,
+            "parameters": found.parameters,
+            "plain": found.plain,
+            "in_sample": found.in_sample,
+            "nested": found.nested,
+            "error_95": found.gain.margin,
+            "is_sure": found.gain.is_gain,
+        }
+    }
     scores = np.array(list(found.folds.values()))
-    better = {"oof": found.nested, "folds": found.folds, "mean": scores.mean(), "spread": scores.std(ddof=min(len(scores) - 1, 1))}
+    better = {
+        "oof": found.nested,
+        "folds": found.folds,
+        "mean": scores.mean(),
+        "spread": scores.std(ddof=min(len(scores) - 1, 1)),
+    }
     return note | (better if found.parameters and found.gain.is_gain else {})
 
 
 def check(answer: pd.DataFrame, sample: pd.DataFrame, competition: Competition) -> None:
-    """Compare the written submission with the sample: header, rows, order, no gaps, labels that exist, numbers that are. Raises ValueError."""
+    """Compare the written submission with the sample: header, rows, order, no gaps, labels that exist,
+    numbers that are. Raises ValueError.
+    """
     if list(answer.columns) != list(sample.columns):
-        raise ValueError(f"submission: the columns are {list(answer.columns)[:6]}, the sample has {list(sample.columns)[:6]}")
+        raise ValueError(
+            f"submission: the columns are {list(answer.columns)[:6]}, the sample has"
+            f" {list(sample.columns)[:6]}"
+        )
     row, *asked = competition.header
     problems = []
     repeated = answer[row][answer[row].duplicated()]
@@ -81,13 +112,19 @@ def check(answer: pd.DataFrame, sample: pd.DataFrame, competition: Competition) 
         problems.append(f"{len(repeated)} rows stand twice, the first is {repeated.iloc[0]!r}")
     missing, unasked = set(sample[row]) - set(answer[row]), set(answer[row]) - set(sample[row])
     if missing or unasked:
-        problems.append(f"{len(missing)} rows of the sample are missing {sorted(missing)[:3]}, {len(unasked)} are not in it {sorted(unasked)[:3]}")
+        problems.append(
+            f"{len(missing)} rows of the sample are missing {sorted(missing)[:3]}, {len(unasked)} are not in"
+            f" it {sorted(unasked)[:3]}"
+        )
     elif not repeated.size and list(answer[row]) != list(sample[row]):
         problems.append("the rows are not in the sample's order")
     for column in asked:
         empty = answer[row][answer[column].isin(["", "nan", "NaN", "inf", "-inf"])]
         if len(empty):
-            problems.append(f"column {column!r} has {len(empty)} empty or non-finite values, the first in row {empty.iloc[0]!r}")
+            problems.append(
+                f"column {column!r} has {len(empty)} empty or non-finite values, the first in row"
+                f" {empty.iloc[0]!r}"
+            )
         elif strange := competition.strange_answers(answer[column]):
             problems.append(f"column {column!r} holds what can't be an answer: {strange[:5]}")
     if problems:
@@ -96,41 +133,80 @@ def check(answer: pd.DataFrame, sample: pd.DataFrame, competition: Competition) 
 
 def describe(settings: Settings, paths: RunPaths, path: Path, fold: int | None) -> dict:
     """What the csv was made of, for the json beside it."""
-    note = {"submission": path.name, "run": paths.name, "comp": settings.comp, "exp": settings.exp, "set": settings.set, "commit": runs.commit(),
-            "tta": settings.config.tta, "when": datetime.now().isoformat(timespec="seconds")}
-    notes = [paths.fold(k).test_json for k in (paths.predicting(settings.config.refit) if fold is None else [fold])]
-    tested = [file for file in notes if file.exists()]             # an ensemble has none
+    note = {
+        "submission": path.name,
+        "run": paths.name,
+        "comp": settings.comp,
+        "exp": settings.exp,
+        "set": settings.set,
+        "commit": runs.commit(),
+        "tta": settings.config.tta,
+        "when": datetime.now().isoformat(timespec="seconds"),
+    }
+    notes = [
+        paths.fold(k).test_json for k in (paths.predicting(settings.config.refit) if fold is None else [fold])
+    ]
+    tested = [file for file in notes if file.exists()]  # an ensemble has none
     note["unreadable"] = runs.read_json(tested[0]).get("unreadable", {}) if tested else {}
     if fold is not None:
         done = runs.read_json(paths.fold(fold).done)
-        return note | {"partial": f"fold {fold} only", "recipe": done["recipe"], "fold_hash": done["fold_hash"], "fold_score": done["score"]}
+        return note | {
+            "partial": f"fold {fold} only",
+            "recipe": done["recipe"],
+            "fold_hash": done["fold_hash"],
+            "fold_score": done["score"],
+        }
     score = paths.scored()[1]
     if settings.config.refit and tested:
         share = 1 - 1 / len(score["folds"])
-        note["refit"] = f"{settings.config.refit} models of all images; the OOF score is of the fold models, which saw {share:.0%} of them"
-    return note | {key: score[key] for key in ("metric", "oof", "mean", "spread", "folds", "recipe", "fold_hash")}
+        note["refit"] = (
+            f"{settings.config.refit} models of all images; the OOF score is of the fold models, which saw"
+            f" {share:.0%} of them"
+        )
+    return note | {
+        key: score[key] for key in ("metric", "oof", "mean", "spread", "folds", "recipe", "fold_hash")
+    }
 
 
 def add_to_ledger(path: Path, note: dict) -> None:
-    """One line per differing submission of each run, for ever: the place to write down what the leaderboard said."""
+    """One line per differing submission of each run, for ever: the place to write down what the leaderboard
+    said.
+    """
     with runs.lock(path.with_name(f"{path.name}.lock"), wait=True):
         add_line(path, note)
 
 
 def add_line(path: Path, note: dict) -> None:
     known = path.read_text(encoding="utf-8") if path.exists() else ""
-    if any((line.get("submission"), line.get("sha256")) == (note["submission"], note["sha256"]) for line in csv.DictReader(io.StringIO(known))):
+    if any(
+        (line.get("submission"), line.get("sha256")) == (note["submission"], note["sha256"])
+        for line in csv.DictReader(io.StringIO(known))
+    ):
         return
     lines = io.StringIO()
     writer = csv.DictWriter(lines, LEDGER, extrasaction="ignore", restval="", lineterminator="\n")
     if not known:
         writer.writeheader()
-    writer.writerow(note | {"oof": f"{note['oof']:.5f}" if "oof" in note else "", "spread": f"{note['spread']:.5f}" if "spread" in note else "",
-                            "folds": note.get("partial", len(note.get("folds", {})))})
-    runs.write_text(known + "\n" * (known[-1:] not in ("", "\n")) + lines.getvalue(), path)      # not appended: a full disk must not tear it
+    writer.writerow(
+        note
+        | {
+            "oof": f"{note['oof']:.5f}" if "oof" in note else "",
+            "spread": f"{note['spread']:.5f}" if "spread" in note else "",
+            "folds": note.get("partial", len(note.get("folds", {}))),
+        }
+    )
+    # not appended: a full disk must not tear it
+    runs.write_text(known + "\n" * (known[-1:] not in ("", "\n")) + lines.getvalue(), path)
 
 
-def say(competition: Competition, settings: Settings, sample: pd.DataFrame, answer: pd.DataFrame, note: dict, spent: dict[str, float]) -> None:
+def say(
+    competition: Competition,
+    settings: Settings,
+    sample: pd.DataFrame,
+    answer: pd.DataFrame,
+    note: dict,
+    spent: dict[str, float],
+) -> None:
     """The last lines that a competitor sees."""
     print()
     for name, score in note.get("folds", {}).items():
@@ -138,30 +214,49 @@ def say(competition: Competition, settings: Settings, sample: pd.DataFrame, answ
     if "oof" in note:
         print(f"  OOF         {note['oof']:.4f}  {note['metric']}, spread of folds {note['spread']:.4f}")
     else:
-        undecoded = f", not decoded: decode={settings.config.decode} takes all folds" * (settings.config.decode not in ("auto", "plain"))
+        undecoded = f", not decoded: decode={settings.config.decode} takes all folds" * (
+            settings.config.decode not in ("auto", "plain")
+        )
         print(f"  PARTIAL     {note['partial']}: {note['fold_score']:.4f}{undecoded}")
     if made := note.get("decode"):
         used = f"used, {made['parameters']}" if made["parameters"] else "no gain, so plain is kept"
         if made["parameters"] and not made["is_sure"]:
-            used += f"; the OOF stays the plain one's, since a gain within {made['error_95']:.4f} may be chance"
-        print(f"  {made['name']:<11} {made['nested']:.4f}  each fold by the others, in sample {made['in_sample']:.4f}, plain {made['plain']:.4f}: "
-              + used)
+            used += (
+                f"; the OOF stays the plain one's, since a gain within {made['error_95']:.4f} may be chance"
+            )
+        print(
+            f"  {made['name']:<11} {made['nested']:.4f}  each fold by the others, in sample"
+            f" {made['in_sample']:.4f}, plain {made['plain']:.4f}: " + used
+        )
     if note["unreadable"]:
         some = ", ".join(list(note["unreadable"])[:5])
-        print(f"  WARNING     {len(note['unreadable'])} test images can't be read and got an average answer: {some}")
+        print(
+            f"  WARNING     {len(note['unreadable'])} test images can't be read and got an average answer:"
+            f" {some}"
+        )
     private = settings.folder / ".private.csv"
     if private.exists():
         truth = tables.read_csv(private)
-        print(f"  private     {competition.metric_value(truth, answer):.4f}  on the demo's {len(truth)} test images, whose labels were kept aside")
+        print(
+            f"  private     {competition.metric_value(truth, answer):.4f}  on the demo's {len(truth)} test"
+            " images, whose labels were kept aside"
+        )
     print(f"  seconds     {', '.join(f'{stage} {time:.0f}' for stage, time in spent.items())}")
-    print(f"  submission  {SUBMISSIONS / note['submission']}  {len(answer)} rows, checked against the sample", flush=True)
+    print(
+        f"  submission  {SUBMISSIONS / note['submission']}  {len(answer)} rows, checked against the sample",
+        flush=True,
+    )
 
 
 def seconds(paths: RunPaths) -> dict[str, float]:
     """How long each stage took, from what the stages wrote down."""
     done = [runs.read_json(path) for path in sorted(paths.root.glob("[fr]*/done.json"))]
     tested = [runs.read_json(path)["seconds"] for path in sorted(paths.root.glob("[fr]*/test.json"))]
-    return {"split": runs.read_json(paths.competition)["seconds"], "train": sum(d["seconds"] for d in done), "predict": max(tested, default=0.0)}
+    return {
+        "split": runs.read_json(paths.competition)["seconds"],
+        "train": sum(d["seconds"] for d in done),
+        "predict": max(tested, default=0.0),
+    }
 
 
 def main() -> None:

@@ -1,7 +1,9 @@
-"""Train every unfinished fold, one after another, memory given back between them; then collect.  folds.csv -> fold<k>/, oof.parquet, score.json
+"""Train every unfinished fold, one after another, memory given back between them; then collect.  folds.csv ->
+fold<k>/, oof.parquet, score.json
 
 Run: python -m src.train runs/<name> [--fold 0] [--gpus 2]
 """
+
 import argparse
 import os
 import signal
@@ -29,8 +31,14 @@ from src.tasks import TASKS
 
 
 def with_views(job: Job) -> Job:
-    """Decode the images and run the trunk over them, where they are not in the cache yet; one process at a time."""
-    print(f"device: {job.accelerator.device}, precision {job.accelerator.mixed_precision}, {torch.get_num_threads()} threads", flush=True)
+    """Decode the images and run the trunk over them, where they are not in the cache yet; one process at a
+    time.
+    """
+    print(
+        f"device: {job.accelerator.device}, precision {job.accelerator.mixed_precision},"
+        f" {torch.get_num_threads()} threads",
+        flush=True,
+    )
     with runs.lock(job.settings.cache / job.settings.comp / "lock", wait=True):
         return make_views(job)
 
@@ -46,18 +54,27 @@ def make_views(job: Job) -> Job:
     pictures = prepare.decode(job.competition, job.settings, job.table, job.clock)
     transforms = prepare.training_views(job.competition, job.settings, has_trunk=bool(model.cut_at))
     if experiment.augment != "none" and transforms == {"plain": None}:
-        print(f"warning: augment={experiment.augment} has no effect with views=1: set views=4, or views=0 for fresh draws", file=sys.stderr)
+        print(
+            f"warning: augment={experiment.augment} has no effect with views=1: set views=4, or views=0 for"
+            " fresh draws",
+            file=sys.stderr,
+        )
     model.to(job.accelerator.device)
     if model.cut_at == "all":
         job = job._replace(template=model)
     passes = experiment.epochs * experiment.folds
-    if "" in transforms or not prepare.pays_to_cache(model, job.settings, len(job.table), len(transforms), passes):
+    if "" in transforms or not prepare.pays_to_cache(
+        model, job.settings, len(job.table), len(transforms), passes
+    ):
         return job._replace(arrays=[pictures.decoded], transforms=transforms)
     arrays = prepare.trunk_outputs(model, pictures, transforms, job.settings, job.accelerator, job.clock)
     if experiment.cutmix and arrays[0].values.ndim != 4:
         instead = "mixup mixes all batches" if experiment.mixup else f"set mixup={experiment.cutmix:g}"
-        print(f"warning: cutmix={experiment.cutmix:g} has no effect: what the trunk hands over has no height and width to cut a box from; {instead}, "
-              "or let earlier layers learn", file=sys.stderr)
+        print(
+            f"warning: cutmix={experiment.cutmix:g} has no effect: what the trunk hands over has no height"
+            f" and width to cut a box from; {instead}, or let earlier layers learn",
+            file=sys.stderr,
+        )
     return job._replace(arrays=arrays, is_cached=True, transforms=transforms)
 
 
@@ -65,19 +82,29 @@ def without_effect(job: Job) -> list[str]:
     """A line per setting that changes nothing beside the others."""
     experiment, task, lines = job.settings.config, job.competition.task, []
     if experiment.label_smoothing and TASKS[task].loss != "cross_entropy":
-        lines.append(f"label_smoothing={experiment.label_smoothing:g} has no effect with task={task!r}, which has no single class to smooth")
+        lines.append(
+            f"label_smoothing={experiment.label_smoothing:g} has no effect with task={task!r}, which has no"
+            " single class to smooth"
+        )
     if experiment.head_epochs and experiment.trainable in ("head", 0):
-        lines.append(f"head_epochs={experiment.head_epochs} has no effect with trainable=head: nothing else learns")
+        lines.append(
+            f"head_epochs={experiment.head_epochs} has no effect with trainable=head: nothing else learns"
+        )
     elif experiment.head_epochs >= experiment.epochs:
-        lines.append(f"head_epochs={experiment.head_epochs} with epochs={experiment.epochs}: the backbone never learns: fewer head_epochs, or "
-                     "trainable=head, which is faster")
+        lines.append(
+            f"head_epochs={experiment.head_epochs} with epochs={experiment.epochs}: the backbone never"
+            " learns: fewer head_epochs, or trainable=head, which is faster"
+        )
     return lines
 
 
 def say_what_learns(model: Classifier) -> None:
     learning = sum(p.numel() for _, p, _ in model.learning())
     total = sum(p.numel() for p in model.parameters())
-    print(f"learning: {learning:,} of {total:,} parameters; the trunk ends at {model.cut_at or '(no trunk)'}", flush=True)
+    print(
+        f"learning: {learning:,} of {total:,} parameters; the trunk ends at {model.cut_at or '(no trunk)'}",
+        flush=True,
+    )
 
 
 def finish_fold(job: Job, fold: int, baseline: int) -> None:
@@ -93,22 +120,32 @@ def finish_fold(job: Job, fold: int, baseline: int) -> None:
     @find_executable_batch_size(starting_batch_size=halve(), reduce_batch_size_fn=halve)
     def attempt(batch_size: int) -> tuple[dict, memory.Watch]:
         if batch_size < job.settings.config.batch_size:
-            print(f"out of memory: batch of {batch_size}, accumulated to {job.settings.config.batch_size}", file=sys.stderr)
+            print(
+                f"out of memory: batch of {batch_size}, accumulated to {job.settings.config.batch_size}",
+                file=sys.stderr,
+            )
         return train_fold(job, fold, batch_size)
 
     try:
         result, watch = attempt()
     except NotFinite as error:
         ids = job.table["id"].iloc[error.rows].tolist()
-        raise ValueError(f"{fold_name(fold)}: {error}; images {ids}. Lower lr (now {job.settings.config.lr:g}) or set clip_grad") from error
+        raise ValueError(
+            f"{fold_name(fold)}: {error}; images {ids}. Lower lr (now {job.settings.config.lr:g}) or set"
+            " clip_grad"
+        ) from error
     if job.settings.machine.compile:
         torch.compiler.reset()
     held = memory.free(watch, job.accelerator, device=job.accelerator.device)
-    files = {file.name: runs.file_sha(file) for file in (paths.model, paths.valid, paths.valid_epochs, paths.log) if file.exists()}
+    files = {
+        file.name: runs.file_sha(file)
+        for file in (paths.model, paths.valid, paths.valid_epochs, paths.log)
+        if file.exists()
+    }
     machine = config.as_dict(job.settings.machine) | {"engine": prepare.engine_of(job.arrays)}
     runs.write_json(result | {"files": files, "memory": held, "machine": machine}, paths.done)
     state.clear(paths.state)
-    try:                                                             # now that nothing can be lost by it
+    try:  # now that nothing can be lost by it
         memory.judge(watch, device=job.accelerator.device, baseline=baseline)
     except memory.MemoryHeld as complaint:
         if job.settings.machine.memory == "strict":
@@ -117,38 +154,55 @@ def finish_fold(job: Job, fold: int, baseline: int) -> None:
 
 
 def is_finished(job: Job, fold: int) -> bool:
-    """Is the fold trained by this very recipe? A fold of another one is moved to old/, and another run's of the same recipe is taken over."""
+    """Is the fold trained by this very recipe? A fold of another one is moved to old/, and another run's of
+    the same recipe is taken over.
+    """
     paths = job.paths.fold(fold)
     made = runs.origin(paths)
     if made and (found := differences(made, job.recipe)):
         state_of_it = "was trained" if paths.done.exists() else "was in training"
-        print(f"{fold_name(fold)} {state_of_it} with {'; '.join(found)}; kept in {runs.retire(paths, made['recipe'])}")
-    other = "" if paths.done.exists() else runs.adopt_fold(job.paths, fold, job.recipe_hash, job.settings.comp)
+        print(
+            f"{fold_name(fold)} {state_of_it} with {'; '.join(found)}; kept in"
+            f" {runs.retire(paths, made['recipe'])}"
+        )
+    other = (
+        "" if paths.done.exists() else runs.adopt_fold(job.paths, fold, job.recipe_hash, job.settings.comp)
+    )
     if other:
         print(f"{fold_name(fold)}: the same recipe as in run {other}, taken over")
     if paths.done.exists():
-        state.clear(paths.state)                                     # it may have been killed before it came to that
+        # it may have been killed before it came to that
+        state.clear(paths.state)
     return paths.done.exists()
 
 
 def check_code(job: Job, numbers: list[int]) -> None:
     """Raises ValueError where folds that are to be scored together would be trained by differing code."""
     made = {k: runs.origin(job.paths.fold(k)) for k in numbers}
-    changed = {k: runs.changed_code(made[k]) for k in numbers if made[k] and not differences(made[k], job.recipe)}
+    changed = {
+        k: runs.changed_code(made[k]) for k in numbers if made[k] and not differences(made[k], job.recipe)
+    }
     edited = sorted({name for names in changed.values() for name in names})
     if not edited:
         return
     if all(job.paths.fold(k).done.exists() for k in numbers):
-        print(f"code changed since this run was trained: {', '.join(edited)}; nothing is re-run: make retrain acts on it")
+        print(
+            f"code changed since this run was trained: {', '.join(edited)}; nothing is re-run: make retrain"
+            " acts on it"
+        )
         return
     begun = ", ".join(fold_name(k) for k in changed if changed[k])
-    raise ValueError(f"{begun} of {job.paths.root} began before {', '.join(edited)} changed, and other folds are still to be trained: "
-                     f"folds of differing code can't be scored together. make retrain RUN={job.paths.name} trains them anew (the old ones "
-                     "are kept), or undo the edit")
+    raise ValueError(
+        f"{begun} of {job.paths.root} began before {', '.join(edited)} changed, and other folds are still to"
+        f" be trained: folds of differing code can't be scored together. make retrain RUN={job.paths.name}"
+        " trains them anew (the old ones are kept), or undo the edit"
+    )
 
 
 def finish_folds(job: Job, numbers: list[int]) -> dict[int, str]:
-    """Finish all that no other process is at; returns who is at the rest. It goes round until that brings nothing more: another one may have died."""
+    """Finish all that no other process is at; returns who is at the rest. It goes round until that brings
+    nothing more: another one may have died.
+    """
     left, baseline = dict.fromkeys(numbers, ""), 0
     while True:
         before = len(left)
@@ -159,7 +213,9 @@ def finish_folds(job: Job, numbers: list[int]) -> dict[int, str]:
                     continue
                 if not is_finished(job, fold):
                     if job.clock.asked:
-                        raise Stopped(f"{job.clock.asked}: {fold_name(fold)} is next; the same command goes on with it")
+                        raise Stopped(
+                            f"{job.clock.asked}: {fold_name(fold)} is next; the same command goes on with it"
+                        )
                     if not job.arrays:
                         job = with_views(job)
                         baseline = memory.baseline(job.accelerator.device)
@@ -170,14 +226,20 @@ def finish_folds(job: Job, numbers: list[int]) -> dict[int, str]:
 
 
 def share_out(run: Path, gpus: int, *, device: str) -> None:
-    """A process per GPU, each taking unfinished folds until none is left. They need not talk: a fold's lock says that it is taken."""
+    """A process per GPU, each taking unfinished folds until none is left. They need not talk: a fold's lock
+    says that it is taken.
+    """
     if device != "cpu" and torch.cuda.device_count() < gpus:
-        raise ValueError(f"GPUS={gpus}: torch finds {torch.cuda.device_count()} CUDA devices here: leave GPUS out, and one process trains the folds "
-                         f'one after another; MACHINE="device=cpu" lets {gpus} processes share the processor')
+        raise ValueError(
+            f"GPUS={gpus}: torch finds {torch.cuda.device_count()} CUDA devices here: leave GPUS out, and one"
+            " process trains the folds "
+            f'one after another; MACHINE="device=cpu" lets {gpus} processes share the processor'
+        )
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     devices = visible if len(visible) >= gpus else [str(number) for number in range(gpus)]
     children, asked = [], []
-    if torch.cuda.is_initialized():                                  # by the quick checks before, in this process
+    # by the quick checks before, in this process
+    if torch.cuda.is_initialized():
         memory.baseline("cuda")
 
     def pass_on(number: int, frame: object) -> None:
@@ -189,18 +251,22 @@ def share_out(run: Path, gpus: int, *, device: str) -> None:
     for device in devices[:gpus]:
         changes = {"CUDA_VISIBLE_DEVICES": device, "TQDM_DISABLE": "1"}
         command = [sys.executable, "-m", "src.train", str(run), "--share"]
-        children.append(subprocess.Popen(command, env=os.environ | changes, start_new_session=True))     # or Ctrl-C would reach each twice
+        # or Ctrl-C would reach each twice
+        children.append(subprocess.Popen(command, env=os.environ | changes, start_new_session=True))
     codes = [child.wait() for child in children]
     for each, handler in before.items():
         signal.signal(each, handler)
     if asked or 75 in codes:
         raise Stopped("all processes have stopped; the same command goes on")
     if max(codes) > 0:
-        sys.exit(max(codes))                                         # it has said why; what a killed one left is finished by this process
+        # it has said why; what a killed one left is finished by this process
+        sys.exit(max(codes))
 
 
 def train(settings: Settings, paths: RunPaths, only: int | None = None, *, is_shared: bool = False) -> None:
-    """Finish the folds (or only one), then collect, unless other processes share them. Raises ValueError for settings or data that don't work."""
+    """Finish the folds (or only one), then collect, unless other processes share them. Raises ValueError for
+    settings or data that don't work.
+    """
     job = make_job(settings, paths)
     numbers = sorted(k for k in job.table["fold"].unique() if k >= 0)
     if only is not None and only not in numbers:
@@ -213,26 +279,43 @@ def train(settings: Settings, paths: RunPaths, only: int | None = None, *, is_sh
     refuse(left, paths)
     if only is not None:
         score = runs.read_json(paths.fold(only).done)["score"]
-        print(f"fold {only}, 1 of {len(numbers)}: {job.competition.metric_name} {score:.4f} (one fold only, so no OOF score)")
+        print(
+            f"fold {only}, 1 of {len(numbers)}: {job.competition.metric_name} {score:.4f} (one fold only, so"
+            " no OOF score)"
+        )
         return
     made = max(paths.fold(k).done.stat().st_mtime_ns for k in numbers)
     is_news = not paths.score.exists() or paths.score.stat().st_mtime_ns < made
     score = collect.collect(job.competition, settings, paths, job.table)
     if is_news:
         with Tracker(paths.root / "log.jsonl", **tracking(job, "summary", "summary")) as tracker:
-            tracker.finish({"oof": float(score["oof"]), "mean": float(score["mean"]), "spread": float(score["spread"]), **score["also"]})
+            tracker.finish(
+                {
+                    "oof": float(score["oof"]),
+                    "mean": float(score["mean"]),
+                    "spread": float(score["spread"]),
+                    **score["also"],
+                }
+            )
     print(collect.say(score))
 
 
 def refuse(left: dict[int, str], paths: RunPaths) -> None:
     for fold, holder in left.items():
-        raise ValueError(f"{fold_name(fold)} of {paths.root} is being trained by {holder}: wait for it or end it; nothing else is left to do")
+        raise ValueError(
+            f"{fold_name(fold)} of {paths.root} is being trained by {holder}: wait for it or end it; nothing"
+            " else is left to do"
+        )
 
 
 def refit(settings: Settings, paths: RunPaths) -> None:
-    """Train the models that learn from all images, each with the next seed: by the folds' recipe and files, but nothing is held out to score them."""
+    """Train the models that learn from all images, each with the next seed: by the folds' recipe and files,
+    but nothing is held out to score them.
+    """
     for number in range(settings.config.refit):
-        job = make_job(replace(settings, config=replace(settings.config, seed=settings.config.seed + number)), paths)
+        job = make_job(
+            replace(settings, config=replace(settings.config, seed=settings.config.seed + number)), paths
+        )
         with job.clock.listening():
             refuse(finish_folds(job, [REFIT - number]), paths)
 

@@ -1,12 +1,17 @@
-"""Attack finished and unfinished runs: kills with make itself, two commands at once, flipped bits. Nothing may be lost, mixed, or used unseen.
+"""Attack finished and unfinished runs: kills with make itself, two commands at once, flipped bits. Nothing
+may be lost, mixed, or used unseen.
 
-Run: python tests/attack.py --kills 100 --races 20 --flips 100 --seed 0        (hours on two cores; test_attack.py takes a few of each)
+Run: python tests/attack.py --kills 100 --races 20 --flips 100 --seed 0        (hours on two cores;
+test_attack.py takes a few of each)
 
-kills   SIGKILL to make and all below it at a random time, then the same command again; at the end every product is compared, byte by byte, with
+kills   SIGKILL to make and all below it at a random time, then the same command again; at the end every
+product is compared, byte by byte, with
         an undisturbed run's
 races   two commands at once, then each again; the products and the ledger are compared in the same way
-flips   one bit of one file of a finished run turned, then a command that uses it: equal products, a refusal that names the file, or silence
+flips   one bit of one file of a finished run turned, then a command that uses it: equal products, a refusal
+that names the file, or silence
 """
+
 import argparse
 import csv
 import json
@@ -26,9 +31,17 @@ from soak_resume import config, fast, final_files, live, make_competition, predi
 from src import ensemble, verify
 
 ROOT = Path(__file__).resolve().parents[1]
-SETTINGS, MACHINE = "folds=2 epochs=2 trainable=1 batch_size=6 tta=hflip", "workers=0 memory=strict save_minutes=0"
-A, B, BOTH = ["submit", "RUN=a", f"SET={fast(SETTINGS)}"], ["submit", "RUN=b", f"SET={fast(SETTINGS + ' seed=1')}"], ["ensemble", "RUNS=a b", "NAME=ab"]
-VOLATILE = {"seconds", "memory", "when", "checksum", "from"}             # of the jsons: what differs from run to run
+SETTINGS, MACHINE = (
+    "folds=2 epochs=2 trainable=1 batch_size=6 tta=hflip",
+    "workers=0 memory=strict save_minutes=0",
+)
+A, B, BOTH = (
+    ["submit", "RUN=a", f"SET={fast(SETTINGS)}"],
+    ["submit", "RUN=b", f"SET={fast(SETTINGS + ' seed=1')}"],
+    ["ensemble", "RUNS=a b", "NAME=ab"],
+)
+# of the jsons: what differs from run to run
+VOLATILE = {"seconds", "memory", "when", "checksum", "from"}
 
 
 # -- a kit of its own in a folder, and what it has made
@@ -47,10 +60,24 @@ def new_kit(folder: Path) -> Path:
 
 def start(folder: Path, words: list[str]) -> subprocess.Popen:
     """make with these words, in a group of its own."""
-    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ} | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    given = [] if words[0] == "ensemble" else ["COMP=tiny", "EXP=baseline", f"MACHINE=wandb=off device=cpu {MACHINE}", "CHECKS=0"]
-    return subprocess.Popen(["make", *words, *given, f"PY={sys.executable}"], cwd=folder, env=environment, text=True, start_new_session=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ} | {
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+    given = (
+        []
+        if words[0] == "ensemble"
+        else ["COMP=tiny", "EXP=baseline", f"MACHINE=wandb=off device=cpu {MACHINE}", "CHECKS=0"]
+    )
+    return subprocess.Popen(
+        ["make", *words, *given, f"PY={sys.executable}"],
+        cwd=folder,
+        env=environment,
+        text=True,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
 
 
 def make(folder: Path, words: list[str]) -> float:
@@ -72,12 +99,18 @@ def products(folder: Path, without: Path | None = None) -> dict[str, object]:
     """All that the runs have made, but for one file, and the ledger's lines without their times."""
     found: dict[str, object] = {}
     for run in sorted(folder.glob("runs/*/config.json")):
-        found |= {f"{run.parent.name}/{name}": content for name, content in final_files(folder, run.parent.name).items()}
+        found |= {
+            f"{run.parent.name}/{name}": content
+            for name, content in final_files(folder, run.parent.name).items()
+        }
         found |= {str(file.relative_to(folder)): file for file in run.parent.glob("**/*.json")}
     found |= {str(file.relative_to(folder)): file for file in folder.glob("submissions/*.json")}
     if without is not None:
         found = {name: content for name, content in found.items() if not str(without).endswith(name)}
-    found = {name: plain(json.loads(content.read_text())) if isinstance(content, Path) else content for name, content in found.items()}
+    found = {
+        name: plain(json.loads(content.read_text())) if isinstance(content, Path) else content
+        for name, content in found.items()
+    }
     with (folder / "submissions/ledger.csv").open() as file:
         found["ledger"] = sorted(str({**line, "when": ""}) for line in csv.DictReader(file))
     return found
@@ -91,7 +124,9 @@ def differing(found: dict[str, object], expected: dict[str, object]) -> list[str
 
 
 def kill_often(root: Path, kills: int, seed: int) -> dict[str, int]:
-    """Kill make at random times until that many kills were survived; returns counts. AssertionError names what differs."""
+    """Kill make at random times until that many kills were survived; returns counts. AssertionError names
+    what differs.
+    """
     rng, counts = random.Random(seed), {"kills": 0, "runs": 0}
     whole, commands = new_kit(root / "whole"), ([*A, "FOLD=0"], A, B, BOTH)
     seconds = [make(whole, command) for command in commands]
@@ -120,7 +155,7 @@ def kill_often(root: Path, kills: int, seed: int) -> dict[str, int]:
 
 # -- races
 
-PAIRS = {       # name: (are both runs there before?, the two commands at once)
+PAIRS = {  # name: (are both runs there before?, the two commands at once)
     "two submits of a finished run": (True, ([*A, "FORCE=1"], [*A, "FORCE=1"])),
     "a submit and an ensemble of it": (True, ([*A, "FORCE=1"], BOTH)),
     "two trainings of one run": (False, (A, A)),
@@ -130,7 +165,9 @@ PAIRS = {       # name: (are both runs there before?, the two commands at once)
 
 
 def race_often(root: Path, races: int, seed: int) -> dict[str, int]:
-    """Two commands at once, as often as that, then each again to its end. Returns how they ended. AssertionError names what differs."""
+    """Two commands at once, as often as that, then each again to its end. Returns how they ended.
+    AssertionError names what differs.
+    """
     rng, counts = random.Random(seed), {"races": 0, "both done": 0, "one told to wait": 0}
     whole = new_kit(root / "whole")
     for command in (A, B, BOTH):
@@ -148,8 +185,12 @@ def race_often(root: Path, races: int, seed: int) -> dict[str, int]:
         processes = [first, start(folder, pair[1])]
         said = [process.communicate()[0] for process in processes]
         for process, text in zip(processes, said):
-            assert process.returncode == 0 or "being trained by process" in text, f"{name}: exit {process.returncode}\n{text}"
-        counts["both done" if not any(process.returncode for process in processes) else "one told to wait"] += 1
+            assert process.returncode == 0 or "being trained by process" in text, (
+                f"{name}: exit {process.returncode}\n{text}"
+            )
+        counts[
+            "both done" if not any(process.returncode for process in processes) else "one told to wait"
+        ] += 1
         for command in (A, B, BOTH):
             make(folder, command)
         found = {key: value for key, value in products(folder).items() if "fold0." not in key}
@@ -163,33 +204,68 @@ def race_often(root: Path, races: int, seed: int) -> dict[str, int]:
 
 # -- flips
 
-FLIPPED = {     # pattern of files -> the commands that use them, in forks of this process
-    "runs/a/fold*/model.safetensors": ("predict again", "adopt"), "runs/a/fold*/valid.parquet": ("again", "adopt"),
-    "runs/a/fold*/valid_epochs.parquet": ("again", "adopt"), "runs/a/fold*/valid_views.*": ("again", "adopt"),
-    "runs/a/fold*/test.*": ("again", "adopt"), "runs/a/fold*/done.json": ("again", "adopt"), "runs/a/fold*/log.jsonl": ("verify",),
-    "runs/a/config.json": ("again", "ensemble"), "runs/a/split.json": ("again", "adopt"), "runs/a/train.json": ("again",), "runs/a/predict.json": ("again",),
-    "runs/a/submit.json": ("again",), "runs/a/competition.json": ("again", "adopt"), "runs/a/folds.csv": ("again", "adopt", "ensemble"),
-    "runs/a/oof.parquet": ("submit", "again", "ensemble", "verify"), "runs/a/oof_tta.parquet": ("submit", "ensemble", "verify"), "runs/a/tta.json": ("submit", "verify"),
-    "runs/a/score.json": ("submit", "ensemble", "verify"), "runs/a/test.parquet": ("submit", "ensemble"), "runs/a/test.json": ("submit", "ensemble"),
-    "runs/ab/*.json": ("submit ab", "verify ab"), "runs/ab/*.parquet": ("submit ab", "verify ab"), "runs/ab/folds.csv": ("submit ab", "verify ab"),
-    "runs/.cache/tiny/*.npy": ("new",), "runs/.cache/tiny/*.json": ("new",),
-    "submissions/a.csv": ("again", "verify"), "submissions/a.json": ("again", "verify"),
+FLIPPED = {  # pattern of files -> the commands that use them, in forks of this process
+    "runs/a/fold*/model.safetensors": ("predict again", "adopt"),
+    "runs/a/fold*/valid.parquet": ("again", "adopt"),
+    "runs/a/fold*/valid_epochs.parquet": ("again", "adopt"),
+    "runs/a/fold*/valid_views.*": ("again", "adopt"),
+    "runs/a/fold*/test.*": ("again", "adopt"),
+    "runs/a/fold*/done.json": ("again", "adopt"),
+    "runs/a/fold*/log.jsonl": ("verify",),
+    "runs/a/config.json": ("again", "ensemble"),
+    "runs/a/split.json": ("again", "adopt"),
+    "runs/a/train.json": ("again",),
+    "runs/a/predict.json": ("again",),
+    "runs/a/submit.json": ("again",),
+    "runs/a/competition.json": ("again", "adopt"),
+    "runs/a/folds.csv": ("again", "adopt", "ensemble"),
+    "runs/a/oof.parquet": ("submit", "again", "ensemble", "verify"),
+    "runs/a/oof_tta.parquet": ("submit", "ensemble", "verify"),
+    "runs/a/tta.json": ("submit", "verify"),
+    "runs/a/score.json": ("submit", "ensemble", "verify"),
+    "runs/a/test.parquet": ("submit", "ensemble"),
+    "runs/a/test.json": ("submit", "ensemble"),
+    "runs/ab/*.json": ("submit ab", "verify ab"),
+    "runs/ab/*.parquet": ("submit ab", "verify ab"),
+    "runs/ab/folds.csv": ("submit ab", "verify ab"),
+    "runs/.cache/tiny/*.npy": ("new",),
+    "runs/.cache/tiny/*.json": ("new",),
+    "submissions/a.csv": ("again", "verify"),
+    "submissions/a.json": ("again", "verify"),
 }
 
 
 def use(folder: Path, command: str) -> tuple[int, str]:
     """The command's exit code, and what it said."""
     other = {"adopt": "d", "new": "c"}.get(command, "a")
-    settings = {"adopt": SETTINGS.replace("tta=hflip", "tta=hflip,vflip"), "new": SETTINGS + " lr=0.004"}.get(command, SETTINGS)
+    settings = {"adopt": SETTINGS.replace("tta=hflip", "tta=hflip,vflip"), "new": SETTINGS + " lr=0.004"}.get(
+        command, SETTINGS
+    )
     whole = (config, split, train, predict, submit)
-    stages = {"again": whole, "adopt": whole, "new": whole, "predict again": (predict, submit), "submit": (submit,), "submit ab": (submit,),
-              "ensemble": (ensemble,), "verify": (verify,), "verify ab": (verify,)}[command]
+    stages = {
+        "again": whole,
+        "adopt": whole,
+        "new": whole,
+        "predict again": (predict, submit),
+        "submit": (submit,),
+        "submit ab": (submit,),
+        "ensemble": (ensemble,),
+        "verify": (verify,),
+        "verify ab": (verify,),
+    }[command]
     run = {"submit ab": "ab", "verify ab": "ab", "ensemble": "ab"}.get(command, other)
     if command == "predict again":
         for file in folder.glob("runs/a/fold*/test.json"):
             file.unlink()
     (folder / "said.txt").unlink(missing_ok=True)
-    pid = live(folder, SETTINGS if run == "ab" else settings, MACHINE, run=run, stages=stages, members=("a", "b") if command == "ensemble" else ())
+    pid = live(
+        folder,
+        SETTINGS if run == "ab" else settings,
+        MACHINE,
+        run=run,
+        stages=stages,
+        members=("a", "b") if command == "ensemble" else (),
+    )
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     return code, (folder / "said.txt").read_text()
 
@@ -199,15 +275,20 @@ def flip(path: Path, rng: random.Random) -> str:
     content, times = bytearray(path.read_bytes()), path.stat()
     place = rng.randrange(len(content))
     content[place] ^= 1 << rng.randrange(8)
-    path.unlink()                                                    # it may be a hard link
+    path.unlink()  # it may be a hard link
     path.write_bytes(content)
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     return f"byte {place} of {len(content)}"
 
 
 def flip_often(root: Path, flips: int, seed: int) -> dict[str, int]:
-    """Flip bits over all kinds of files, and count what the next command that uses the file does. AssertionError where it is silent or unclear."""
-    rng, counts = random.Random(seed), {"flips": 0, "equal": 0, "refused by name": 0, "silent": 0, "unclear": 0}
+    """Flip bits over all kinds of files, and count what the next command that uses the file does.
+    AssertionError where it is silent or unclear.
+    """
+    rng, counts = (
+        random.Random(seed),
+        {"flips": 0, "equal": 0, "refused by name": 0, "silent": 0, "unclear": 0},
+    )
     whole, bad = new_kit(root / "whole"), []
     for command in (A, B, BOTH):
         make(whole, command)
@@ -219,7 +300,10 @@ def flip_often(root: Path, flips: int, seed: int) -> dict[str, int]:
         assert code == 0, f"{command}: exit {code}\n{said}"
         return products(folder)
 
-    expected = {command: after(command) for command in sorted({one for commands in FLIPPED.values() for one in commands})}
+    expected = {
+        command: after(command)
+        for command in sorted({one for commands in FLIPPED.values() for one in commands})
+    }
     while counts["flips"] < flips:
         pattern, commands = list(FLIPPED.items())[counts["flips"] % len(FLIPPED)]
         command = rng.choice(commands)
@@ -228,8 +312,16 @@ def flip_often(root: Path, flips: int, seed: int) -> dict[str, int]:
         path = rng.choice(sorted(folder.glob(pattern)))
         where = flip(path, rng)
         code, said = use(folder, command)
-        if code == 0:                                                # the flipped file itself may be one that the command does not use
-            wrong = differing(kept(products(folder, path)), {name: content for name, content in kept(expected[command]).items() if not str(path).endswith(name)})
+        # the flipped file itself may be one that the command does not use
+        if code == 0:
+            wrong = differing(
+                kept(products(folder, path)),
+                {
+                    name: content
+                    for name, content in kept(expected[command]).items()
+                    if not str(path).endswith(name)
+                },
+            )
             if command.startswith("verify") and not is_harmless(path):
                 wrong = ["verify has not seen it"]
             result = "silent" if wrong else "equal"
@@ -239,13 +331,28 @@ def flip_often(root: Path, flips: int, seed: int) -> dict[str, int]:
         counts["flips"] += 1
         counts[result] += 1
         print(f"{result:16} {path.relative_to(folder)}, {where}, then {command}", flush=True)
-        bad += [f"{path.relative_to(folder)}, {where}, then {command}: {wrong}"] * (result in ("silent", "unclear"))
+        bad += [f"{path.relative_to(folder)}, {where}, then {command}: {wrong}"] * (
+            result in ("silent", "unclear")
+        )
     assert not bad, "\n".join(bad) + f"\n{counts}"
     return counts
 
 
-REPAIRED = ("config.json", "competition.json", "folds.csv", "score.json", "oof.parquet", "test.parquet", "test.json", "tta.json", "fold0/done.json", "fold0/model.safetensors",
-            "fold0/valid.parquet", "fold0/valid_views.json", "../../submissions/a.json")
+REPAIRED = (
+    "config.json",
+    "competition.json",
+    "folds.csv",
+    "score.json",
+    "oof.parquet",
+    "test.parquet",
+    "test.json",
+    "tta.json",
+    "fold0/done.json",
+    "fold0/model.safetensors",
+    "fold0/valid.parquet",
+    "fold0/valid_views.json",
+    "../../submissions/a.json",
+)
 
 
 def follow(folder: Path, said: str) -> None:
@@ -256,11 +363,15 @@ def follow(folder: Path, said: str) -> None:
     elif "remove it" in advice:
         (folder / name).unlink()
     typed = re.search(r"make (\w+) (RUN=\S+) FORCE=1", advice)
-    make(folder, [*typed.groups(), "FORCE=1"] if typed else A if "whole command" in advice else [*A, "FORCE=1"])
+    make(
+        folder, [*typed.groups(), "FORCE=1"] if typed else A if "whole command" in advice else [*A, "FORCE=1"]
+    )
 
 
 def repair_all(root: Path) -> dict[str, int]:
-    """Damage each kind of file so that `make submit` refuses it, do what its message says, and the same command gives the undisturbed products."""
+    """Damage each kind of file so that `make submit` refuses it, do what its message says, and the same
+    command gives the undisturbed products.
+    """
     counts, whole = {"refused and repaired": 0, "repaired by itself": 0}, new_kit(root / "whole")
     make(whole, A)
     expected = products(whole)
@@ -270,7 +381,7 @@ def repair_all(root: Path) -> dict[str, int]:
         path.write_bytes(path.read_bytes()[:-40])
         (folder / "submissions/a.csv").unlink()
         if "model" in name:
-            (folder / "runs/a/fold0/test.json").unlink()             # or nobody needs the model
+            (folder / "runs/a/fold0/test.json").unlink()  # or nobody needs the model
         process = start(folder, [*A, "FORCE=1"])
         said = process.communicate()[0]
         if process.returncode:
@@ -295,19 +406,32 @@ def kept(found: dict[str, object]) -> dict[str, object]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--kills", type=int, default=0)
     parser.add_argument("--races", type=int, default=0)
     parser.add_argument("--flips", type=int, default=0)
-    parser.add_argument("--repairs", action="store_true", help="damage each kind of file and do what the message says")
+    parser.add_argument(
+        "--repairs", action="store_true", help="damage each kind of file and do what the message says"
+    )
     parser.add_argument("--seed", type=int, default=0)
     asked, began = parser.parse_args(), time.monotonic()
     repairs = ((lambda folder, *_: repair_all(folder)), int(asked.repairs))
-    for attack, number in ((flip_often, asked.flips), (race_often, asked.races), (kill_often, asked.kills), repairs):
+    for attack, number in (
+        (flip_often, asked.flips),
+        (race_often, asked.races),
+        (kill_often, asked.kills),
+        repairs,
+    ):
         if number:
             with tempfile.TemporaryDirectory() as folder:
                 counts = attack(Path(folder), number, asked.seed)
-            print(", ".join(f"{name} {count}" for name, count in counts.items()) + f"; {time.monotonic() - began:.0f} s", flush=True)
+            print(
+                ", ".join(f"{name} {count}" for name, count in counts.items())
+                + f"; {time.monotonic() - began:.0f} s",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

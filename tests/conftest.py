@@ -1,4 +1,5 @@
 """A tiny competition of coloured squares, and the real stages run on it in a temporary folder."""
+
 import errno
 import os
 import sys
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")                       # no test may wait for a network
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may wait for a network
 os.environ.setdefault("WANDB_MODE", "offline")
 
 from src import config, predict, split, submit, train
@@ -37,23 +38,45 @@ def make_competition(root: Path, num_train: int = 36, num_test: int = 9) -> Path
         for i in range(count):
             pixels = np.clip(np.array(COLOURS[names[i % 3]]) + rng.normal(0, 25, (24, 24, 3)), 0, 255)
             Image.fromarray(pixels.astype(np.uint8)).save(root / part / f"{part[:2]}{i:03}.png")
-    ids = {part: [f"{part[:2]}{i:03}" for i in range(count)] for part, count in (("train", num_train), ("test", num_test))}
-    pd.DataFrame({"id": ids["train"], "colour": [names[i % 3] for i in range(num_train)]}).to_csv(root / "train.csv", index=False)
+    ids = {
+        part: [f"{part[:2]}{i:03}" for i in range(count)]
+        for part, count in (("train", num_train), ("test", num_test))
+    }
+    pd.DataFrame({"id": ids["train"], "colour": [names[i % 3] for i in range(num_train)]}).to_csv(
+        root / "train.csv", index=False
+    )
     pd.DataFrame({"id": ids["test"], "colour": "blue"}).to_csv(root / "sample_submission.csv", index=False)
     return root
 
 
 class Bench:
-    """The pipeline in a folder of its own: `bench.run()` goes from inputs/tiny to a submission; `bench.stage("train")` runs one stage."""
+    """The pipeline in a folder of its own: `bench.run()` goes from inputs/tiny to a submission;
+    `bench.stage("train")` runs one stage.
+    """
 
     def __init__(self, folder: Path, monkeypatch) -> None:
         self.folder, self.monkeypatch = folder, monkeypatch
         monkeypatch.chdir(folder)
         self.inputs = make_competition(folder / "inputs" / "tiny")
 
-    def configure(self, settings: str = FAST, name: str = "tiny-run", *, machine: str = "wandb=off workers=0 device=cpu memory=strict", exp: str = "baseline",
-                  comp: str = "tiny", cache: str = "runs/.cache") -> RunPaths:
-        for key, value in {"COMP": comp, "EXP": exp, "SET": settings, "MACHINE": machine, "INPUTS": "inputs", "CACHE": cache}.items():
+    def configure(
+        self,
+        settings: str = FAST,
+        name: str = "tiny-run",
+        *,
+        machine: str = "wandb=off workers=0 device=cpu memory=strict",
+        exp: str = "baseline",
+        comp: str = "tiny",
+        cache: str = "runs/.cache",
+    ) -> RunPaths:
+        for key, value in {
+            "COMP": comp,
+            "EXP": exp,
+            "SET": settings,
+            "MACHINE": machine,
+            "INPUTS": "inputs",
+            "CACHE": cache,
+        }.items():
             self.monkeypatch.setenv(key, value)
         self.monkeypatch.setattr("sys.argv", ["config", f"runs/{name}"])
         config.main()
@@ -66,12 +89,19 @@ class Bench:
         return paths
 
     def stage(self, stage: str, paths: RunPaths, **how):
-        functions = {"split": split.split, "train": train.train, "predict": predict.predict, "submit": submit.submit}
+        functions = {
+            "split": split.split,
+            "train": train.train,
+            "predict": predict.predict,
+            "submit": submit.submit,
+        }
         return functions[stage](config.load(paths.config), paths, **how)
 
 
 class ReadOnly:
-    """Folders that nothing may be written to, as on a disk mounted so: root may write where a mode forbids it, and tests may run as root."""
+    """Folders that nothing may be written to, as on a disk mounted so: root may write where a mode forbids
+    it, and tests may run as root.
+    """
 
     def __init__(self) -> None:
         self.folders: list[str] = []
@@ -92,20 +122,27 @@ class ReadOnly:
 
 CHANGES = ("os.mkdir", "os.remove", "os.rmdir", "os.rename", "os.symlink", "os.link")
 READ_ONLY = ReadOnly()
-sys.addaudithook(READ_ONLY.refuse)         # there is no way to remove one; without folders it does nothing
+sys.addaudithook(READ_ONLY.refuse)  # there is no way to remove one; without folders it does nothing
 
 
 @pytest.fixture
 def read_only(monkeypatch) -> Iterator[Callable[[Path], None]]:
     """read_only(folder): from now on, to the end of the test, nothing can be written there."""
     access = os.access
-    monkeypatch.setattr(os, "access", lambda path, mode, **how: access(path, mode, **how) and not (mode & os.W_OK and READ_ONLY.holds(path)))
+    monkeypatch.setattr(
+        os,
+        "access",
+        lambda path, mode, **how: (
+            access(path, mode, **how) and not (mode & os.W_OK and READ_ONLY.holds(path))
+        ),
+    )
     yield lambda folder: READ_ONLY.folders.append(os.path.abspath(folder))
     READ_ONLY.folders.clear()
 
 
 def make_array(path: Path, shape: tuple[int, ...], dtype: str, fill) -> arrays.Array:
     """An array of the cache, filled in one piece by fill(values)."""
+
     def in_one(values: np.ndarray, begun: dict):
         fill(values)
         yield {"done": len(values)}

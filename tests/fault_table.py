@@ -1,21 +1,31 @@
-"""The planted faults as the table of docs/reliability.md.  Run: python -m tests.fault_table [--write], which puts it there"""
+"""The planted faults as the table of docs/reliability.md.  Run: python -m tests.fault_table [--write], which
+puts it there
+"""
+
 import importlib
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 DOCUMENT = HERE.parent / "docs" / "reliability.md"
-NOTES = {"warn": " (warns)", "pass": " (tells it)"}        # FAIL needs none: the exit code is 1
+NOTES = {"warn": " (warns)", "pass": " (tells it)"}  # FAIL needs none: the exit code is 1
 
 
 def table() -> str:
-    """A line per fault of every tests/test_*_faults.py: what, where it is planted, which command and check finds it, what that says to change."""
+    """A line per fault of every tests/test_*_faults.py: what, where it is planted, which command and check
+    finds it, what that says to change.
+    """
     sys.path.insert(0, str(HERE))
-    lines = ["| fault | planted in | caught by | what to change, among the words of its line |", "|---|---|---|---|"]
+    lines = [
+        "| fault | planted in | caught by | what to change, among the words of its line |",
+        "|---|---|---|---|",
+    ]
     for file in sorted(HERE.glob("test_*_faults.py")):
         command = file.stem.removeprefix("test_").removesuffix("_faults")
         for fault in importlib.import_module(file.stem).FAULTS:
-            lines.append(f"| {fault.name} | {fault.where} | `make {command}`: {fault.check}{NOTES.get(fault.level, '')} | {fault.fix} |")
+            lines.append(
+                f"| {fault.name} | {fault.where} | `make {command}`: {fault.check}{NOTES.get(fault.level, '')} | {fault.fix} |"
+            )
     return "\n".join(lines)
 
 

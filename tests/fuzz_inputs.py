@@ -1,7 +1,10 @@
-"""Hostile inputs against the stages' own entry points, in one process: each ends well, or in one clear error without a traceback.
+"""Hostile inputs against the stages' own entry points, in one process: each ends well, or in one clear error
+without a traceback.
 
-Run: python tests/fuzz_inputs.py --count 400 --seed 0        by kind: how many ended well, how many were refused, and each that did neither
+Run: python tests/fuzz_inputs.py --count 400 --seed 0        by kind: how many ended well, how many were
+refused, and each that did neither
 """
+
 import argparse
 import contextlib
 import io
@@ -32,12 +35,56 @@ from src.data import tables
 from src.model import weights
 from src.runs import RunPaths
 
-SECONDS = 60                # after which an input counts as hanging
+SECONDS = 60  # after which an input counts as hanging
 RUN = "runs/x"
 ODD_TEXTS = [
-    "", " ", "\t", "\x00", "NA", "nan", "None", "inf", "-inf", "1e999", "-0", "0x10", "1_000", "٣", "ä", "é" * 300, "\U0001f600", "a" * 5000, "=1+1",
-    "$(touch x)", "`touch x`", "';--", "../../x", "/etc/passwd", "~", "*", "%s%n", "{id}", "{0.__class__}", "\\", '"', "'", ",", ";", "\n", "\r\n", "\ufeff",
-    "\udc80", "a b", "a,b", "1,5", "true", "[1]", '{"a": 1}', "con", "train/tr000.png", "1" * 400,
+    "",
+    " ",
+    "\t",
+    "\x00",
+    "NA",
+    "nan",
+    "None",
+    "inf",
+    "-inf",
+    "1e999",
+    "-0",
+    "0x10",
+    "1_000",
+    "٣",
+    "ä",
+    "é" * 300,
+    "\U0001f600",
+    "a" * 5000,
+    "=1+1",
+    "$(touch x)",
+    "`touch x`",
+    "';--",
+    "../../x",
+    "/etc/passwd",
+    "~",
+    "*",
+    "%s%n",
+    "{id}",
+    "{0.__class__}",
+    "\\",
+    '"',
+    "'",
+    ",",
+    ";",
+    "\n",
+    "\r\n",
+    "\ufeff",
+    "\udc80",
+    "a b",
+    "a,b",
+    "1,5",
+    "true",
+    "[1]",
+    '{"a": 1}',
+    "con",
+    "train/tr000.png",
+    "1" * 400,
 ]
 
 
@@ -47,16 +94,33 @@ def make_template(folder: Path) -> Path:
     for part, count in (("train", 18), ("test", 6)):
         (folder / part).mkdir(parents=True)
         for i in range(count):
-            Image.fromarray(rng.integers(0, 255, (12, 12, 3), dtype=np.uint8)).save(folder / part / f"{part[:2]}{i:03}.png")
-    (folder / "train.csv").write_text("id,colour\n" + "".join(f"tr{i:03},{('red', 'blue')[i % 2]}\n" for i in range(18)))
-    (folder / "sample_submission.csv").write_text("id,colour\n" + "".join(f"te{i:03},red\n" for i in range(6)))
+            Image.fromarray(rng.integers(0, 255, (12, 12, 3), dtype=np.uint8)).save(
+                folder / part / f"{part[:2]}{i:03}.png"
+            )
+    (folder / "train.csv").write_text(
+        "id,colour\n" + "".join(f"tr{i:03},{('red', 'blue')[i % 2]}\n" for i in range(18))
+    )
+    (folder / "sample_submission.csv").write_text(
+        "id,colour\n" + "".join(f"te{i:03},red\n" for i in range(6))
+    )
     return folder
 
 
 # -- what an input goes through
 
+
 def configure(words: dict[str, str]) -> None:
-    os.environ.update({"COMP": "x", "EXP": "own_model", "SET": "folds=2 image_size=8", "MACHINE": "wandb=off workers=0", "INPUTS": "inputs", "CACHE": "cache"} | words)
+    os.environ.update(
+        {
+            "COMP": "x",
+            "EXP": "own_model",
+            "SET": "folds=2 image_size=8",
+            "MACHINE": "wandb=off workers=0",
+            "INPUTS": "inputs",
+            "CACHE": "cache",
+        }
+        | words
+    )
     sys.argv = ["config", words.get("RUN", RUN)]
     config.main()
 
@@ -79,6 +143,7 @@ def call(module, *words: str) -> None:
 
 # -- damage
 
+
 def flip(data: bytes, draw: random.Random) -> bytes:
     """Some bytes changed, cut, doubled or put in."""
     changed = bytearray(data)
@@ -89,9 +154,9 @@ def flip(data: bytes, draw: random.Random) -> bytes:
         elif kind == 1:
             changed[place:place] = draw.randbytes(draw.choice([1, 2, 9]))
         elif kind == 2:
-            del changed[place:place + draw.choice([1, 3, 50])]
+            del changed[place : place + draw.choice([1, 3, 50])]
         elif kind == 3:
-            changed[place:place] = changed[place:place + draw.choice([1, 10, 100])]
+            changed[place:place] = changed[place : place + draw.choice([1, 10, 100])]
         elif draw.random() < 0.3:
             del changed[place:]
     return bytes(changed)
@@ -117,15 +182,29 @@ def csv_bytes(data: bytes, draw: random.Random) -> bytes:
     elif kind == 8:
         draw.shuffle(cells)
     elif kind == 9:
-        return draw.choice(["utf-16", "utf-8-sig", "utf-32", "cp037"]) and text.encode(draw.choice(["utf-16", "utf-8-sig", "utf-32", "cp037"]))
+        return draw.choice(["utf-16", "utf-8-sig", "utf-32", "cp037"]) and text.encode(
+            draw.choice(["utf-16", "utf-8-sig", "utf-32", "cp037"])
+        )
     elif kind == 10:
         return text.replace(",", draw.choice([";", "\t", "|", " ", ", ", ",,"])).encode()
     elif kind == 11:
         return text.replace("\n", draw.choice(["\r\n", "\r", "\n\n", "", '"\n'])).encode()
     elif kind == 12:
-        return draw.choice([b"", b"\n", b"id", b"\x00" * 50, b"<html>403</html>", draw.randbytes(500), b'"' * 99, data * 2, data[:draw.randrange(len(data))]])
+        return draw.choice(
+            [
+                b"",
+                b"\n",
+                b"id",
+                b"\x00" * 50,
+                b"<html>403</html>",
+                draw.randbytes(500),
+                b'"' * 99,
+                data * 2,
+                data[: draw.randrange(len(data))],
+            ]
+        )
     elif kind == 13:
-        cells[row:] = cells[row + draw.randrange(5):]
+        cells[row:] = cells[row + draw.randrange(5) :]
     elif kind == 14:
         cells = [[line[0], draw.choice(["0", "1", "0.5", "x y", "1e5", ""])] for line in cells]
     else:
@@ -135,14 +214,19 @@ def csv_bytes(data: bytes, draw: random.Random) -> bytes:
 
 def fuzz_csv(folder: Path, draw: random.Random) -> Callable[[], None]:
     source = folder / "inputs/x" / draw.choice(["train.csv", "train.csv", "sample_submission.csv"])
-    target = source.with_name(draw.choice([source.name] * 4 + ["test.csv", "folds.csv", "external.csv", "groups.csv"]))
+    target = source.with_name(
+        draw.choice([source.name] * 4 + ["test.csv", "folds.csv", "external.csv", "groups.csv"])
+    )
     target.write_bytes(csv_bytes(source.read_bytes(), draw))
     scheme = {"folds.csv": " fold_scheme=file", "groups.csv": " dedupe=group"}.get(target.name, "")
     return lambda: look({"SET": f"folds=2 image_size=8{scheme}"})
 
 
 def picture_bytes(draw: random.Random) -> bytes:
-    kind, packed = draw.choice(["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "TGA", "EPS", "PDF", "ICO", "PCX"]), io.BytesIO()
+    kind, packed = (
+        draw.choice(["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "TGA", "EPS", "PDF", "ICO", "PCX"]),
+        io.BytesIO(),
+    )
     mode = "RGB" if kind in ("JPEG", "EPS", "PDF", "PPM", "WEBP") else draw.choice(["RGB", "L", "P", "1"])
     Image.new(mode, (draw.choice([1, 9, 40]), 16)).save(packed, kind)
     return packed.getvalue()
@@ -155,14 +239,22 @@ def fuzz_image(folder: Path, draw: random.Random) -> Callable[[], None]:
         if kind == 0:
             os.mkfifo(path)
         elif kind == 1:
-            path.symlink_to(draw.choice(["/dev/zero", "/dev/null", path.name, "nowhere", "/proc/self/mem", ".", ".."]))
+            path.symlink_to(
+                draw.choice(["/dev/zero", "/dev/null", path.name, "nowhere", "/proc/self/mem", ".", ".."])
+            )
         elif kind == 2:
             path.mkdir()
         elif kind == 3:
-            size = struct.pack(">II", draw.choice([0, 1, 10**5, 2**31 - 1]), draw.choice([0, 1, 10**5, 2**31 - 1]))
+            size = struct.pack(
+                ">II", draw.choice([0, 1, 10**5, 2**31 - 1]), draw.choice([0, 1, 10**5, 2**31 - 1])
+            )
             path.write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + size + b"\x08\x02\0\0\0" + draw.randbytes(50))
         elif kind == 4:
-            path.write_bytes(draw.choice([b"", b"\xff\xd8\xff", b"%!PS-Adobe-3.0 EPSF-3.0\n", b"<svg/>", draw.randbytes(200)]))
+            path.write_bytes(
+                draw.choice(
+                    [b"", b"\xff\xd8\xff", b"%!PS-Adobe-3.0 EPSF-3.0\n", b"<svg/>", draw.randbytes(200)]
+                )
+            )
         elif kind == 5:
             path.write_bytes(picture_bytes(draw))
         else:
@@ -172,8 +264,31 @@ def fuzz_image(folder: Path, draw: random.Random) -> Callable[[], None]:
 
 
 def fuzz_archive(folder: Path, draw: random.Random) -> Callable[[], None]:
-    names = [draw.choice(["train.csv", "a/b.png", "a", "../x", "/x", "a\\b", "C:/x", "a//b", ".", "./x", "..", "a/./b", "é" * 100, "n" * 300, "", "t.zip", "a\0b", "a:b"])
-             for _ in range(draw.randrange(5))]
+    names = [
+        draw.choice(
+            [
+                "train.csv",
+                "a/b.png",
+                "a",
+                "../x",
+                "/x",
+                "a\\b",
+                "C:/x",
+                "a//b",
+                ".",
+                "./x",
+                "..",
+                "a/./b",
+                "é" * 100,
+                "n" * 300,
+                "",
+                "t.zip",
+                "a\0b",
+                "a:b",
+            ]
+        )
+        for _ in range(draw.randrange(5))
+    ]
     packed, inner = io.BytesIO(), make_zip(["train.csv"], draw)
     if draw.random() < 0.6:
         packed.write(make_zip(names, draw, inner))
@@ -183,14 +298,17 @@ def fuzz_archive(folder: Path, draw: random.Random) -> Callable[[], None]:
         with tarfile.open(fileobj=packed, mode="w:" + suffix.partition(".")[2]) as tar:
             for name in names:
                 info = tarfile.TarInfo(name)
-                info.type = draw.choice([tarfile.REGTYPE] * 6 + [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE, tarfile.CHRTYPE])
+                info.type = draw.choice(
+                    [tarfile.REGTYPE] * 6
+                    + [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE, tarfile.CHRTYPE]
+                )
                 info.size, info.linkname = 3 if info.isreg() else 0, draw.choice(["/etc/passwd", "../../x"])
                 tar.addfile(info, io.BytesIO(b"abc"))
     data = packed.getvalue()
     path = folder / "inputs" / f"y.{suffix}"
     path.write_bytes(flip(data, draw) if draw.random() < 0.6 else data)
     if draw.random() < 0.3:
-        inside = (folder / "inputs/x" / "more.zip")
+        inside = folder / "inputs/x" / "more.zip"
         path.rename(inside)
         return lambda: call(fetch, "archives", "inputs/x")
     return lambda: call(fetch, "archive", str(path.relative_to(folder)), "inputs/y")
@@ -198,7 +316,11 @@ def fuzz_archive(folder: Path, draw: random.Random) -> Callable[[], None]:
 
 def make_zip(names: list[str], draw: random.Random, inner: bytes = b"") -> bytes:
     packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", draw.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])) as archive:
+    with zipfile.ZipFile(
+        packed,
+        "w",
+        draw.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]),
+    ) as archive:
         for name in names:
             info = zipfile.ZipInfo(name)
             if name in archive.namelist():
@@ -216,29 +338,100 @@ def odd_setting(draw: random.Random, of: type) -> str:
     name = draw.choice([*defaults] * 3 + ["", "lr ", "LR", "__class__", "epoch", "1", "folds[0]"])
     if draw.random() < 0.6 and name in defaults:
         return f"{name}={draw.choice([defaults[name], 0, 1, 2, 8, 0.5, 'true', 'none'])}".replace("()", "")
-    value = draw.choice([*ODD_TEXTS, "0", "1", "-1", "2", "0.5", "1e-3", "true", "false", "auto", "none", "a,b,,", ",", "1e400", "9" * 30])
-    return draw.choice([f"{name}={value}", f"{name} = {value}", f"{name}:{value}", f"{name}={value},{name}={value}", f"--{name}", value])
+    value = draw.choice(
+        [
+            *ODD_TEXTS,
+            "0",
+            "1",
+            "-1",
+            "2",
+            "0.5",
+            "1e-3",
+            "true",
+            "false",
+            "auto",
+            "none",
+            "a,b,,",
+            ",",
+            "1e400",
+            "9" * 30,
+        ]
+    )
+    return draw.choice(
+        [
+            f"{name}={value}",
+            f"{name} = {value}",
+            f"{name}:{value}",
+            f"{name}={value},{name}={value}",
+            f"--{name}",
+            value,
+        ]
+    )
 
 
 def fuzz_setting(folder: Path, draw: random.Random) -> Callable[[], None]:
     variable, of = draw.choice([("SET", config.Config), ("MACHINE", config.Machine)])
-    text = draw.choice([" ", ",", ";", "  "]).join(odd_setting(draw, of) for _ in range(draw.choice([1, 2, 4])))
-    return lambda: look({variable: text.replace("\x00", "")})       # an environment holds no NUL
+    text = draw.choice([" ", ",", ";", "  "]).join(
+        odd_setting(draw, of) for _ in range(draw.choice([1, 2, 4]))
+    )
+    return lambda: look({variable: text.replace("\x00", "")})  # an environment holds no NUL
 
 
 def fuzz_name(folder: Path, draw: random.Random) -> Callable[[], None]:
     variable = draw.choice(["COMP", "EXP", "INPUTS", "CACHE", "RUN"])
-    value = draw.choice([*ODD_TEXTS, "inputs/x", "x/", "ledger", "old", "x" * 246, ".x", "-x", "x..y", "inputs/x/train.csv", "/dev/null/x", "nowhere", "/proc"])
+    value = draw.choice(
+        [
+            *ODD_TEXTS,
+            "inputs/x",
+            "x/",
+            "ledger",
+            "old",
+            "x" * 246,
+            ".x",
+            "-x",
+            "x..y",
+            "inputs/x/train.csv",
+            "/dev/null/x",
+            "nowhere",
+            "/proc",
+        ]
+    )
     value = value.replace("\x00", "")
-    return lambda: (configure if variable == "RUN" else look)({variable: f"runs/{value}" if variable == "RUN" else value})
+    return lambda: (configure if variable == "RUN" else look)(
+        {variable: f"runs/{value}" if variable == "RUN" else value}
+    )
 
 
 def fuzz_json(folder: Path, draw: random.Random) -> Callable[[], None]:
-    """A run's own files, and what the cache remembers, damaged or from another hand; then the same command again."""
+    """A run's own files, and what the cache remembers, damaged or from another hand; then the same command
+    again.
+    """
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         look({})
-    path = draw.choice(sorted([*folder.glob("runs/x/*.json"), *folder.glob("runs/x/folds.csv"), *folder.glob("cache/**/*.json"), *folder.glob("cache/**/*.npy")]))
-    other = ["", "{", "[]", "null", "1", '"x"', "{}", '{"a": NaN}', json.dumps({"config": {}, "comp": "x"}), "[" * 10**5, '{"checksum": 1}', "\x00"]
+    path = draw.choice(
+        sorted(
+            [
+                *folder.glob("runs/x/*.json"),
+                *folder.glob("runs/x/folds.csv"),
+                *folder.glob("cache/**/*.json"),
+                *folder.glob("cache/**/*.npy"),
+            ]
+        )
+    )
+    other = [
+        "",
+        "{",
+        "[]",
+        "null",
+        "1",
+        '"x"',
+        "{}",
+        '{"a": NaN}',
+        json.dumps({"config": {}, "comp": "x"}),
+        "[" * 10**5,
+        '{"checksum": 1}',
+        "\x00",
+    ]
     path.write_bytes(flip(path.read_bytes(), draw) if draw.random() < 0.6 else draw.choice(other).encode())
     return lambda: look({})
 
@@ -253,12 +446,23 @@ def fuzz_weights(folder: Path, draw: random.Random) -> Callable[[], None]:
         save_file(tensors, path)
     else:
         torch.save(draw.choice([tensors, {"state_dict": tensors}, {}, [1], torch.nn.Linear(1, 1), "x"]), path)
-    path.write_bytes(flip(path.read_bytes(), draw) if draw.random() < 0.7 else draw.choice([b"", b"x", struct.pack("<Q", 2**60) + b"{}", path.read_bytes()]))
+    path.write_bytes(
+        flip(path.read_bytes(), draw)
+        if draw.random() < 0.7
+        else draw.choice([b"", b"x", struct.pack("<Q", 2**60) + b"{}", path.read_bytes()])
+    )
     return lambda: weights.load_state(path)  # type: ignore[return-value]
 
 
-KINDS = {"csv": (fuzz_csv, 6), "image": (fuzz_image, 4), "archive": (fuzz_archive, 5), "setting": (fuzz_setting, 4), "name": (fuzz_name, 3),
-         "json": (fuzz_json, 3), "weights": (fuzz_weights, 2)}          # and how many of it in each round
+KINDS = {
+    "csv": (fuzz_csv, 6),
+    "image": (fuzz_image, 4),
+    "archive": (fuzz_archive, 5),
+    "setting": (fuzz_setting, 4),
+    "name": (fuzz_name, 3),
+    "json": (fuzz_json, 3),
+    "weights": (fuzz_weights, 2),
+}  # and how many of it in each round
 
 
 def outcome(attempt: Callable[[], None]) -> tuple[str, str]:
@@ -272,13 +476,21 @@ def outcome(attempt: Callable[[], None]) -> tuple[str, str]:
     signal.alarm(SECONDS)
     result = "well"
     try:
-        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(errors), warnings.catch_warnings():
+        with (
+            contextlib.redirect_stdout(printed),
+            contextlib.redirect_stderr(errors),
+            warnings.catch_warnings(),
+        ):
             warnings.simplefilter("ignore")
             runs.main(attempt)
     except SystemExit as stop:
         lines = errors.getvalue().splitlines()
         has_error = any(line.startswith("error: ") for line in lines)
-        result = "refused" if stop.code == 2 and has_error and "Traceback" not in errors.getvalue() else f"exit code {stop.code} with a traceback or no error"
+        result = (
+            "refused"
+            if stop.code == 2 and has_error and "Traceback" not in errors.getvalue()
+            else f"exit code {stop.code} with a traceback or no error"
+        )
     except BaseException as error:
         result = f"escaped: {type(error).__name__}"
         errors.write(traceback.format_exc())
@@ -288,14 +500,20 @@ def outcome(attempt: Callable[[], None]) -> tuple[str, str]:
 
 
 def fuzz(count: int, seed: int, work: Path) -> tuple[Counter, list[str]]:
-    """By (kind, outcome) how many inputs there were, and a line for each that ended in neither of the two good ways."""
+    """By (kind, outcome) how many inputs there were, and a line for each that ended in neither of the two
+    good ways.
+    """
     template, counts, bad = make_template(work / "template"), Counter(), []
     order = [kind for kind, (_, weight) in KINDS.items() for _ in range(weight)]
     before = dict(os.environ.items())
     home, argv = Path.cwd(), sys.argv
     try:
         for number in range(count):
-            kind, draw, folder = order[number % len(order)], random.Random(f"{seed}-{number}"), work / str(number)
+            kind, draw, folder = (
+                order[number % len(order)],
+                random.Random(f"{seed}-{number}"),
+                work / str(number),
+            )
             shutil.copytree(template, folder / "inputs/x")
             os.chdir(folder)
             around = {path.name for path in work.iterdir()}
@@ -305,7 +523,9 @@ def fuzz(count: int, seed: int, work: Path) -> tuple[Counter, list[str]]:
                 result = "wrote outside its folder"
             counts[kind, result if result in ("well", "refused") else "bad"] += 1
             if result not in ("well", "refused"):
-                bad.append(f"input {number} of seed {seed}, {kind}: {result}\n{errors[:600]} ... {errors[-600:]}")
+                bad.append(
+                    f"input {number} of seed {seed}, {kind}: {result}\n{errors[:600]} ... {errors[-600:]}"
+                )
             os.chdir(home)
             shutil.rmtree(folder, ignore_errors=True)
     finally:
@@ -317,14 +537,19 @@ def fuzz(count: int, seed: int, work: Path) -> tuple[Counter, list[str]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--count", type=int, default=400)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
         counts, bad = fuzz(args.count, args.seed, Path(work))
     for kind in KINDS:
-        print(f"{kind:8} " + "  ".join(f"{result} {counts[kind, result]:4}" for result in ("well", "refused", "bad")))
+        print(
+            f"{kind:8} "
+            + "  ".join(f"{result} {counts[kind, result]:4}" for result in ("well", "refused", "bad"))
+        )
     print(*bad, sep="\n")
     sys.exit(1 if bad else 0)
 

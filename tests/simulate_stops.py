@@ -1,7 +1,10 @@
-"""How often does the sanity check stop an honest fold? Models that know nothing, or little, of labels per patient, rare classes, one-class folds.
+"""How often does the sanity check stop an honest fold? Models that know nothing, or little, of labels per
+patient, rare classes, one-class folds.
 
-Run: python tests/simulate_stops.py --runs 100 --seed 0        prints a line per case: the share of folds that would be stopped
+Run: python tests/simulate_stops.py --runs 100 --seed 0        prints a line per case: the share of folds that
+would be stopped
 """
+
 import argparse
 import sys
 from pathlib import Path
@@ -17,13 +20,15 @@ from src.fit.sanity import STOP_AFTER, below_constant  # noqa: E402
 
 
 class Case(NamedTuple):
-    """Labels belong to patients, and so does most of what a model makes of an image; `shift` is what it knows of the label."""
+    """Labels belong to patients, and so does most of what a model makes of an image; `shift` is what it knows
+    of the label.
+    """
 
     metric: str
     patients: int
-    images: int             # of each patient
-    positive: float         # share of the patients
-    shift: float            # 0.42 gives an AUC of 0.61, 0.8 one of 0.71
+    images: int  # of each patient
+    positive: float  # share of the patients
+    shift: float  # 0.42 gives an AUC of 0.61, 0.8 one of 0.71
     threshold: float = 0.0  # above it a probability is over a half
     noise: float = 0.2
 
@@ -55,10 +60,18 @@ def share_stopped(case: Case, runs: int, seed: int) -> float:
             logits = known + case.noise * rng.normal(size=len(truth)) - case.threshold
             frame = pd.DataFrame({"p": 1 / (1 + np.exp(-logits))}, index=ids)
             constant = metric(solution, frame.assign(p=label[fold != number].mean()))
-            verdicts.append(bool(below_constant(
-                lambda dealt, solution=solution: metric(solution, dealt), frame, np.repeat(patients, case.images), metric(solution, frame),
-                constant, STOP_AFTER,
-            )))
+            verdicts.append(
+                bool(
+                    below_constant(
+                        lambda dealt, solution=solution: metric(solution, dealt),
+                        frame,
+                        np.repeat(patients, case.images),
+                        metric(solution, frame),
+                        constant,
+                        STOP_AFTER,
+                    )
+                )
+            )
     return float(np.mean(verdicts))
 
 
@@ -68,7 +81,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     for name, case in CASES.items():
-        print(f"{name}: {share_stopped(case, given.runs, given.seed):.1%} of {5 * given.runs} folds stopped", flush=True)
+        print(
+            f"{name}: {share_stopped(case, given.runs, given.seed):.1%} of {5 * given.runs} folds stopped",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
 """Imports go one way, and the extras can be deleted."""
+
 import ast
 import shutil
 import subprocess
@@ -8,7 +9,31 @@ from pathlib import Path
 import pytest
 
 SRC = Path(__file__).resolve().parent.parent / "src"
-CORE = {"code", "recipe", "seeds", "competitions", "experiments", "config", "runs", "predictions", "tasks", "paired", "decode", "prepare", "job", "fold", "split", "train", "collect", "predict", "submit", "layers", "fetch", "state", "variables"}
+CORE = {
+    "code",
+    "recipe",
+    "seeds",
+    "competitions",
+    "experiments",
+    "config",
+    "runs",
+    "predictions",
+    "tasks",
+    "paired",
+    "decode",
+    "prepare",
+    "job",
+    "fold",
+    "split",
+    "train",
+    "collect",
+    "predict",
+    "submit",
+    "layers",
+    "fetch",
+    "state",
+    "variables",
+}
 STAGES = {"split", "train", "predict", "submit", "collect", "job", "fold", "prepare", "layers", "fetch"}
 PARTS = {"data", "model", "fit"}
 
@@ -35,7 +60,9 @@ def type_only(file: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("file", sorted(p.relative_to(SRC).as_posix() for part in PARTS for p in (SRC / part).glob("*.py")))
+@pytest.mark.parametrize(
+    "file", sorted(p.relative_to(SRC).as_posix() for part in PARTS for p in (SRC / part).glob("*.py"))
+)
 def test_parts_import_neither_stages_nor_each_other(file):
     part = file.split("/")[0]
     allowed = {"config", "runs", "predictions", "seeds", part}
@@ -50,18 +77,38 @@ def test_what_stages_share_imports_no_stage():
 def test_config_is_light():
     """make calls it each time: pydantic and the standard library only."""
     code = "import sys, src.config, src.experiments; print(sorted({m.split('.')[0] for m in sys.modules} & {'torch', 'pandas', 'numpy', 'timm', 'sklearn', 'wandb'}))"
-    assert subprocess.run([sys.executable, "-c", code], cwd=SRC.parent, capture_output=True, text=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], cwd=SRC.parent, capture_output=True, text=True
+        ).stdout.strip()
+        == "[]"
+    )
 
 
 @pytest.mark.parametrize("stage", ["split", "submit"])
 def test_stages_that_need_no_network_of_neurons_do_not_import_torch(stage):
     code = f"import sys, src.{stage}; print('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=SRC.parent, capture_output=True, text=True).stdout.strip() == "False"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], cwd=SRC.parent, capture_output=True, text=True
+        ).stdout.strip()
+        == "False"
+    )
 
 
 def test_the_core_runs_without_the_extras(tmp_path):
-    shutil.copytree(SRC, tmp_path / "src", ignore=lambda folder, names: [n for n in names if Path(folder) == SRC and Path(n).stem not in CORE | PARTS | {"__init__"}])
-    modules = [f"src.{p.relative_to(tmp_path / 'src').with_suffix('').as_posix().replace('/', '.')}" for p in (tmp_path / "src").rglob("*.py") if p.stem != "__init__"]
+    shutil.copytree(
+        SRC,
+        tmp_path / "src",
+        ignore=lambda folder, names: [
+            n for n in names if Path(folder) == SRC and Path(n).stem not in CORE | PARTS | {"__init__"}
+        ],
+    )
+    modules = [
+        f"src.{p.relative_to(tmp_path / 'src').with_suffix('').as_posix().replace('/', '.')}"
+        for p in (tmp_path / "src").rglob("*.py")
+        if p.stem != "__init__"
+    ]
     code = "import importlib\n" + "\n".join(f"importlib.import_module({module!r})" for module in modules)
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

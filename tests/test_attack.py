@@ -1,4 +1,5 @@
 """A few of each kind of attack; python tests/attack.py makes many."""
+
 import pytest
 from attack import flip_often, kill_often, race_often
 

@@ -1,4 +1,7 @@
-"""The audit as it is called, what it hands to the split, and competitions of other forms than the tiny one. The faults it finds: test_audit_faults.py."""
+"""The audit as it is called, what it hands to the split, and competitions of other forms than the tiny one.
+The faults it finds: test_audit_faults.py.
+"""
+
 import json
 import subprocess
 import sys
@@ -39,7 +42,9 @@ def call(monkeypatch, *words: str) -> None:
 def copied(bench) -> None:
     """Three copies of one image, and one copy of another."""
     for source, target in ((0, 3), (0, 6), (1, 4)):
-        (bench.inputs / "train" / f"tr{target:03}.png").write_bytes((bench.inputs / "train" / f"tr{source:03}.png").read_bytes())
+        (bench.inputs / "train" / f"tr{target:03}.png").write_bytes(
+            (bench.inputs / "train" / f"tr{source:03}.png").read_bytes()
+        )
 
 
 def test_json_is_all_that_goes_to_stdout(bench, monkeypatch, capsys):
@@ -52,7 +57,7 @@ def test_json_is_all_that_goes_to_stdout(bench, monkeypatch, capsys):
 def test_a_failed_check_is_told_with_what_to_change(bench, monkeypatch, capsys):
     ready(bench)
     (bench.inputs / "train" / "tr004.png").write_bytes(b"")
-    with pytest.raises(runs.CheckFailed, match="CHECKS=0"):           # runs.main makes it exit code 1
+    with pytest.raises(runs.CheckFailed, match="CHECKS=0"):  # runs.main makes it exit code 1
         call(monkeypatch)
     assert "FAIL  zero-size" in (told := capsys.readouterr().out) and "bad_images=drop" in told
 
@@ -73,7 +78,9 @@ def test_a_second_audit_needs_neither_the_images_nor_the_network(bench, monkeypa
     ready(bench)
     call(monkeypatch)
     code = "import sys, src.audit.__main__ as a; sys.argv[1:] = ['runs/tiny-run']; a.main(); print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": str(ROOT)})
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": str(ROOT)}
+    )
     assert done.stdout.splitlines()[-1] == "False" and "opening" not in done.stderr, done.stderr
 
 
@@ -82,8 +89,12 @@ def test_the_split_keeps_together_what_the_audit_found(bench):
     first = ready(bench, "dedupe=none")
     assert audit(first)["copies-folds"].level == "FAIL"
     groups = tables.read_csv(first.root / "groups.csv")
-    assert groups.to_dict("list") == {"id": ["tr000", "tr001", "tr003", "tr004", "tr006"], "group": ["tr000", "tr001", "tr000", "tr001", "tr000"]}
-    second = ready(bench, "dedupe=group", "grouped")                 # it finds the other run's groups.csv, and keeps a copy
+    assert groups.to_dict("list") == {
+        "id": ["tr000", "tr001", "tr003", "tr004", "tr006"],
+        "group": ["tr000", "tr001", "tr000", "tr001", "tr000"],
+    }
+    # it finds the other run's groups.csv, and keeps a copy
+    second = ready(bench, "dedupe=group", "grouped")
     fold = tables.read_folds(second.folds).set_index("id")["fold"]
     assert fold[["tr000", "tr003", "tr006"]].nunique() == 1 and fold[["tr001", "tr004"]].nunique() == 1
     assert "copies-folds" not in audit(second) and (second.root / "groups.csv").exists()
@@ -92,11 +103,18 @@ def test_the_split_keeps_together_what_the_audit_found(bench):
 def test_a_groups_csv_beside_the_competition_links_the_groups_that_are_there(bench, capsys):
     table = pd.read_csv("inputs/tiny/train.csv", dtype=str).assign(patient=[f"p{n // 2}" for n in range(36)])
     table.to_csv("inputs/tiny/train.csv", index=False)
-    pd.DataFrame({"id": ["tr001", "tr002", "tr005", "tr030", "elsewhere"], "group": ["a", "a", "b", "b", "b"]}).to_csv("inputs/tiny/groups.csv", index=False)
+    pd.DataFrame(
+        {"id": ["tr001", "tr002", "tr005", "tr030", "elsewhere"], "group": ["a", "a", "b", "b", "b"]}
+    ).to_csv("inputs/tiny/groups.csv", index=False)
     paths = ready(bench, "dedupe=group")
     fold = tables.read_folds(paths.folds).set_index("id")
-    assert fold.loc[["tr001", "tr002"], "fold"].nunique() == 1 and fold.loc[["tr005", "tr030"], "fold"].nunique() == 1
-    assert fold.loc[["tr001", "tr002"], "group"].nunique() == 1, "the groups are in folds.csv, so that its promise is checked"
+    assert (
+        fold.loc[["tr001", "tr002"], "fold"].nunique() == 1
+        and fold.loc[["tr005", "tr030"], "fold"].nunique() == 1
+    )
+    assert fold.loc[["tr001", "tr002"], "group"].nunique() == 1, (
+        "the groups are in folds.csv, so that its promise is checked"
+    )
     assert "joins 2 images" in capsys.readouterr().out
     (Path("inputs/tiny") / "groups.csv").write_text("id,group\ntr001,a\ntr001,b\n")
     with pytest.raises(ValueError, match="tr001 twice"):
@@ -125,19 +143,31 @@ def test_a_network_that_can_not_be_cut_is_looked_through_as_a_whole(bench, monke
     assert "linear probe of 36 images" in audit(ready(bench))["learning-curve"].seen
 
 
-@pytest.mark.parametrize("layout, comp", [
-    (layouts.plant_pathology_2021, "plants"), (layouts.rsna, "rsna-breast-cancer-detection"), (layouts.plant_pathology_2020, "leaves"),
-    (layouts.melanoma, "siim-isic-melanoma-classification"), (layouts.pawpularity, "paws"),
-    (layouts.folder_per_class, "folders"), (layouts.dog_breed, "dogs")])
+@pytest.mark.parametrize(
+    "layout, comp",
+    [
+        (layouts.plant_pathology_2021, "plants"),
+        (layouts.rsna, "rsna-breast-cancer-detection"),
+        (layouts.plant_pathology_2020, "leaves"),
+        (layouts.melanoma, "siim-isic-melanoma-classification"),
+        (layouts.pawpularity, "paws"),
+        (layouts.folder_per_class, "folders"),
+        (layouts.dog_breed, "dogs"),
+    ],
+)
 def test_a_competition_of_another_form_fails_no_check(bench, layout, comp):
-    """Several labels, several images per row, a column per class, a number, groups, labels in the images' names."""
+    """Several labels, several images per row, a column per class, a number, groups, labels in the images'
+    names.
+    """
     layout(bench.folder / "inputs" / comp)
     paths = bench.configure(fast("folds=2"), "other", comp=comp)
     bench.stage("split", paths)
     found = audit(paths)
     assert {finding.check for finding in found.values() if finding.level == "FAIL"} == set()
-    classes = {"rare"} if comp == "paws" else set()                  # a number has no classes
-    assert set(FULL) - classes <= set(found) and not [finding for finding in found.values() if finding.seen.startswith("not checked")]
+    classes = {"rare"} if comp == "paws" else set()  # a number has no classes
+    assert set(FULL) - classes <= set(found) and not [
+        finding for finding in found.values() if finding.seen.startswith("not checked")
+    ]
 
 
 def test_a_hash_of_looks_forgets_brightness_and_size_and_tells_pictures_apart():
@@ -145,13 +175,19 @@ def test_a_hash_of_looks_forgets_brightness_and_size_and_tells_pictures_apart():
         grey = np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BOX), dtype=float)
         return np.unpackbits(np.frombuffer(bytes.fromhex(looks(grey)), np.uint8))
 
-    one, other = (Image.fromarray(np.random.default_rng(seed).integers(0, 200, (16, 16), dtype=np.uint8)).resize((200, 200)) for seed in (0, 1))
+    one, other = (
+        Image.fromarray(np.random.default_rng(seed).integers(0, 200, (16, 16), dtype=np.uint8)).resize(
+            (200, 200)
+        )
+        for seed in (0, 1)
+    )
     assert (code(one) != code(one.point(lambda value: value + 40))).sum() < 8
     assert (code(one) != code(one.resize((90, 90)))).sum() < 20 and (code(one) != code(other)).sum() > 80
 
 
 def test_a_label_is_doubted_where_another_class_is_as_sure_as_its_own_images_are():
     probability = np.array([[0.9, 0.1], [0.8, 0.2], [0.05, 0.95], [0.1, 0.9], [0.45, 0.55]])
-    label = np.array([0, 0, 0, 1, 0])                                # the third is wrong; the last is unsure, and not doubted
+    # the third is wrong; the last is unsure, and not doubted
+    label = np.array([0, 0, 0, 1, 0])
     found = confident(probability, label)
     assert found["row"].tolist() == [2] and found["suggested"].tolist() == [1]

@@ -1,4 +1,5 @@
 """Bad input: one clear error that says what to do, exit code 2 of the stage, nothing half-written."""
+
 import os
 import shutil
 import subprocess
@@ -17,8 +18,23 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def stage(name: str, folder: Path, **variables: str) -> subprocess.CompletedProcess:
     environment = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "RUN", "FOLD")}
-    environment |= {"COMP": "tiny", "EXP": "baseline", "SET": FAST, "MACHINE": "wandb=off workers=0", "INPUTS": "inputs", "CACHE": "cache", "PYTHONPATH": str(ROOT)}
-    return subprocess.run([sys.executable, "-m", f"src.{name}", "runs/x"], cwd=folder, env=environment | variables, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    environment |= {
+        "COMP": "tiny",
+        "EXP": "baseline",
+        "SET": FAST,
+        "MACHINE": "wandb=off workers=0",
+        "INPUTS": "inputs",
+        "CACHE": "cache",
+        "PYTHONPATH": str(ROOT),
+    }
+    return subprocess.run(
+        [sys.executable, "-m", f"src.{name}", "runs/x"],
+        cwd=folder,
+        env=environment | variables,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
 
 
 def table(root):
@@ -84,7 +100,11 @@ def test_one_clear_line_exit_code_2_and_nothing_half_written(tmp_path, fault):
         done = stage("split", tmp_path)
     assert done.returncode == 2, done.stderr
     warned, error, _ = done.stderr.partition("error: ")
-    assert "Traceback" not in done.stderr and error and all(line.startswith("warning: ") for line in warned.splitlines())
+    assert (
+        "Traceback" not in done.stderr
+        and error
+        and all(line.startswith("warning: ") for line in warned.splitlines())
+    )
     import re
 
     assert re.search(CASES[fault], done.stderr, re.DOTALL), done.stderr
@@ -96,7 +116,12 @@ def test_an_unreadable_image_is_named_before_anything_is_trained(tmp_path):
     (root / "train" / "tr007.png").write_bytes(b"not a picture")
     assert stage("config", tmp_path).returncode == stage("split", tmp_path).returncode == 0
     done = stage("train", tmp_path)
-    assert done.returncode == 2 and "1 of 36 images can't be read" in done.stderr and "tr007.png" in done.stderr and "Traceback" not in done.stderr
+    assert (
+        done.returncode == 2
+        and "1 of 36 images can't be read" in done.stderr
+        and "tr007.png" in done.stderr
+        and "Traceback" not in done.stderr
+    )
     assert not list(tmp_path.rglob("*.part")) and not (tmp_path / "runs/x/fold0").exists()
 
 
@@ -108,6 +133,7 @@ def test_a_misspelt_setting_is_asked_back(tmp_path):
 
 
 # -- a submission that would be refused
+
 
 @pytest.fixture
 def answer(tmp_path):
@@ -130,10 +156,19 @@ def spoil(answer, how):
     }[how]
 
 
-@pytest.mark.parametrize(("how", "message"), [
-    ("renamed column", "the columns are"), ("row twice", "1 rows stand twice"), ("row missing", "1 rows of the sample are missing"), ("foreign row", "not in it.*zz"),
-    ("other order", "order"), ("gap", "1 empty"), ("not a number", "1 empty or non-finite"), ("unknown label", "purple"),
-])
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("renamed column", "the columns are"),
+        ("row twice", "1 rows stand twice"),
+        ("row missing", "1 rows of the sample are missing"),
+        ("foreign row", "not in it.*zz"),
+        ("other order", "order"),
+        ("gap", "1 empty"),
+        ("not a number", "1 empty or non-finite"),
+        ("unknown label", "purple"),
+    ],
+)
 def test_a_submission_that_would_be_refused_is_never_written(answer, how, message):
     competition, sample, given = answer
     submit.check(given, sample, competition)
@@ -152,10 +187,13 @@ def test_a_refused_submission_leaves_the_old_one(bench, monkeypatch):
 
 # -- folds by hand
 
+
 def test_a_folds_csv_that_is_not_used_is_spoken_of(bench, capsys):
-    pd.DataFrame({"id": table(bench.inputs)["id"], "fold": [i // 3 % 3 for i in range(36)]}).to_csv(bench.inputs / "folds.csv", index=False)
+    pd.DataFrame({"id": table(bench.inputs)["id"], "fold": [i // 3 % 3 for i in range(36)]}).to_csv(
+        bench.inputs / "folds.csv", index=False
+    )
     bench.stage("split", bench.configure())
-    line = "warning: inputs/tiny/folds.csv is there and not used: SET=\"fold_scheme=file\" takes its folds"
+    line = 'warning: inputs/tiny/folds.csv is there and not used: SET="fold_scheme=file" takes its folds'
     assert line in capsys.readouterr().err.splitlines()
     bench.stage("split", bench.configure(fast("fold_scheme=file"), "by-hand"))
     assert "not used" not in capsys.readouterr().err

@@ -1,4 +1,5 @@
 """The benchmark runs, on tiny work, to its table and file; what it says of speed is no test."""
+
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,9 @@ def quick(bench, *, only: str, **environ: str) -> subprocess.CompletedProcess:
     bench.monkeypatch.setenv("PYTHONPATH", str(ROOT))
     for name, value in {"ONLY": only, "COMP": "tiny", "INPUTS": "inputs", **environ}.items():
         bench.monkeypatch.setenv(name, value)
-    return subprocess.run([sys.executable, "-m", "src.bench", "--quick"], cwd=bench.folder, capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, "-m", "src.bench", "--quick"], cwd=bench.folder, capture_output=True, text=True
+    )
 
 
 def test_parts_that_are_asked_for_run_to_a_table_and_leave_nothing_but_bench_json(bench):
@@ -24,7 +27,7 @@ def test_parts_that_are_asked_for_run_to_a_table_and_leave_nothing_but_bench_jso
     assert done.returncode == 0, done.stdout + done.stderr
     assert {path.name for path in set(bench.folder.rglob("*")) - before} == {"bench.json"}
     saved = runs.read_json(bench.folder / "bench.json")
-    assert [row["work"].split(",")[0] for row in saved["rows"]]== ["step", "AdamP step"]
+    assert [row["work"].split(",")[0] for row in saved["rows"]] == ["step", "AdamP step"]
     assert all(row["ratio"] > 0 for row in saved["rows"]) and saved["versions"]["torch"] and saved["commit"]
 
 

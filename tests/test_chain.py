@@ -1,4 +1,5 @@
 """Stages in one process: what make calls, with the quick checks before the training."""
+
 import os
 import subprocess
 import sys
@@ -14,13 +15,22 @@ ROOT = runs.SRC.parent
 
 def call(*words: str) -> subprocess.CompletedProcess:
     environ = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.run([sys.executable, "-m", "src.chain", *words], env=environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return subprocess.run(
+        [sys.executable, "-m", "src.chain", *words],
+        env=environ,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
 
 
 def test_words_between_plus_signs_are_stages_with_their_options():
     found = chain.read("doctor --quick --quiet + train --fold 0 + submit".split())
     assert [(module.__name__, options) for module, options in found] == [
-        ("src.doctor.__main__", ["--quick", "--quiet"]), ("src.train", ["--fold", "0"]), ("src.submit", [])]
+        ("src.doctor.__main__", ["--quick", "--quiet"]),
+        ("src.train", ["--fold", "0"]),
+        ("src.submit", []),
+    ]
 
 
 def test_checks_before_a_training_change_nothing_of_it(bench):
@@ -28,7 +38,7 @@ def test_checks_before_a_training_change_nothing_of_it(bench):
     bench.stage("split", plain), bench.stage("split", checked)
     after = ["train", "+", "predict", "+", "submit"]
     for words in (["runs/plain", *after], ["elsewhere/checked", "doctor", "--quick", "--quiet", "+", *after]):
-        if words[0] == "elsewhere/checked":                       # or it would take the other's folds over
+        if words[0] == "elsewhere/checked":  # or it would take the other's folds over
             (bench.folder / "elsewhere").mkdir()
             checked.root.rename(words[0])
         done = call(*words)
@@ -36,15 +46,20 @@ def test_checks_before_a_training_change_nothing_of_it(bench):
     one, two = (bench.folder / "runs/plain", bench.folder / "elsewhere/checked")
     for name in ("fold0/model.safetensors", "fold2/model.safetensors", "oof.parquet", "test.parquet"):
         assert (one / name).read_bytes() == (two / name).read_bytes(), name
-    assert (bench.folder / "submissions/plain.csv").read_bytes() == (bench.folder / "submissions/checked.csv").read_bytes()
+    assert (bench.folder / "submissions/plain.csv").read_bytes() == (
+        bench.folder / "submissions/checked.csv"
+    ).read_bytes()
     codes = [runs.read_json(root / "fold0/done.json")["code"] for root in (one, two)]
     assert codes[0] == codes[1] and "src/fold.py" in codes[0]
 
 
-@pytest.mark.parametrize("words, code, told", [
-    (["train", "--fold", "9", "+", "predict"], 2, "FOLD=9 does not exist"),
-    (["predict", "+", "submit"], 2, "is not trained"),
-])
+@pytest.mark.parametrize(
+    "words, code, told",
+    [
+        (["train", "--fold", "9", "+", "predict"], 2, "FOLD=9 does not exist"),
+        (["predict", "+", "submit"], 2, "is not trained"),
+    ],
+)
 def test_the_first_stage_that_fails_ends_the_chain_with_its_code(bench, words, code, told):
     paths = bench.configure()
     bench.stage("split", paths)
@@ -55,17 +70,26 @@ def test_the_first_stage_that_fails_ends_the_chain_with_its_code(bench, words, c
 
 def test_a_head_learns_the_same_beside_a_shared_backbone(bench, monkeypatch):
     shared = bench.run(fast("trainable=head drop_rate=0.2"), "shared")
-    monkeypatch.setattr(fold, "fresh_model", lambda job, extra: fold.build(job.settings.config, job.target.shape[1], extra, is_proven=True))
+    monkeypatch.setattr(
+        fold,
+        "fresh_model",
+        lambda job, extra: fold.build(job.settings.config, job.target.shape[1], extra, is_proven=True),
+    )
     (bench.folder / "elsewhere").mkdir()
     shared.root.rename("elsewhere/shared")
     own = bench.run(fast("trainable=head drop_rate=0.2"), "own")
     for k in range(3):
-        assert own.fold(k).model.read_bytes() == (bench.folder / f"elsewhere/shared/fold{k}/model.safetensors").read_bytes()
+        assert (
+            own.fold(k).model.read_bytes()
+            == (bench.folder / f"elsewhere/shared/fold{k}/model.safetensors").read_bytes()
+        )
 
 
 def test_wandb_is_loaded_by_the_tracker_alone():
-    code = ("import sys; from src import chain; chain.import_timm(); chain.read(['train']); print('wandb' in sys.modules, 'timm' in sys.modules); "
-            "import wandb; print(wandb.init is not None)")
+    code = (
+        "import sys; from src import chain; chain.import_timm(); chain.read(['train']); print('wandb' in sys.modules, 'timm' in sys.modules); "
+        "import wandb; print(wandb.init is not None)"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout == "False True\nTrue\n", done.stderr
 

@@ -1,4 +1,7 @@
-"""The README's change table: each change made in a copy of the kit by touching one place, then all of them used in one run."""
+"""The README's change table: each change made in a copy of the kit by touching one place, then all of them
+used in one run.
+"""
+
 import os
 import shutil
 import subprocess
@@ -84,10 +87,22 @@ def test_each_change_is_one_edit_in_one_file(tmp_path):
         with (tmp_path / file).open("a") as source:
             source.write(text)
     environment = {k: v for k, v in os.environ.items() if k not in ("RUN", "FOLD", "SET", "MAKEFLAGS")}
-    environment |= {"COMP": "tiny", "EXP": "mine", "MACHINE": "wandb=off workers=0 device=cpu", "INPUTS": "inputs", "CACHE": "cache"}
+    environment |= {
+        "COMP": "tiny",
+        "EXP": "mine",
+        "MACHINE": "wandb=off workers=0 device=cpu",
+        "INPUTS": "inputs",
+        "CACHE": "cache",
+    }
     printed = ""
     for stage in ("config", "split", "train", "predict", "submit"):
-        done = subprocess.run([sys.executable, "-m", f"src.{stage}", "runs/x"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-m", f"src.{stage}", "runs/x"],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
         assert done.returncode == 0, f"{stage}: {done.stderr}"
         printed += done.stdout
     used = {line.removeprefix("used: ") for line in printed.splitlines() if line.startswith("used: ")}
@@ -96,7 +111,10 @@ def test_each_change_is_one_edit_in_one_file(tmp_path):
 
 
 def test_a_setting_is_changed_on_the_command_line_alone(bench):
-    assert bench.configure(FAST).config.read_text() != bench.configure(FAST + " ema=0.9", "other").config.read_text()
+    assert (
+        bench.configure(FAST).config.read_text()
+        != bench.configure(FAST + " ema=0.9", "other").config.read_text()
+    )
 
 
 def test_the_table_of_planted_faults_is_todays():

@@ -98,7 +98,12 @@ def fork(tmp_path) -> Fork:
 
 
 def test_what_a_class_reaches_is_followed_through_imports_bases_methods_and_constants(fork):
-    units = {(file, name) for file, names in fork.code().reach("src.nets.mine:Net").items() for name in names if name}
+    units = {
+        (file, name)
+        for file, names in fork.code().reach("src.nets.mine:Net").items()
+        for name in names
+        if name
+    }
     assert units == {
         ("src/nets/mine.py", "Net"), ("src/nets/blocks.py", "Block"), ("src/nets/deep.py", "depth"),
         ("src/helpers.py", "SIZE"), ("src/helpers.py", "zeros"), ("src/helpers.py", "TABLE"),
@@ -145,7 +150,11 @@ def test_an_edit_that_can_not_reach_it_does_not_count(fork, name, old, new):
 def test_of_a_table_of_choices_only_the_entry_counts_that_is_used(fork):
     before = fork.code().reach("src.losses:LOSSES[focal]")
     assert {name for name in before["src/losses.py"] if name} == {"LOSSES[focal]", "focal", "plain", "SCALE"}
-    fork.edit("src/losses.py", 'LOSSES = {"plain": plain, "focal": focal}', 'LOSSES = {"mine": lambda x: -x, "focal": focal, "plain": plain}')
+    fork.edit(
+        "src/losses.py",
+        'LOSSES = {"plain": plain, "focal": focal}',
+        'LOSSES = {"mine": lambda x: -x, "focal": focal, "plain": plain}',
+    )
     assert fork.code().edited(before) == []
     fork.edit("src/losses.py", '"focal": focal', '"focal": plain')
     assert fork.code().edited(before) == ["src/losses.py: LOSSES[focal]"]
@@ -153,7 +162,9 @@ def test_of_a_table_of_choices_only_the_entry_counts_that_is_used(fork):
 
 def test_a_table_whose_entry_the_source_does_not_show_counts_whole(fork):
     fork.edit("src/losses.py", "LOSSES = {", 'LOSSES = {f"p{k}": plain for k in (3, 5)} | {')
-    assert {"LOSSES[p3]", "plain", "focal"} <= set(fork.code().reach("src.losses:LOSSES[p3]")["src/losses.py"])
+    assert {"LOSSES[p3]", "plain", "focal"} <= set(
+        fork.code().reach("src.losses:LOSSES[p3]")["src/losses.py"]
+    )
 
 
 def test_a_module_that_is_handed_on_counts_whole(fork):
@@ -166,12 +177,18 @@ def test_the_source_is_read_as_the_process_began(fork):
     code = fork.code()
     fork.edit("src/nets/deep.py", "return n", "return n + 1")
     late, fresh = code.reach("src.nets.mine:Net"), fork.code()
-    assert fresh.edited(late) == ["src/nets/deep.py: depth"], "what runs is the old code, so that is what must be written down"
+    assert fresh.edited(late) == ["src/nets/deep.py: depth"], (
+        "what runs is the old code, so that is what must be written down"
+    )
 
 
 def test_a_removed_file_is_named_and_whole_files_of_older_versions_are_compared(fork):
     code = fork.code()
-    old_format = {"src/losses.py": code.source(fork.root / "src/losses.py").sha, "src/gone.py": "1", "src/helpers.py": "0"}
+    old_format = {
+        "src/losses.py": code.source(fork.root / "src/losses.py").sha,
+        "src/gone.py": "1",
+        "src/helpers.py": "0",
+    }
     assert code.edited(old_format) == ["src/gone.py (removed)", "src/helpers.py"]
 
 
@@ -219,7 +236,9 @@ class Reader:
     }  # fmt: skip
     assert len(set(hashes.values())) == len(hashes)
     units = code.reach(mine.read)
-    assert {name for name in units["mine_of_test.py"] if name} == {"read", "helper"} and "bright" in units["bright_of_test.py"]
+    assert {name for name in units["mine_of_test.py"] if name} == {"read", "helper"} and "bright" in units[
+        "bright_of_test.py"
+    ]
     fork.edit("mine_of_test.py", "numpy.zeros(3)", "numpy.ones(3)")
     assert fork.code().edited(units) == ["mine_of_test.py: helper"]
 
@@ -228,5 +247,11 @@ def test_the_kits_own_stages_are_reached_by_name():
     from src import code
 
     units = code.reach("src.train:make_views", "src.fold:train_fold", "src.fit.losses:LOSSES[focal]")
-    assert {"src/data/images.py", "src/model/cut.py", "src/fit/loop.py"} <= set(units) and "focal" in units["src/fit/losses.py"]
-    assert "cross_entropy" not in units["src/fit/losses.py"] and "src/config.py" not in units and code.edited(units) == []
+    assert {"src/data/images.py", "src/model/cut.py", "src/fit/loop.py"} <= set(units) and "focal" in units[
+        "src/fit/losses.py"
+    ]
+    assert (
+        "cross_entropy" not in units["src/fit/losses.py"]
+        and "src/config.py" not in units
+        and code.edited(units) == []
+    )

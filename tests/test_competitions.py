@@ -1,4 +1,7 @@
-"""One stated fact replaces one inferred fact; mistakes in the files are told at once, by name; what goes in by id comes out by id."""
+"""One stated fact replaces one inferred fact; mistakes in the files are told at once, by name; what goes in
+by id comes out by id.
+"""
+
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -41,30 +44,44 @@ def refusal(root: Path, **stated) -> str:
 
 
 def truth_of(competition: Competition, table: pd.DataFrame) -> pd.DataFrame:
-    return predictions.make(table["id"], TASKS[competition.task].encode(table, competition), competition.outputs)
+    return predictions.make(
+        table["id"], TASKS[competition.task].encode(table, competition), competition.outputs
+    )
 
 
 # -- one fact, one place
 
+
 def test_a_stated_fact_is_kept_and_the_others_are_inferred(comp):
     stated = load(comp, metric="accuracy", flips="hv")
-    assert (stated.metric, stated.flips, stated.id, stated.classes) == ("accuracy", "hv", "id", ("a", "b", "c"))
+    assert (stated.metric, stated.flips, stated.id, stated.classes) == (
+        "accuracy",
+        "hv",
+        "id",
+        ("a", "b", "c"),
+    )
 
 
 def test_the_metric_log_loss_alone_asks_for_a_probability(comp):
     layouts.write(comp / "train.csv", "id,label", [f"{n},{n % 2}" for n in range(9)])
     layouts.write(comp / "sample_submission.csv", "id,label", [f"t{n},0" for n in range(4)])
     assert load(comp).answer == "label"
-    assert load(comp, metric="log_loss").answer == "probability" and load(comp, metric="log_loss").lower_is_better
+    assert (
+        load(comp, metric="log_loss").answer == "probability"
+        and load(comp, metric="log_loss").lower_is_better
+    )
 
 
 def test_a_table_made_by_a_function_stands_in_for_the_csv(comp):
     def make_table(root):
-        return pd.DataFrame({"id": range(9), "kind": list("xyzxyzxyz"), "who": [1, 1, 2, 2, 3, 3, 4, 4, None]})
+        return pd.DataFrame(
+            {"id": range(9), "kind": list("xyzxyzxyz"), "who": [1, 1, 2, 2, 3, 3, 4, 4, None]}
+        )
 
     table = load(comp, make_table=make_table, labels=("kind",), group="who").table(comp)
     assert table["kind"].tolist() == list("xyzxyzxyz") and table["path"][0] == "train/0.jpg"
-    assert table["group"].tolist() == ["1.0", "1.0", "2.0", "2.0", "3.0", "3.0", "4.0", "4.0", "8"]      # nobody is not a person
+    # nobody is not a person
+    assert table["group"].tolist() == ["1.0", "1.0", "2.0", "2.0", "3.0", "3.0", "4.0", "4.0", "8"]
 
 
 def test_a_test_set_made_by_a_function_stands_in_for_the_csv(comp):
@@ -79,7 +96,9 @@ def test_extra_columns_are_features_only_when_stated(comp):
     layouts.write(comp / "train.csv", "id,age,label", [f"{n},0{n},{'abc'[n % 3]}" for n in range(9)])
     layouts.write(comp / "test.csv", "id,age", [f"t{n},0{n}" for n in range(4)])
     layouts.write(comp / "sample_submission.csv", "id,label", [f"t{n},a" for n in range(4)])
-    assert "age" not in load(comp).table(comp) and load(comp).warnings[0].startswith("not used: age; features=(...)")
+    assert "age" not in load(comp).table(comp) and load(comp).warnings[0].startswith(
+        "not used: age; features=(...)"
+    )
     competition = load(comp, features=("age",))
     assert competition.table(comp)["age"][3] == "03" and competition.test_table(comp)["age"][3] == "03"
     assert competition.warnings == () and competition.facts()["features"] == ("age",)
@@ -99,7 +118,10 @@ def test_images_without_a_file_or_a_label_are_left_out_when_asked(comp, capsys):
     layouts.write(comp / "train.csv", "id,label", [f"{n},{'ab '[n % 3].strip()}" for n in range(9)])
     layouts.write(comp / "sample_submission.csv", "id,label", [f"t{n},a" for n in range(4)])
     (comp / "train/1.jpg").unlink()
-    with pytest.raises(ValueError, match="(?s)1 of 9 train images are missing.*: 1\n3 of 9 .* have no label.*: 2, 5, 8\n.*bad_images=drop"):
+    with pytest.raises(
+        ValueError,
+        match="(?s)1 of 9 train images are missing.*: 1\n3 of 9 .* have no label.*: 2, 5, 8\n.*bad_images=drop",
+    ):
         load(comp).table(comp)
     assert load(comp).table(comp, tolerant=True)["id"].tolist() == ["0", "3", "4", "6", "7"]
     assert capsys.readouterr().err.count("warning: left out, ") == 2
@@ -115,11 +137,20 @@ def test_auxiliary_numbers_learn_but_are_not_submitted(comp):
     layouts.write(comp / "train.csv", "id,weight,height", [f"{n},{n}.5,{n * 2}" for n in range(9)])
     layouts.write(comp / "sample_submission.csv", "id,weight", [f"t{n},1.5" for n in range(4)])
     competition = load(comp, labels=("weight", "height"))
-    assert (competition.task, competition.outputs, competition.scored) == ("regression", ("weight", "height"), ("weight",))
+    assert (competition.task, competition.outputs, competition.scored) == (
+        "regression",
+        ("weight", "height"),
+        ("weight",),
+    )
     table, sample = competition.table(comp), competition.sample(comp)
     wrong_height = truth_of(competition, table).assign(height=0.0)
-    assert competition.score(table, wrong_height) == 0.0 and competition.also(table, wrong_height) == {"rmse": 0.0, "mae": 0.0}
-    answer = competition.answer_rows(predictions.make(sample["id"], np.ones((4, 2)), competition.outputs), sample)
+    assert competition.score(table, wrong_height) == 0.0 and competition.also(table, wrong_height) == {
+        "rmse": 0.0,
+        "mae": 0.0,
+    }
+    answer = competition.answer_rows(
+        predictions.make(sample["id"], np.ones((4, 2)), competition.outputs), sample
+    )
     assert list(answer) == ["id", "weight"]
 
 
@@ -128,8 +159,15 @@ def test_several_yes_and_no_columns_are_multilabel(comp):
     layouts.write(comp / "sample_submission.csv", "id,any,blood", [f"t{n},0.5,0.5" for n in range(4)])
     competition = load(comp)
     table = competition.table(comp)
-    assert (competition.task, competition.targets, competition.answer) == ("multilabel", ("any", "blood"), "probabilities")
-    assert table["blood"].tolist() == list("000000111") and competition.score(table, truth_of(competition, table)) < 1e-9
+    assert (competition.task, competition.targets, competition.answer) == (
+        "multilabel",
+        ("any", "blood"),
+        "probabilities",
+    )
+    assert (
+        table["blood"].tolist() == list("000000111")
+        and competition.score(table, truth_of(competition, table)) < 1e-9
+    )
 
 
 def test_images_of_a_row_are_pooled_before_the_metric(comp):
@@ -139,7 +177,9 @@ def test_images_of_a_row_are_pooled_before_the_metric(comp):
     competition = load(comp, pool="max", metric="macro_f1")
     assert (competition.id, competition.row, competition.answer) == ("id", "case", "probability")
     table, test, sample = competition.table(comp), competition.test_table(comp), competition.sample(comp)
-    one_image_knows = predictions.make(table["id"], [[1.0, 0.0]] * 3 + [[0.1, 0.9]] + [[1.0, 0.0]] * 5, competition.outputs)
+    one_image_knows = predictions.make(
+        table["id"], [[1.0, 0.0]] * 3 + [[0.1, 0.9]] + [[1.0, 0.0]] * 5, competition.outputs
+    )
     assert competition.score(table, one_image_knows) == 1.0
     images = predictions.make(test["id"], [[1, 0], [0.7, 0.3], [1, 0], [0.5, 0.5]], competition.outputs)
     by_row = predictions.pool(images, test.set_index("id")["row"], "max")
@@ -161,12 +201,16 @@ def test_images_of_a_row_with_differing_labels_need_a_word(comp):
     layouts.write(comp / "train.csv", "id,case,label", [f"{n},c{n // 3},{n % 2}" for n in range(9)])
     competition = load(comp, row="case", labels=("label",), id="id")
     table = competition.table(comp)
-    with pytest.raises(ValueError, match="images of one row differ in label: c0, c1, c2: state make_solution"):
+    with pytest.raises(
+        ValueError, match="images of one row differ in label: c0, c1, c2: state make_solution"
+    ):
         competition.score(table, truth_of(competition, table))
 
 
 def test_the_hosts_metric_is_pasted_unchanged(comp):
-    def kaggle(solution: pd.DataFrame, submission: pd.DataFrame, row_id_column_name: str, weight: float = 1.0) -> float:
+    def kaggle(
+        solution: pd.DataFrame, submission: pd.DataFrame, row_id_column_name: str, weight: float = 1.0
+    ) -> float:
         del solution[row_id_column_name]
         del submission[row_id_column_name]
         return weight * float((solution["label"] == submission["label"]).mean())
@@ -179,7 +223,9 @@ def test_the_hosts_metric_is_pasted_unchanged(comp):
         competition = load(comp, metric=metric)
         table = competition.table(comp)
         assert competition.score(table, truth_of(competition, table).sample(frac=1, random_state=3)) == 1.0
-        assert competition.metric_name == metric.__name__ and f"metric={metric.__name__}," in competition.paste()
+        assert (
+            competition.metric_name == metric.__name__ and f"metric={metric.__name__}," in competition.paste()
+        )
 
 
 def test_an_answer_and_a_solution_of_the_hosts_own(comp):
@@ -196,14 +242,18 @@ def test_an_answer_and_a_solution_of_the_hosts_own(comp):
     competition = load(comp, answer=answer, make_solution=solution, metric=metric)
     table = competition.table(comp)
     assert competition.score(table, truth_of(competition, table)) == 1.0
-    assert load(comp, answer=answer).score(table, truth_of(competition, table)) == 1.0       # the truth takes the same way
+    # the truth takes the same way
+    assert load(comp, answer=answer).score(table, truth_of(competition, table)) == 1.0
 
 
 def test_a_part_of_the_table_is_scored_alone(comp):
     competition = load(comp)
     table = competition.table(comp)
     oof = truth_of(competition, table)
-    assert competition.score(table, oof.iloc[:3]) == 1.0 and competition.also(table, oof.iloc[:3])["accuracy"] == 1.0
+    assert (
+        competition.score(table, oof.iloc[:3]) == 1.0
+        and competition.also(table, oof.iloc[:3])["accuracy"] == 1.0
+    )
 
 
 def test_a_submission_read_back_is_scored_as_the_truth_is(comp):
@@ -220,7 +270,9 @@ def test_what_cannot_be_an_answer_is_named(comp):
     competition = load(comp)
     assert competition.strange_answers(pd.Series(["a", "b", "d", ""])) == ["", "d"]
     words = load(comp, task="multilabel", answer="words")
-    assert words.strange_answers(pd.Series(["a b", "a e"])) == ["e"] and words.strange_answers(pd.Series([""])) == [""]
+    assert words.strange_answers(pd.Series(["a b", "a e"])) == ["e"] and words.strange_answers(
+        pd.Series([""])
+    ) == [""]
     assert load(comp, answer="probability").strange_answers(pd.Series(["0.5", "1.5", "x"])) == ["1.5", "x"]
 
 
@@ -231,7 +283,24 @@ def test_facts_are_plain_and_hold_no_path_and_no_metric(comp):
 
 # -- ids
 
-WIDE = ["007", "7", "1e5", "NA", "None", "nan", "true", "1_000", "ünï", "画像", "a b", "a,b", "x.y", "-1", "a;b", "a{id}b"]
+WIDE = [
+    "007",
+    "7",
+    "1e5",
+    "NA",
+    "None",
+    "nan",
+    "true",
+    "1_000",
+    "ünï",
+    "画像",
+    "a b",
+    "a,b",
+    "x.y",
+    "-1",
+    "a;b",
+    "a{id}b",
+]
 
 
 def test_wide_ids_go_in_and_come_out_as_they_are(tmp_path):
@@ -243,7 +312,10 @@ def test_wide_ids_go_in_and_come_out_as_they_are(tmp_path):
     competition = load(root)
     table, test, sample = competition.table(root), competition.test_table(root), competition.sample(root)
     assert sorted(WIDE) == table["id"].tolist() == test["id"].tolist()
-    assert dict(zip(table["id"], table["path"]))["1e5"] == "train/1e5.png" and competition.classes == ("007", "NA")
+    assert dict(zip(table["id"], table["path"]))["1e5"] == "train/1e5.png" and competition.classes == (
+        "007",
+        "NA",
+    )
     by_row = predictions.make(WIDE, np.eye(2)[[0, 1] * 8], competition.outputs)
     competition.answer_rows(by_row, sample).to_csv(tmp_path / "out.csv", index=False)
     written = tables.read_csv(tmp_path / "out.csv")
@@ -252,8 +324,14 @@ def test_wide_ids_go_in_and_come_out_as_they_are(tmp_path):
 
 
 ANY = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1)
-THREE = Competition(task="multiclass", classes=("a", "b", "c"), labels=("label",), header=("id", "label"), answer="label",
-                    metric="accuracy")
+THREE = Competition(
+    task="multiclass",
+    classes=("a", "b", "c"),
+    labels=("label",),
+    header=("id", "label"),
+    answer="label",
+    metric="accuracy",
+)
 
 
 @given(ids=st.lists(ANY, min_size=1, max_size=8, unique=True), seed=st.integers(0, 99))
@@ -271,19 +349,27 @@ def test_a_row_without_a_prediction_is_named():
 
 # -- mistakes: one clear message each
 
+
 def test_no_folder(tmp_path):
-    with pytest.raises(ValueError, match="no folder .*comp: unpack the competition's files there .* or link them"):
+    with pytest.raises(
+        ValueError, match="no folder .*comp: unpack the competition's files there .* or link them"
+    ):
         competitions.load("comp", tmp_path)
 
 
 def test_no_train_csv_and_no_class_folders(comp):
     (comp / "train.csv").unlink()
-    assert "no train.csv and no folder per class" in refusal(comp) and "state train_csv in src/competitions.py" in refusal(comp)
+    assert "no train.csv and no folder per class" in refusal(
+        comp
+    ) and "state train_csv in src/competitions.py" in refusal(comp)
 
 
 def test_missing_labels_are_counted_and_named(comp):
     layouts.write(comp / "train.csv", "id,label", [f"{n},{'abc'[n % 3] if n < 5 else ''}" for n in range(9)])
-    assert refusal(comp) == "4 of 9 training images have no label, label is empty: 5, 6, 7, 8\nSET=\"bad_images=drop\" leaves them out"
+    assert (
+        refusal(comp)
+        == '4 of 9 training images have no label, label is empty: 5, 6, 7, 8\nSET="bad_images=drop" leaves them out'
+    )
 
 
 def test_a_repeated_id_is_named(comp):
@@ -293,20 +379,30 @@ def test_a_repeated_id_is_named(comp):
 
 def test_missing_images_are_counted_and_the_first_ten_are_named(comp):
     layouts.write(comp / "train.csv", "id,label", [f"{n},{'abc'[n % 3]}" for n in range(30)])
-    assert refusal(comp) == ("21 of 30 train images are missing, looked for as 'train/{id}.*': "
-                             "9, 10, 11, 12, 13, 14, 15, 16, 17, 18 and 11 more\nSET=\"bad_images=drop\" leaves them out")
+    assert refusal(comp) == (
+        "21 of 30 train images are missing, looked for as 'train/{id}.*': "
+        '9, 10, 11, 12, 13, 14, 15, 16, 17, 18 and 11 more\nSET="bad_images=drop" leaves them out'
+    )
 
 
 def test_all_mistakes_of_a_table_come_at_once(comp):
     layouts.write(comp / "train.csv", "id,label", ["0,a", "1,", "0,b", "2,c", "99,c"])
     message = refusal(comp)
-    assert "ids stand twice: 0" in message and "no label" in message and "missing" in message and len(message.splitlines()) == 4
+    assert (
+        "ids stand twice: 0" in message
+        and "no label" in message
+        and "missing" in message
+        and len(message.splitlines()) == 4
+    )
 
 
 def test_an_empty_test_folder(comp):
     for image in (comp / "test").iterdir():
         image.unlink()
-    assert "none of 4 test ids (t0, t1, t2 ...) names an image; of 9 images (train/0.jpg ...) 0 lie in a folder named test. Is it empty" in refusal(comp)
+    assert (
+        "none of 4 test ids (t0, t1, t2 ...) names an image; of 9 images (train/0.jpg ...) 0 lie in a folder named test. Is it empty"
+        in refusal(comp)
+    )
 
 
 def test_neither_sample_nor_test_images(comp):
@@ -317,9 +413,15 @@ def test_neither_sample_nor_test_images(comp):
 
 def test_a_sample_with_rows_that_have_no_image(comp):
     layouts.write(comp / "sample_submission.csv", "id,label", [f"t{n},a" for n in range(6)])
-    assert refusal(comp) == ("2 of 6 test images are missing, looked for as 'test/{id}.*': t4, t5: state missing_test=True in src/competitions.py, "
-                             "and they get an average answer")
-    assert load(comp, missing_test=True).test_table(comp)["path"].tolist()[3:] == ["test/t3.jpg", "missing/t4", "missing/t5"]
+    assert refusal(comp) == (
+        "2 of 6 test images are missing, looked for as 'test/{id}.*': t4, t5: state missing_test=True in src/competitions.py, "
+        "and they get an average answer"
+    )
+    assert load(comp, missing_test=True).test_table(comp)["path"].tolist()[3:] == [
+        "test/t3.jpg",
+        "missing/t4",
+        "missing/t5",
+    ]
 
 
 def test_a_sample_with_rows_that_the_test_csv_lacks(comp):
@@ -342,13 +444,19 @@ def test_a_sample_whose_header_has_changed_since(comp):
 
 def test_a_sample_without_a_column_to_fill(comp):
     layouts.write(comp / "sample_submission.csv", "id", ["t0"])
-    assert "sample_submission.csv: label of a, b, c can't fill the columns (none); state sample_csv" in refusal(comp)
+    assert (
+        "sample_submission.csv: label of a, b, c can't fill the columns (none); state sample_csv"
+        in refusal(comp)
+    )
 
 
 def test_a_sample_with_columns_that_nothing_fills(comp):
     layouts.write(comp / "train.csv", "id,a,b", [f"{n},{n % 2},{n % 3 % 2}" for n in range(9)])
     layouts.write(comp / "sample_submission.csv", "id,a,b,d", ["t0,0.5,0.5,0.5"])
-    assert "probabilities of a, b can't fill the columns d; state sample_csv, labels, scored, answer or header" in refusal(comp)
+    assert (
+        "probabilities of a, b can't fill the columns d; state sample_csv, labels, scored, answer or header"
+        in refusal(comp)
+    )
 
 
 def test_columns_that_are_no_class_by_name_are_never_filled_with_zeros(comp):
@@ -357,7 +465,10 @@ def test_columns_that_are_no_class_by_name_are_never_filled_with_zeros(comp):
     layouts.write(comp / "sample_submission.csv", "id,c,d,b,a", [f"t{n},0.3,0.3,0.2,0.2" for n in range(4)])
     competition = load(comp)
     assert competition.warnings == ("no training image is of the class d: 0 is submitted",)
-    answer = competition.answer_rows(truth_of(competition, competition.table(comp)).set_axis(["t0", *map(str, range(8))]), competition.sample(comp).iloc[:1])
+    answer = competition.answer_rows(
+        truth_of(competition, competition.table(comp)).set_axis(["t0", *map(str, range(8))]),
+        competition.sample(comp).iloc[:1],
+    )
     assert list(answer) == ["id", "c", "d", "b", "a"] and answer.iloc[0, 1:].tolist() == [0, 0, 0, 1]
 
 
@@ -371,27 +482,48 @@ def test_numbers_are_submitted_by_name_whatever_the_order_of_the_labels(comp):
 
 def test_a_sample_that_holds_no_label_may_want_other_names_or_codes(comp):
     layouts.write(comp / "sample_submission.csv", "id,label", [f"t{n},{n % 2}" for n in range(4)])
-    assert load(comp).warnings == ("sample_submission.csv holds 0, 1, none of the labels a, b, c: if the host wants other names or codes, "
-                                   "state make_table or answer in src/competitions.py",)
+    assert load(comp).warnings == (
+        "sample_submission.csv holds 0, 1, none of the labels a, b, c: if the host wants other names or codes, "
+        "state make_table or answer in src/competitions.py",
+    )
 
 
-@pytest.mark.parametrize("column, labels, positive, warned", [
-    ("target", "01", "1", False), ("abnormal", ["abnormal", "normal"], "abnormal", False), ("p", ["cat", "dog"], "dog", True)])
-def test_one_probability_is_that_of_the_class_its_column_is_called_after(column, labels, positive, warned, comp):
+@pytest.mark.parametrize(
+    "column, labels, positive, warned",
+    [
+        ("target", "01", "1", False),
+        ("abnormal", ["abnormal", "normal"], "abnormal", False),
+        ("p", ["cat", "dog"], "dog", True),
+    ],
+)
+def test_one_probability_is_that_of_the_class_its_column_is_called_after(
+    column, labels, positive, warned, comp
+):
     layouts.write(comp / "train.csv", "id,label", [f"{n},{labels[n % 2]}" for n in range(9)])
     layouts.write(comp / "sample_submission.csv", f"id,{column}", [f"t{n},0.5" for n in range(4)])
     competition = load(comp)
-    assert (competition.answer, competition.positive, bool(competition.warnings)) == ("probability", positive, warned)
+    assert (competition.answer, competition.positive, bool(competition.warnings)) == (
+        "probability",
+        positive,
+        warned,
+    )
     if warned:
-        assert f"taken for the probability of {positive!r}" in competition.warnings[0] and load(comp, classes=("dog", "cat")).positive == "cat"
+        assert (
+            f"taken for the probability of {positive!r}" in competition.warnings[0]
+            and load(comp, classes=("dog", "cat")).positive == "cat"
+        )
 
 
 def test_a_metric_that_reads_probabilities_does_not_go_with_labels(comp):
-    assert "metric='log_loss' reads probabilities, the submission holds a label; state metric" in refusal(comp, metric="log_loss")
+    assert "metric='log_loss' reads probabilities, the submission holds a label; state metric" in refusal(
+        comp, metric="log_loss"
+    )
 
 
 def test_classes_that_differ_in_case_alone_are_named(comp):
-    layouts.write(comp / "train.csv", "id,label", [f"{n},{['a', 'A', 'b ', 'b', 'c'][n % 5]}" for n in range(9)])
+    layouts.write(
+        comp / "train.csv", "id,label", [f"{n},{['a', 'A', 'b ', 'b', 'c'][n % 5]}" for n in range(9)]
+    )
     assert load(comp).warnings == ("classes that differ in case alone: A, a",)
 
 
@@ -399,11 +531,15 @@ def test_an_expert_states_the_metric_and_the_group_alone(comp):
     def kaggle(solution, submission, row_id_column_name):
         return (solution["label"] == submission["label"]).mean()
 
-    layouts.write(comp / "train.csv", "id,width,scan,label", [f"{n},{n}7,s{n // 3},{'abc'[n % 3]}" for n in range(9)])
+    layouts.write(
+        comp / "train.csv", "id,width,scan,label", [f"{n},{n}7,s{n // 3},{'abc'[n % 3]}" for n in range(9)]
+    )
     layouts.write(comp / "test.csv", "id,width", [f"t{n},7" for n in range(4)])
     competition = load(comp, metric=kaggle, group="scan")
     table = competition.table(comp)
-    assert (competition.labels, competition.metric_name) == (("label",), "kaggle") and table["group"].tolist() == ["s0"] * 3 + ["s1"] * 3 + ["s2"] * 3
+    assert (competition.labels, competition.metric_name) == (("label",), "kaggle") and table[
+        "group"
+    ].tolist() == ["s0"] * 3 + ["s1"] * 3 + ["s2"] * 3
     assert competition.score(table, truth_of(competition, table)) == 1.0
     assert [warning.split(";")[0] for warning in competition.warnings] == ["not used: width"]
 
@@ -414,13 +550,22 @@ def test_stated_names_with_a_label_in_them_stand_in_for_a_csv_that_is_something_
     competition = load(comp, train_images="train/{label}/*")
     assert (competition.train_csv, competition.classes, len(competition.table(comp))) == ("", ("x", "y"), 6)
 
+
 def test_several_columns_that_may_be_the_label(comp):
-    layouts.write(comp / "train.csv", "id,shape,colour", [f"{n},{'abc'[n % 3]},{'xyz'[n % 3]}" for n in range(9)])
+    layouts.write(
+        comp / "train.csv", "id,shape,colour", [f"{n},{'abc'[n % 3]},{'xyz'[n % 3]}" for n in range(9)]
+    )
     assert load(comp).labels == ("shape",), "the sample holds an a"
     layouts.write(comp / "sample_submission.csv", "id,label", [f"t{n},?" for n in range(4)])
     message, _, *lines = refusal(comp).splitlines()
-    assert message == 'which column is the label? Candidates: shape, colour: state labels=("column",) in src/competitions.py'
-    assert lines == [f"  def competition(): return Competition(labels=('{name}',))    # 3 classes, 9 images; test 4" for name in ("shape", "colour")]
+    assert (
+        message
+        == 'which column is the label? Candidates: shape, colour: state labels=("column",) in src/competitions.py'
+    )
+    assert lines == [
+        f"  def competition(): return Competition(labels=('{name}',))    # 3 classes, 9 images; test 4"
+        for name in ("shape", "colour")
+    ]
     assert load(comp, labels=("colour",)).classes == ("x", "y", "z")
 
 
@@ -428,14 +573,19 @@ def test_several_samples(comp):
     layouts.write(comp / "sample_submission_stage2.csv", "id,label", ["t0,a"])
     assert load(comp).sample_csv == "sample_submission.csv", "it names all test images"
     layouts.write(comp / "sample_submission_stage2.csv", "id,label", [f"t{n},b" for n in range(4)])
-    assert "which sample_csv? There are sample_submission.csv, sample_submission_stage2.csv: state sample_csv" in refusal(comp)
+    assert (
+        "which sample_csv? There are sample_submission.csv, sample_submission_stage2.csv: state sample_csv"
+        in refusal(comp)
+    )
     assert load(comp, sample_csv="sample_submission_stage2.csv").sample(comp)["label"].tolist() == ["b"] * 4
 
 
 def test_an_id_that_train_does_not_have(comp):
     layouts.write(comp / "train.csv", "name,number,label", [f"x{n},y{n},{'abc'[n % 3]}" for n in range(9)])
-    assert refusal(comp) == ("which column names an image? Not the sample's 'id'; there are name, number, label: "
-                             "state id, or train_images with a {label} where no csv tells it, in src/competitions.py")
+    assert refusal(comp) == (
+        "which column names an image? Not the sample's 'id'; there are name, number, label: "
+        "state id, or train_images with a {label} where no csv tells it, in src/competitions.py"
+    )
 
 
 def test_a_label_with_a_single_value(comp):
@@ -448,42 +598,71 @@ def test_one_number_wanted_of_many_classes(comp):
     assert "the sample wants one number, but 'label' has 3 classes: state task or answer" in refusal(comp)
 
 
-@pytest.mark.parametrize("stated, message", [
-    ({"metric": "f1"}, "metric='f1' is unknown; choose from accuracy"), ({"task": "classification"}, "task='classification' is unknown"),
-    ({"group": "patient"}, "the train table has no column patient, only id, label"), ({"features": ("age",)}, "no column age"),
-    ({"labels": ("kind",)}, "no column kind"), ({"classes": ("a", "b")}, "3 labels of column label are none of the classes a, b: 2, 5, 8"),
-    ({"train_images": "train/{idd}.jpg"}, "no column idd"), ({"train_images": "images/{id}.jpg"}, "9 of 9 train images are missing"),
-    ({"id": "name"}, "the train table has no column name, only id, label"), ({"sample_csv": "sample.csv"}, "sample.csv does not exist"),
-    ({"task": "regression"}, "9 labels of column label are no numbers"), ({"pool": "median"}, "choose from mean, max"),
-])
+@pytest.mark.parametrize(
+    "stated, message",
+    [
+        ({"metric": "f1"}, "metric='f1' is unknown; choose from accuracy"),
+        ({"task": "classification"}, "task='classification' is unknown"),
+        ({"group": "patient"}, "the train table has no column patient, only id, label"),
+        ({"features": ("age",)}, "no column age"),
+        ({"labels": ("kind",)}, "no column kind"),
+        ({"classes": ("a", "b")}, "3 labels of column label are none of the classes a, b: 2, 5, 8"),
+        ({"train_images": "train/{idd}.jpg"}, "no column idd"),
+        ({"train_images": "images/{id}.jpg"}, "9 of 9 train images are missing"),
+        ({"id": "name"}, "the train table has no column name, only id, label"),
+        ({"sample_csv": "sample.csv"}, "sample.csv does not exist"),
+        ({"task": "regression"}, "9 labels of column label are no numbers"),
+        ({"pool": "median"}, "choose from mean, max"),
+    ],
+)
 def test_a_wrongly_stated_fact_says_what_there_is(stated, message, comp):
     assert message in refusal(comp, **stated)
 
 
 def test_an_image_without_a_label_is_true_to_no_class(comp):
-    """Stated labels and a sample of one column: such images were the first class in the truth, and saying it for all scored 1.0."""
+    """Stated labels and a sample of one column: such images were the first class in the truth, and saying it
+    for all scored 1.0.
+    """
     layouts.write(comp / "train.csv", "id,a,b", [f"{n},0,0" if n < 6 else f"{n},1,0" for n in range(9)])
     layouts.write(comp / "sample_submission.csv", "id,tags", [f"t{n},a b" for n in range(4)])
     competition = load(comp, labels=("a", "b"), answer="words")
     table = competition.table(comp)
     always_a = predictions.make(table["id"], [[0.9, 0.1]] * 9, competition.outputs)
-    assert competition.answer_rows(competition.truth(table), competition.blank(table["row"]))["tags"].tolist() == [""] * 6 + ["a"] * 3
-    assert competition.score(table, always_a) < 0.5 and replace(competition, metric="samples_f1").score(table, always_a) < 0.5
+    assert (
+        competition.answer_rows(competition.truth(table), competition.blank(table["row"]))["tags"].tolist()
+        == [""] * 6 + ["a"] * 3
+    )
+    assert (
+        competition.score(table, always_a) < 0.5
+        and replace(competition, metric="samples_f1").score(table, always_a) < 0.5
+    )
 
 
 # -- a definition beside the data
 
+
 def test_a_competition_py_beside_the_data_states_facts_and_comes_first(comp, monkeypatch):
     monkeypatch.setitem(competitions.COMPETITIONS, "comp", lambda: Competition(metric="accuracy"))
     assert competitions.load("comp", comp.parent).metric == "accuracy"
-    (comp / "competition.py").write_text("def competition(): return Competition(metric='mcc', make_table=lambda root: tables.read_table(root / 'train.csv'))\n")
+    (comp / "competition.py").write_text(
+        "def competition(): return Competition(metric='mcc', make_table=lambda root: tables.read_table(root / 'train.csv'))\n"
+    )
     competition = competitions.load("comp", comp.parent)
     assert (competition.metric, competition.labels, len(competition.table(comp))) == ("mcc", ("label",), 9)
 
 
-@pytest.mark.parametrize("text, message", [
-    ("def competition(): return Competition(metrik='mcc')", "TypeError: .*unexpected keyword argument 'metrik'"), ("x = (", "SyntaxError"),
-    ("def comp(): pass", "no attribute 'competition'; it needs a function `def competition"), ("def competition(): return 3", "gives int, not a Competition")])
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        (
+            "def competition(): return Competition(metrik='mcc')",
+            "TypeError: .*unexpected keyword argument 'metrik'",
+        ),
+        ("x = (", "SyntaxError"),
+        ("def comp(): pass", "no attribute 'competition'; it needs a function `def competition"),
+        ("def competition(): return 3", "gives int, not a Competition"),
+    ],
+)
 def test_a_mistake_in_a_competition_py_names_the_file(comp, text, message):
     (comp / "competition.py").write_text(text)
     with pytest.raises(ValueError, match=f"competition.py: .*{message}"):
@@ -492,13 +671,16 @@ def test_a_mistake_in_a_competition_py_names_the_file(comp, text, message):
 
 @pytest.mark.parametrize("name", [*competitions.EXAMPLES, "mask", "demo"])
 def test_a_folder_called_like_an_example_of_the_kit_may_hold_anything(name, tmp_path):
-    """The examples apply only where their files are: an ordinary layout under such a name failed, and no message named the example."""
+    """The examples apply only where their files are: an ordinary layout under such a name failed, and no
+    message named the example.
+    """
     layouts.plain(tmp_path / name, layouts.TRAIN | layouts.SAMPLE)
     competition = competitions.load(name, tmp_path)
     assert competition.classes == ("cat", "dog", "owl") and len(competition.table(tmp_path / name)) == 12
 
 
 # -- what files don't tell: ordered grades, a known range, words best first
+
 
 def numbers(comp: Path, values: list, cell: str = "0") -> None:
     layouts.write(comp / "train.csv", "id,label", [f"{n},{values[n % len(values)]}" for n in range(9)])
@@ -508,9 +690,16 @@ def numbers(comp: Path, values: list, cell: str = "0") -> None:
 def test_ordered_grades_are_one_number_and_answered_by_the_nearest(comp):
     numbers(comp, ["10", "2", "0"])
     competition = load(comp, task="ordinal")
-    assert (competition.classes, competition.outputs, competition.metric) == (("0", "2", "10"), ("label",), "quadratic_weighted_kappa")
+    assert (competition.classes, competition.outputs, competition.metric) == (
+        ("0", "2", "10"),
+        ("label",),
+        "quadratic_weighted_kappa",
+    )
     table = competition.table(comp)
-    assert truth_of(competition, table)["label"].tolist()[:3] == [2, 1, 0] and competition.score(table, truth_of(competition, table)) == 1
+    assert (
+        truth_of(competition, table)["label"].tolist()[:3] == [2, 1, 0]
+        and competition.score(table, truth_of(competition, table)) == 1
+    )
     by_row = pd.DataFrame({"label": [-3.0, 0.4, 1.2, 7.0]}, index=[f"t{n}" for n in range(4)])
     assert competition.answer_rows(by_row, competition.sample(comp))["label"].tolist() == [0, 0, 2, 10]
     assert competition.facts()["classes"] == ("0", "2", "10") and "classes" not in load(comp).facts()
@@ -519,15 +708,26 @@ def test_ordered_grades_are_one_number_and_answered_by_the_nearest(comp):
 def test_grades_in_words_have_the_stated_order_and_no_kappa(comp):
     numbers(comp, ["mild", "none", "severe"], "mild")
     competition = load(comp, task="ordinal", classes=("none", "mild", "severe"))
-    assert truth_of(competition, competition.table(comp))["label"].tolist()[:3] == [1, 0, 2] and competition.metric == "macro_f1"
+    assert (
+        truth_of(competition, competition.table(comp))["label"].tolist()[:3] == [1, 0, 2]
+        and competition.metric == "macro_f1"
+    )
 
 
 def test_a_range_is_that_of_the_labels_or_the_stated_one(comp):
     numbers(comp, ["3.5", "7", "20"], "1.5")
-    assert load(comp, task="bounded").bounds == (3.5, 20) and load(comp, task="bounded", bounds=(0, 100)).bounds == (0, 100)
-    assert "bounds" in load(comp, task="bounded").facts() and "bounds" not in load(comp).facts(), "or finished runs would lose their recipe"
-    assert "3 labels of column label are not within bounds=(0, 10): 2, 5, 8" in refusal(comp, task="bounded", bounds=(0, 10))
-    assert "bounds=(5, 5): state the smallest and the largest value" in refusal(comp, task="bounded", bounds=(5, 5))
+    assert load(comp, task="bounded").bounds == (3.5, 20) and load(
+        comp, task="bounded", bounds=(0, 100)
+    ).bounds == (0, 100)
+    assert "bounds" in load(comp, task="bounded").facts() and "bounds" not in load(comp).facts(), (
+        "or finished runs would lose their recipe"
+    )
+    assert "3 labels of column label are not within bounds=(0, 10): 2, 5, 8" in refusal(
+        comp, task="bounded", bounds=(0, 10)
+    )
+    assert "bounds=(5, 5): state the smallest and the largest value" in refusal(
+        comp, task="bounded", bounds=(5, 5)
+    )
 
 
 def test_several_words_where_an_image_has_one_label_are_ranked(comp):
@@ -552,8 +752,13 @@ def test_metrics_and_answers_that_do_not_go_together_are_refused(comp):
 
 @pytest.mark.parametrize("metric", ["quadratic_weighted_kappa", "accuracy", "macro_f1"])
 def test_a_metric_of_labels_is_refused_for_numbers_that_are_not_rounded(metric):
-    raw = Competition(labels=("label",), task="regression", header=("id", "label"), answer="value", metric=metric, flips="h")
-    with pytest.raises(ValueError, match=f"metric='{metric}' reads labels, the submission holds numbers that are not rounded: state task='ordinal'"):
+    raw = Competition(
+        labels=("label",), task="regression", header=("id", "label"), answer="value", metric=metric, flips="h"
+    )
+    with pytest.raises(
+        ValueError,
+        match=f"metric='{metric}' reads labels, the submission holds numbers that are not rounded: state task='ordinal'",
+    ):
         competitions.check(raw)
     competitions.check(replace(raw, task="ordinal", answer="label", classes=("0", "1", "2")))
     competitions.check(replace(raw, metric="rmse"))

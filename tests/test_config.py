@@ -1,4 +1,6 @@
-"""Settings: ranges, overrides and their messages, the rates that "auto" means, and which files `python -m src.config` writes when."""
+"""Settings: ranges, overrides and their messages, the rates that "auto" means, and which files `python -m
+src.config` writes when.
+"""
 
 import dataclasses
 import json
@@ -25,13 +27,25 @@ ROOT = Path(__file__).parents[1]
 
 def test_every_setting_belongs_to_exactly_one_stage():
     names = [name for stage in config.STAGES.values() for name in stage]
-    assert sorted(names) == sorted(field.name for field in dataclasses.fields(Config)) and len(names) == len(set(names))
-    assert config.STAGES["split"] == ["folds", "fold_scheme", "fold_seed", "dedupe", "limit", "bad_images", "external"]
+    assert sorted(names) == sorted(field.name for field in dataclasses.fields(Config)) and len(names) == len(
+        set(names)
+    )
+    assert config.STAGES["split"] == [
+        "folds",
+        "fold_scheme",
+        "fold_seed",
+        "dedupe",
+        "limit",
+        "bad_images",
+        "external",
+    ]
     assert config.STAGES["predict"] == ["tta", "refit"] and config.STAGES["submit"] == ["decode"]
 
 
 def test_no_setting_of_the_machine_is_one_of_the_experiment():
-    assert not {field.name for field in dataclasses.fields(Machine)} & {field.name for field in dataclasses.fields(Config)}
+    assert not {field.name for field in dataclasses.fields(Machine)} & {
+        field.name for field in dataclasses.fields(Config)
+    }
 
 
 @pytest.mark.parametrize(
@@ -102,7 +116,9 @@ def test_auto_rates_follow_family_and_what_learns(settings, rates):
 
 
 def test_overrides_are_read_by_the_settings_type():
-    found = parse_set(" epochs=9  lr=3e-4 body_lr=auto trainable=blocks.5,blocks.6 pretrained=false tta=hflip weights=a=b.pt\tinit_from= ")
+    found = parse_set(
+        " epochs=9  lr=3e-4 body_lr=auto trainable=blocks.5,blocks.6 pretrained=false tta=hflip weights=a=b.pt\tinit_from= "
+    )
     assert found == {
         "epochs": 9,
         "lr": 3e-4,
@@ -113,7 +129,9 @@ def test_overrides_are_read_by_the_settings_type():
         "weights": "a=b.pt",
         "init_from": "",
     }
-    assert parse_set("trainable=2") == {"trainable": 2} and parse_set("trainable=blocks.6") == {"trainable": "blocks.6"}
+    assert parse_set("trainable=2") == {"trainable": 2} and parse_set("trainable=blocks.6") == {
+        "trainable": "blocks.6"
+    }
     assert (
         parse_set("tta=") == {"tta": ()}
         and parse_set("") == {}
@@ -175,13 +193,16 @@ def test_any_text_is_read_or_refused_with_a_message(text):
             "lr": st.floats(1e-9, 10) | st.just("auto"),
             "pretrained": st.booleans(),
             "dedupe": st.sampled_from(["content", "group", "none"]),
-            "trainable": st.integers(0, 99) | st.lists(st.from_regex(r"\A[a-z][a-z0-9.*]{6,9}\Z"), min_size=2, max_size=3).map(tuple),
+            "trainable": st.integers(0, 99)
+            | st.lists(st.from_regex(r"\A[a-z][a-z0-9.*]{6,9}\Z"), min_size=2, max_size=3).map(tuple),
             "tta": st.lists(st.sampled_from(["hflip", "vflip"])).map(tuple),
         },
     )
 )
 def test_a_written_override_is_read_back_as_it_was(settings):
-    text = " ".join(f"{name}={','.join(value) if isinstance(value, tuple) else value}" for name, value in settings.items())
+    text = " ".join(
+        f"{name}={','.join(value) if isinstance(value, tuple) else value}" for name, value in settings.items()
+    )
     assert parse_set(text) == settings
 
 
@@ -205,7 +226,10 @@ def kit(tmp_path: Path, monkeypatch) -> Path:
 
 def run(*, name: str = "runs/x", **environ: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-m", "src.config", name], env=os.environ | {"PYTHONPATH": str(ROOT)} | environ, capture_output=True, text=True
+        [sys.executable, "-m", "src.config", name],
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environ,
+        capture_output=True,
+        text=True,
     )
 
 
@@ -224,7 +248,9 @@ def test_each_file_is_written_only_when_its_content_changes(kit):
     assert written(SET="lr=0.5 tta=hflip") == {"config.json", "predict.json"}
     assert written(SET="lr=0.5 tta=hflip decode=other") == {"config.json", "submit.json"}
     assert written(SET="lr=0.5 tta=hflip decode=other limit=50") == {"config.json", "split.json"}
-    assert written(MACHINE="workers=0") == {"config.json"}, "SET is remembered, and the machine changes no hash"
+    assert written(MACHINE="workers=0") == {"config.json"}, (
+        "SET is remembered, and the machine changes no hash"
+    )
 
 
 def test_the_files_hold_a_stages_settings_and_what_it_reads(kit):
@@ -233,9 +259,14 @@ def test_the_files_hold_a_stages_settings_and_what_it_reads(kit):
         runs.read_json(Path(f"runs/x/{stage}.json")) for stage in ("split", "train", "predict", "submit")
     )
     assert set(split) == {*config.STAGES["split"], "comp", "files", "folders", "code"}
-    assert set(split["files"]) == {"train.csv", "sample_submission.csv", "test.csv"} and set(split["folders"]) == {"train"}
+    assert set(split["files"]) == {"train.csv", "sample_submission.csv", "test.csv"} and set(
+        split["folders"]
+    ) == {"train"}
     assert set(train) == set(config.STAGES["train"]) and train["epochs"] == 4 and train["lr"] != "auto"
-    assert set(predict) == {"tta", "refit", "files", "folders"} and set(predict["files"]) == {"sample_submission.csv", "test.csv"}
+    assert set(predict) == {"tta", "refit", "files", "folders"} and set(predict["files"]) == {
+        "sample_submission.csv",
+        "test.csv",
+    }
     assert set(predict["folders"]) == {"test_images/deep", "eval/images"} and submit == {"decode": "auto"}
 
 
@@ -245,7 +276,7 @@ def test_what_the_competition_holds_decides_what_is_stale(kit):
     assert written() == {"split.json"}
     (kit / "inputs/demo/eval/images/1.jpg").touch()
     assert written() == {"predict.json"}
-    (kit / "inputs/demo/eval/images/0.jpg").write_text("other")      # in place: its folder's time stays
+    (kit / "inputs/demo/eval/images/0.jpg").write_text("other")  # in place: its folder's time stays
     assert written() == {"predict.json"}
     (kit / "inputs/demo/test.csv").write_text("id\n")
     assert written() == {"split.json", "predict.json"}
@@ -259,13 +290,23 @@ def test_what_the_competition_holds_decides_what_is_stale(kit):
 def test_a_link_that_leads_back_up_is_no_endless_walk(kit):
     (kit / "inputs/demo/train/up").symlink_to(kit / "inputs/demo")
     done = run()
-    assert done.returncode == 2 and "does a link lead back up?" in done.stderr and "Traceback" not in done.stderr
+    assert (
+        done.returncode == 2 and "does a link lead back up?" in done.stderr and "Traceback" not in done.stderr
+    )
 
 
 def test_a_new_setting_belongs_to_the_stage_whose_class_it_stands_in():
-    assert [kind.__name__ for kind in (config.Split, config.Train, config.Predict, config.Submit)] == [s.capitalize() for s in config.STAGES]
-    source = (ROOT / "src/config.py").read_text().replace("class Config(Submit, Predict, Train, Split):\n",
-                                                         "class Config(Submit, Predict, Train, Split):\n    stray: int = 0\n")
+    assert [kind.__name__ for kind in (config.Split, config.Train, config.Predict, config.Submit)] == [
+        s.capitalize() for s in config.STAGES
+    ]
+    source = (
+        (ROOT / "src/config.py")
+        .read_text()
+        .replace(
+            "class Config(Submit, Predict, Train, Split):\n",
+            "class Config(Submit, Predict, Train, Split):\n    stray: int = 0\n",
+        )
+    )
     done = subprocess.run([sys.executable, "-c", source], cwd=ROOT, capture_output=True, text=True)
     assert "a setting belongs into Split, Train, Predict or Submit, not Config" in done.stderr
 
@@ -274,7 +315,9 @@ def test_the_settings_come_back_as_they_were_given(kit):
     assert run(EXP="head", SET="trainable=a,b", MACHINE="workers=0", CACHE="/tmp/c").returncode == 0
     settings = config.load(Path("runs/x/config.json"))
     assert (settings.comp, settings.exp, settings.set) == ("demo", "head", "trainable=a,b")
-    assert settings.config == resolve(replace(EXPERIMENTS["head"](), trainable=("a", "b"))) and settings.machine == Machine(workers=0)
+    assert settings.config == resolve(
+        replace(EXPERIMENTS["head"](), trainable=("a", "b"))
+    ) and settings.machine == Machine(workers=0)
     assert (settings.folder, settings.cache) == (Path("inputs/demo"), Path("/tmp/c"))
     with pytest.raises(ValueError, match="does not exist"):
         config.load(Path("runs/y/config.json"))
@@ -312,7 +355,10 @@ def test_a_run_of_another_competition_is_refused_and_an_ensemble_left_alone(kit)
     (kit / "inputs/other").mkdir()
     assert "belongs to COMP=demo, not other" in run(COMP="other").stderr
     Path("runs/x/config.json").write_text('{"comp": "demo", "ensemble": ["a"]}')
-    assert "is an ensemble" in run().stderr and Path("runs/x/config.json").read_text() == '{"comp": "demo", "ensemble": ["a"]}'
+    assert (
+        "is an ensemble" in run().stderr
+        and Path("runs/x/config.json").read_text() == '{"comp": "demo", "ensemble": ["a"]}'
+    )
 
 
 def test_changed_code_is_named_once_the_run_has_finished_folds(kit):
@@ -336,19 +382,31 @@ def test_a_wrong_experiment_says_which_setting(kit, monkeypatch):
     monkeypatch.setitem(EXPERIMENTS, "wrong", lambda: Config(epochs=0, lrr=1))
     with pytest.raises(ValueError) as error:
         config.experiment("wrong")
-    assert "EXP=wrong, in src/experiments.py: " in str(error.value) and "epochs=0: takes a whole number, at least 1" in str(error.value)
+    assert "EXP=wrong, in src/experiments.py: " in str(
+        error.value
+    ) and "epochs=0: takes a whole number, at least 1" in str(error.value)
     assert "lrr=1: no such setting; did you mean lr?" in str(error.value)
 
 
 def test_it_imports_nothing_slow():
     code = "import sys, src.config, src.experiments; print([m for m in ('numpy', 'pandas', 'torch', 'timm', 'PIL') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+        == "[]"
+    )
 
 
-@pytest.mark.parametrize("text, meant", [
-    ("epochs = 3", "epochs=3"), ("epochs=3,lr=1e-3", "epochs=3 lr=1e-3"), ("epochs: 3; lr = 1e-3", "epochs=3 lr=1e-3"),
-    ("--epochs=3 --lr=1", "epochs=3 lr=1"), ("trainable=a,b,lr=1", "trainable=a,b lr=1"), ('"lr=1"', "lr=1"),
-])
+@pytest.mark.parametrize(
+    "text, meant",
+    [
+        ("epochs = 3", "epochs=3"),
+        ("epochs=3,lr=1e-3", "epochs=3 lr=1e-3"),
+        ("epochs: 3; lr = 1e-3", "epochs=3 lr=1e-3"),
+        ("--epochs=3 --lr=1", "epochs=3 lr=1"),
+        ("trainable=a,b,lr=1", "trainable=a,b lr=1"),
+        ('"lr=1"', "lr=1"),
+    ],
+)
 def test_settings_written_in_another_way_get_the_line_to_type(text, meant):
     with pytest.raises(ValueError) as caught:
         parse_set(text)
@@ -366,5 +424,9 @@ def test_make_knows_each_setting_and_where_it_goes():
     from src.variables import setting_names
 
     known = setting_names(Path(config.__file__).read_text())
-    assert {name for name in known if known[name] == "SET"} >= {*config.as_dict(Config())} and known["learning_rate"] == "SET"
-    assert {name for name in known if known[name] == "MACHINE"} >= {*config.as_dict(Machine())} and known["num_workers"] == "MACHINE"
+    assert {name for name in known if known[name] == "SET"} >= {*config.as_dict(Config())} and known[
+        "learning_rate"
+    ] == "SET"
+    assert {name for name in known if known[name] == "MACHINE"} >= {*config.as_dict(Machine())} and known[
+        "num_workers"
+    ] == "MACHINE"

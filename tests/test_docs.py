@@ -1,4 +1,6 @@
-"""The documents say what is true: their commands, settings, messages, files and links exist, and the guide's code, put into a copy of the kit, trains."""
+"""The documents say what is true: their commands, settings, messages, files and links exist, and the guide's
+code, put into a copy of the kit, trains.
+"""
 
 import ast
 import json
@@ -23,7 +25,10 @@ from src.config import Config, Machine, parse_set
 from src.experiments import EXPERIMENTS
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = sorted([ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + list((ROOT / "docs").glob("*.md")))
+DOCUMENTS = sorted(
+    [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+    + list((ROOT / "docs").glob("*.md"))
+)
 GUIDE = ROOT / "docs" / "guide.md"
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 PLACEHOLDERS = {"its_name", "bigger"}  # experiments that a reader adds
@@ -56,7 +61,11 @@ def test_every_command_is_one_that_the_makefile_has(path):
     targets = set(re.findall(r"^([a-z-]+):", MAKEFILE, flags=re.MULTILINE))
     targets |= {name for name in ("doctor", "audit") if (ROOT / "src" / name).exists()}
     variables = set(re.search(r"^SHARED := (.*)$", MAKEFILE, flags=re.MULTILINE)[1].split())
-    variables |= set(re.search(r"^TYPED := (.*)$", MAKEFILE, flags=re.MULTILINE)[1].split()) | {"PY", "PYTHON", "VENV"}
+    variables |= set(re.search(r"^TYPED := (.*)$", MAKEFILE, flags=re.MULTILINE)[1].split()) | {
+        "PY",
+        "PYTHON",
+        "VENV",
+    }
     for command in commands_of(path):
         for word in words_of(command):
             name, equals, value = word.partition("=")
@@ -72,10 +81,17 @@ def test_make_takes_every_command(path, tmp_path):
     (tmp_path / "src").symlink_to(ROOT / "src")
     clean = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME")}
     for command in dict.fromkeys(commands_of(path)):
-        if "<" in command or '"..."' in command or len(command.split()) == 2:  # a placeholder, or a target that is only named
+        # a placeholder, or a target that is only named
+        if "<" in command or '"..."' in command or len(command.split()) == 2:
             continue
         words = [word for word in shlex.split(command)[1:] if word != "..."]
-        done = subprocess.run(["make", "-n", f"PY={sys.executable}", *words], cwd=tmp_path, env=clean, capture_output=True, text=True)
+        done = subprocess.run(
+            ["make", "-n", f"PY={sys.executable}", *words],
+            cwd=tmp_path,
+            env=clean,
+            capture_output=True,
+            text=True,
+        )
         assert done.returncode == 0, f"{path.name}: {command}: {done.stderr}"
 
 
@@ -142,8 +158,13 @@ def test_the_readme_shows_every_file_of_a_run():
 
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     tree = text[text.index("## What you get") : text.index("## Change one thing")]
-    fold, run = tree[tree.index("fold0/") : tree.index("oof.parquet")], tree.replace(tree[tree.index("fold0/") : tree.index("oof.parquet")], "")
-    assert all(f" {name} " in fold.replace("\n", " ") for name in FOLD_FILES) and all(f" {name} " in run.replace("\n", " ") for name in RUN_FILES)
+    fold, run = (
+        tree[tree.index("fold0/") : tree.index("oof.parquet")],
+        tree.replace(tree[tree.index("fold0/") : tree.index("oof.parquet")], ""),
+    )
+    assert all(f" {name} " in fold.replace("\n", " ") for name in FOLD_FILES) and all(
+        f" {name} " in run.replace("\n", " ") for name in RUN_FILES
+    )
 
 
 def test_continuous_integration_runs_the_two_commands_of_the_readme():
@@ -162,14 +183,20 @@ def texts_of_the_kit() -> str:
     for file in sorted((ROOT / "src").rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.JoinedStr):
-                parts.append("\0".join(value.value for value in node.values if isinstance(value, ast.Constant)))
+                parts.append(
+                    "\0".join(value.value for value in node.values if isinstance(value, ast.Constant))
+                )
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 parts.append(node.value)
     return "\n".join(parts)
 
 
 def test_every_message_of_troubleshooting_is_one_that_the_kit_says():
-    rows = [line for line in (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    rows = [
+        line
+        for line in (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8").splitlines()
+        if line.startswith("| `")
+    ]
     texts, lost = texts_of_the_kit(), []
     for row in rows:
         message = row.split("`")[1]
@@ -179,21 +206,48 @@ def test_every_message_of_troubleshooting_is_one_that_the_kit_says():
 
 def raised() -> list[tuple[str, list[str]]]:
     """(file:line, the texts) of every error that the kit raises with words of its own."""
-    kinds, found = ("ValueError", "Refused", "CheckFailed", "runs.CheckFailed", "Stopped", "Unclear", "inference.Unclear"), []
+    kinds, found = (
+        (
+            "ValueError",
+            "Refused",
+            "CheckFailed",
+            "runs.CheckFailed",
+            "Stopped",
+            "Unclear",
+            "inference.Unclear",
+        ),
+        [],
+    )
     for file in sorted((ROOT / "src").rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and ast.unparse(node.exc.func) in kinds:
-                texts = [part.value for part in ast.walk(node.exc) if isinstance(part, ast.Constant) and isinstance(part.value, str)]
+            if (
+                isinstance(node, ast.Raise)
+                and isinstance(node.exc, ast.Call)
+                and ast.unparse(node.exc.func) in kinds
+            ):
+                texts = [
+                    part.value
+                    for part in ast.walk(node.exc)
+                    if isinstance(part, ast.Constant) and isinstance(part.value, str)
+                ]
                 if max(map(len, texts), default=0) >= 20:
                     found.append((f"{file.relative_to(ROOT)}:{node.lineno}", texts))
     return found
 
 
 def test_nearly_every_error_of_the_kit_is_in_troubleshooting():
-    rows = re.findall(r"^\| `([^`]*)`", (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    rows = re.findall(
+        r"^\| `([^`]*)`",
+        (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8"),
+        flags=re.MULTILINE,
+    )
     parts = [[part.strip() for part in row.split("...") if part.strip()] for row in rows]
     errors = raised()
-    lost = [place for place, texts in errors if not any(all(any(part in text for text in texts) for part in row) for row in parts)]
+    lost = [
+        place
+        for place, texts in errors
+        if not any(all(any(part in text for text in texts) for part in row) for row in parts)
+    ]
     assert len(lost) < 0.15 * len(errors), lost
 
 
@@ -216,7 +270,11 @@ class Recipe(NamedTuple):
 
 
 def recipes() -> list[Recipe]:
-    blocks = re.findall(r"^```python\n# ([^\n]*)\n(.*?)^```", GUIDE.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    blocks = re.findall(
+        r"^```python\n# ([^\n]*)\n(.*?)^```",
+        GUIDE.read_text(encoding="utf-8"),
+        flags=re.DOTALL | re.MULTILINE,
+    )
     return [Recipe(place, code) for place, code in blocks]
 
 
@@ -247,7 +305,13 @@ RUNS = {  # run -> (COMP, EXP, SET)
     "arcface": ("tiny", "baseline", f"{TINY} head=cosine loss=arcface"),
     "squeezed": ("tiny", "baseline", f"{fast('epochs=1 folds=2 backbone=squeezed:test_resnet')}"),
     "branches": ("tiny", "baseline", f"{fast('epochs=1 folds=2 backbone=two_branches')}"),
-    "words": ("tiny", "baseline", fast("epochs=1 folds=2 loss=gentle_focal augment=turned views=2 tta=darker sampler=rare_twice fold_scheme=by_site")),
+    "words": (
+        "tiny",
+        "baseline",
+        fast(
+            "epochs=1 folds=2 loss=gentle_focal augment=turned views=2 tta=darker sampler=rare_twice fold_scheme=by_site"
+        ),
+    ),
     "described": ("described", "baseline", fast("epochs=1 folds=2")),
     "second": ("second", "baseline", fast("epochs=1 folds=2 head=mlp")),
 }
@@ -274,7 +338,9 @@ Path("checks.json").write_text(json.dumps({"quick": list(QUICK), "failed": faile
 
 
 def make_described(root: Path, part: str) -> None:
-    """The tiny competition with a patient and an age beside each image; with part="second" as photograph and depth map, in two folders."""
+    """The tiny competition with a patient and an age beside each image; with part="second" as photograph and
+    depth map, in two folders.
+    """
     make_competition(root)
     for csv, folder in (("train.csv", "train"), ("test.csv", "test")):
         frame = pd.read_csv(root / ("train.csv" if folder == "train" else "sample_submission.csv"))
@@ -295,7 +361,9 @@ def copy_with_recipes(root: Path) -> None:
     """The kit's code with all recipes in it; with small backbones in place of those of the guide."""
     shutil.copytree(ROOT / "src", root / "src", ignore=shutil.ignore_patterns("__pycache__"))
     for recipe in recipes():
-        small = recipe.code.replace("tf_efficientnet_lite0", "test_resnet").replace("resnet18.a1_in1k", "test_efficientnet")
+        small = recipe.code.replace("tf_efficientnet_lite0", "test_resnet").replace(
+            "resnet18.a1_in1k", "test_efficientnet"
+        )
         if recipe.place.startswith("src/"):
             put_in(Recipe(recipe.place, small), root)
 
@@ -303,9 +371,13 @@ def copy_with_recipes(root: Path) -> None:
 def test_every_recipe_finds_its_place_and_is_python(tmp_path):
     copy_with_recipes(tmp_path)
     edited = {recipe.place.partition(",")[0] for recipe in recipes() if recipe.place.startswith("src/")}
-    assert len(edited) >= 9 and all(ast.parse((tmp_path / name).read_text(encoding="utf-8")) for name in edited)
+    assert len(edited) >= 9 and all(
+        ast.parse((tmp_path / name).read_text(encoding="utf-8")) for name in edited
+    )
     for recipe in recipes():
-        assert ast.parse(recipe.code) and recipe.place.startswith(("src/", "inputs/", "in Python")), recipe.place
+        assert ast.parse(recipe.code) and recipe.place.startswith(("src/", "inputs/", "in Python")), (
+            recipe.place
+        )
 
 
 @pytest.fixture(scope="module")
@@ -318,9 +390,15 @@ def kit(tmp_path_factory) -> Path:
     for comp, code in zip(("described", "second"), described, strict=True):
         make_described(root / "inputs" / comp, comp)
         (root / "inputs" / comp / "competition.py").write_text(code, encoding="utf-8")
-    environment = {name: value for name, value in os.environ.items() if name not in ("RUN", "FOLD", "SET", "MAKEFLAGS")}
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("RUN", "FOLD", "SET", "MAKEFLAGS")
+    }
     done = subprocess.run(
-        [sys.executable, "-c", DRIVER, json.dumps(RUNS)], cwd=root, env=environment, capture_output=True, text=True
+        [sys.executable, "-c", DRIVER, json.dumps(RUNS)],
+        cwd=root,
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return root
@@ -336,13 +414,19 @@ def test_the_heads_of_the_guide_pass_the_quick_checks_and_learn(kit):
     checks = json.loads((kit / "checks.json").read_text())
     assert checks["failed"] == [] and "budget" not in checks["quick"]
     for name in ("attention", "arcface"):
-        losses = [json.loads(line)["loss"] for line in (kit / "runs" / name / "fold0" / "log.jsonl").read_text().splitlines()]
+        losses = [
+            json.loads(line)["loss"]
+            for line in (kit / "runs" / name / "fold0" / "log.jsonl").read_text().splitlines()
+        ]
         assert losses[-1] < losses[0]
 
 
 @slow
 def test_the_schedule_of_the_guide_falls_in_its_last_third_alone(kit):
-    rates = [json.loads(line)["lr"] for line in (kit / "runs" / "arcface" / "fold0" / "log.jsonl").read_text().splitlines()]
+    rates = [
+        json.loads(line)["lr"]
+        for line in (kit / "runs" / "arcface" / "fold0" / "log.jsonl").read_text().splitlines()
+    ]
     assert rates[0] == rates[1] > rates[2] > 0
 
 

@@ -1,4 +1,7 @@
-"""The doctor as it is called, and on competitions of other forms than the tiny one. The faults it finds: test_doctor_faults.py."""
+"""The doctor as it is called, and on competitions of other forms than the tiny one. The faults it finds:
+test_doctor_faults.py.
+"""
+
 import json
 import subprocess
 import sys
@@ -43,7 +46,11 @@ def test_before_a_training_only_what_is_not_in_order_is_told(bench, monkeypatch,
     capsys.readouterr()
     call(monkeypatch, "--quick", "--quiet")
     said = capsys.readouterr().out.splitlines()
-    assert said[-1].startswith("doctor: ") and "0 failed" in said[-1] and not [line for line in said if line.startswith("pass")]
+    assert (
+        said[-1].startswith("doctor: ")
+        and "0 failed" in said[-1]
+        and not [line for line in said if line.startswith("pass")]
+    )
 
 
 def test_json_is_all_that_goes_to_stdout(bench, monkeypatch, capsys):
@@ -58,14 +65,23 @@ def test_json_is_all_that_goes_to_stdout(bench, monkeypatch, capsys):
 def test_the_exit_code_is_1_for_a_failed_check_and_2_for_a_run_that_is_not_there(bench):
     ready(bench, "loss=nothing")
     for run, code, said in (("runs/tiny-run", 1, "choose from"), ("runs/none", 2, "does not exist")):
-        done = subprocess.run([sys.executable, "-m", "src.doctor", run, "--quick"], capture_output=True, text=True, env={"PYTHONPATH": str(ROOT)})
+        done = subprocess.run(
+            [sys.executable, "-m", "src.doctor", run, "--quick"],
+            capture_output=True,
+            text=True,
+            env={"PYTHONPATH": str(ROOT)},
+        )
         assert done.returncode == code and said in done.stdout + done.stderr, done.stderr
 
 
 def test_one_mistake_is_told_once_and_stops_what_needs_it(bench):
     paths = ready(bench, "head=nothing")
     findings = list(doctor.examine(config.load(paths.config), paths, doctor.FULL))
-    assert [(f.level, f.check) for f in findings] == [("pass", "folds"), ("pass", "settings"), ("FAIL", "shapes")]
+    assert [(f.level, f.check) for f in findings] == [
+        ("pass", "folds"),
+        ("pass", "settings"),
+        ("FAIL", "shapes"),
+    ]
     assert "choose from" in findings[-1].seen
 
 
@@ -74,9 +90,15 @@ def test_an_image_that_can_not_be_read_is_named_or_left_out_as_asked(bench):
         Path(f"inputs/tiny/train/tr{i:03}.png").write_bytes(b"no picture %d" % i)
     paths = ready(bench)
     last = list(doctor.examine(config.load(paths.config), paths, {}))[-1]
-    assert (last.level, last.check) == ("FAIL", "shapes") and "can't be read" in last.seen and "bad_images=drop" in last.seen
+    assert (
+        (last.level, last.check) == ("FAIL", "shapes")
+        and "can't be read" in last.seen
+        and "bad_images=drop" in last.seen
+    )
     paths = ready(bench, "bad_images=drop folds=2")
-    assert [finding for finding in doctor.examine(config.load(paths.config), paths, {}) if finding.level != "pass"] == []
+    assert [
+        finding for finding in doctor.examine(config.load(paths.config), paths, {}) if finding.level != "pass"
+    ] == []
 
 
 def broken_loss(logits, targets):
@@ -92,9 +114,15 @@ def test_code_of_ones_own_that_breaks_is_named_with_its_line(bench, monkeypatch)
     assert "no_such_method" in failed[0].seen and "look at src/" in failed[0].change
 
 
-@pytest.mark.parametrize("layout, comp, task", [
-    (layouts.plant_pathology_2021, "plants", "multilabel"), (layouts.rsna, "rsna-breast-cancer-detection", "binary"),
-    (layouts.plant_pathology_2020, "leaves", "multiclass"), (layouts.melanoma, "siim-isic-melanoma-classification", "binary")])
+@pytest.mark.parametrize(
+    "layout, comp, task",
+    [
+        (layouts.plant_pathology_2021, "plants", "multilabel"),
+        (layouts.rsna, "rsna-breast-cancer-detection", "binary"),
+        (layouts.plant_pathology_2020, "leaves", "multiclass"),
+        (layouts.melanoma, "siim-isic-melanoma-classification", "binary"),
+    ],
+)
 def test_a_competition_of_another_form_fails_no_check(bench, layout, comp, task):
     """Several labels, several images per row, a column per class, a probability and groups."""
     layout(bench.folder / "inputs" / comp)
@@ -107,17 +135,31 @@ def test_a_competition_of_another_form_fails_no_check(bench, layout, comp, task)
 
 def test_values_far_from_zero_begin_where_others_do(bench, monkeypatch):
     layouts.pawpularity(bench.folder / "inputs" / "tiny2")
-    for name, value in {"COMP": "tiny2", "EXP": "baseline", "SET": fast("folds=2 trainable=all"), "MACHINE": "wandb=off workers=0 device=cpu"}.items():
+    for name, value in {
+        "COMP": "tiny2",
+        "EXP": "baseline",
+        "SET": fast("folds=2 trainable=all"),
+        "MACHINE": "wandb=off workers=0 device=cpu",
+    }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("sys.argv", ["config", "runs/other"])
     config.main()
     paths = runs.RunPaths(Path("runs/other"))
     bench.stage("split", paths)
-    findings = {finding.check: finding for finding in doctor.examine(config.load(paths.config), paths, doctor.QUICK)}
-    assert findings["first loss"].level == "pass" and [finding for finding in findings.values() if finding.level == "FAIL"] == []
+    findings = {
+        finding.check: finding for finding in doctor.examine(config.load(paths.config), paths, doctor.QUICK)
+    }
+    assert (
+        findings["first loss"].level == "pass"
+        and [finding for finding in findings.values() if finding.level == "FAIL"] == []
+    )
 
 
 def test_the_last_line_counts_what_passed_and_does_not_sound_like_so_many_problems(capsys):
     given = Namespace(json=False, quiet=True)
     report([good("a"), good("b"), warn("c", "d")], "doctor", given)
-    assert capsys.readouterr().out.splitlines()[-1].startswith("doctor: 3 checks: 2 passed, 0 failed, 1 warning, ")
+    assert (
+        capsys.readouterr()
+        .out.splitlines()[-1]
+        .startswith("doctor: 3 checks: 2 passed, 0 failed, 1 warning, ")
+    )

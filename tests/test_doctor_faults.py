@@ -1,7 +1,9 @@
-"""Faults that competitors make, each planted in the tiny competition, its recipe or the kit's code, and each caught by the check that is named.
+"""Faults that competitors make, each planted in the tiny competition, its recipe or the kit's code, and each
+caught by the check that is named.
 
 `python -m tests.fault_table` prints them as the table of docs/reliability.md.
 """
+
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -28,10 +30,10 @@ from src.tasks import TASKS
 
 class Fault(NamedTuple):
     name: str
-    where: str                                  # it is planted
-    check: str                                  # that must catch it
-    fix: str                                    # what must stand in the line that says what to change
-    plant: Callable                             # (monkeypatch) -> None, in the competition's folder
+    where: str  # it is planted
+    check: str  # that must catch it
+    fix: str  # what must stand in the line that says what to change
+    plant: Callable  # (monkeypatch) -> None, in the competition's folder
     settings: str = ""
     after_split: bool = False
     level: str = "FAIL"
@@ -40,14 +42,17 @@ class Fault(NamedTuple):
 
 # -- planting: in a table of choices, in a csv, or in a function of the kit
 
+
 def choice(table: dict, value, name: str = "mine") -> Callable:
     return lambda patch: patch.setitem(table, name, value)
 
 
 def head(*make_layers: Callable) -> Callable:
     """A head of these layers; each is made of (number of features, number of outputs)."""
+
     def maker(shape, num_outputs, config, num_extra=0):
         return heads.Joined(nn.Sequential(*(make(int(np.prod(shape)), num_outputs) for make in make_layers)))
+
     return choice(heads.HEADS, maker)
 
 
@@ -68,6 +73,7 @@ def csv(name: str, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable:
     def plant(patch) -> None:
         path = Path(name)
         change(pd.read_csv(path, dtype=str)).to_csv(path, index=False)
+
     return plant
 
 
@@ -89,11 +95,15 @@ def give_weights(patch) -> None:
 
 # -- the faults themselves
 
+
 def first_folds_images(real: Callable) -> Callable:
     kept: dict = {}
 
     def call(self, positions, *args, plain=False, **how):
-        return real(self, kept.setdefault("positions", positions) if plain else positions, *args, plain=plain, **how)
+        return real(
+            self, kept.setdefault("positions", positions) if plain else positions, *args, plain=plain, **how
+        )
+
     return call
 
 
@@ -105,6 +115,7 @@ def shared_patience(real: Callable) -> Callable:
             real(self, *args)
             state.update(self=self.__dict__)
         self.__dict__ = state["self"]
+
     return init
 
 
@@ -182,7 +193,9 @@ def faint_pictures(patch) -> None:
     """Colours that noise all but hides: a task that no rate solves in some steps."""
     rng = np.random.default_rng(0)
     for path in Path("inputs/tiny/train").glob("*.png"):
-        pixels = 128 + 0.02 * (np.asarray(Image.open(path), dtype=float) - 128) + rng.normal(0, 40, (24, 24, 3))
+        pixels = (
+            128 + 0.02 * (np.asarray(Image.open(path), dtype=float) - 128) + rng.normal(0, 40, (24, 24, 3))
+        )
         Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path)
 
 
@@ -196,78 +209,444 @@ TRAIN, SAMPLE = "inputs/tiny/train.csv", "inputs/tiny/sample_submission.csv"
 FOLDS = "runs/tiny-run/folds.csv"
 FAULTS = [
     # folds, labels, metric
-    Fault("folds cut in the order in which the files are listed", "src/data/folds.py", "folds", "sort by id",
-          function(folds, "assign", lambda _: lambda table, config, **how: pd.Series(np.arange(len(table)) // 3 % 3, table.index, name="fold"))),
-    Fault("held-out images drawn with replacement", "folds.csv", "folds", "writes it again",
-          csv(FOLDS, lambda t: pd.concat([t.iloc[1:], t.iloc[5:6]])), after_split=True),
-    Fault("labels corrected after the split", "train.csv", "folds", "make split FORCE=1",
-          csv(TRAIN, lambda t: t.assign(colour=["red", *t["colour"][1:]])), after_split=True),
-    Fault("the class list built from the rows at hand, per split", "src/tasks.py", "labels", "once, as competition.classes",
-          choice(TASKS, TASKS["multiclass"]._replace(encode=lambda t, c: np.eye(3, dtype=np.float32)[pd.factorize(t["colour"])[0]]), "multiclass")),
-    Fault("columns of the sample in another order, filled by position", "src/competitions.py", "labels", "join by name",
-          several(csv(SAMPLE, lambda t: t[["id"]].assign(red="0.3", green="0.3", blue="0.4")), choice(ANSWERS, lambda by_row, c: by_row, "probabilities"))),
-    Fault("the sample wants codes, train has names", "sample_submission.csv", "labels", "other names or codes", csv(SAMPLE, lambda t: t.assign(colour="3")),
-          level="warn"),
-    Fault("F1 of the last batch only", "src/fit/metrics.py", "metric", "all rows",
-          choice(metrics.METRICS, lambda s, g, real=metrics.METRICS["macro_f1"]: real(s.tail(8), g.tail(8)), "macro_f1")),
-    Fault("accuracy under the name of macro F1", "src/fit/metrics.py", "metric", "what its name says",
-          choice(metrics.METRICS, metrics.accuracy, "macro_f1")),
-    Fault("a pasted metric for which lower is better, not stated", "src/competitions.py", "metric", "lower_is_better=True",
-          choice(COMPETITIONS, lambda: Competition(metric=error_rate), "tiny")),
+    Fault(
+        "folds cut in the order in which the files are listed",
+        "src/data/folds.py",
+        "folds",
+        "sort by id",
+        function(
+            folds,
+            "assign",
+            lambda _: (
+                lambda table, config, **how: pd.Series(
+                    np.arange(len(table)) // 3 % 3, table.index, name="fold"
+                )
+            ),
+        ),
+    ),
+    Fault(
+        "held-out images drawn with replacement",
+        "folds.csv",
+        "folds",
+        "writes it again",
+        csv(FOLDS, lambda t: pd.concat([t.iloc[1:], t.iloc[5:6]])),
+        after_split=True,
+    ),
+    Fault(
+        "labels corrected after the split",
+        "train.csv",
+        "folds",
+        "make split FORCE=1",
+        csv(TRAIN, lambda t: t.assign(colour=["red", *t["colour"][1:]])),
+        after_split=True,
+    ),
+    Fault(
+        "the class list built from the rows at hand, per split",
+        "src/tasks.py",
+        "labels",
+        "once, as competition.classes",
+        choice(
+            TASKS,
+            TASKS["multiclass"]._replace(
+                encode=lambda t, c: np.eye(3, dtype=np.float32)[pd.factorize(t["colour"])[0]]
+            ),
+            "multiclass",
+        ),
+    ),
+    Fault(
+        "columns of the sample in another order, filled by position",
+        "src/competitions.py",
+        "labels",
+        "join by name",
+        several(
+            csv(SAMPLE, lambda t: t[["id"]].assign(red="0.3", green="0.3", blue="0.4")),
+            choice(ANSWERS, lambda by_row, c: by_row, "probabilities"),
+        ),
+    ),
+    Fault(
+        "the sample wants codes, train has names",
+        "sample_submission.csv",
+        "labels",
+        "other names or codes",
+        csv(SAMPLE, lambda t: t.assign(colour="3")),
+        level="warn",
+    ),
+    Fault(
+        "F1 of the last batch only",
+        "src/fit/metrics.py",
+        "metric",
+        "all rows",
+        choice(
+            metrics.METRICS,
+            lambda s, g, real=metrics.METRICS["macro_f1"]: real(s.tail(8), g.tail(8)),
+            "macro_f1",
+        ),
+    ),
+    Fault(
+        "accuracy under the name of macro F1",
+        "src/fit/metrics.py",
+        "metric",
+        "what its name says",
+        choice(metrics.METRICS, metrics.accuracy, "macro_f1"),
+    ),
+    Fault(
+        "a pasted metric for which lower is better, not stated",
+        "src/competitions.py",
+        "metric",
+        "lower_is_better=True",
+        choice(COMPETITIONS, lambda: Competition(metric=error_rate), "tiny"),
+    ),
     # loaders
-    Fault("every fold is validated on the first fold's images", "src/data/batches.py", "validation", "shared between folds",
-          function(batches.Batches, "__call__", first_folds_images)),
-    Fault("the validation loader drops its last batch", "src/data/batches.py", "validation", "no drop_last",
-          function(batches, "in_parts", lambda real: lambda positions, size, **how: [p for p in real(positions, size, **how) if len(p) == size]),
-          "batch_size=5"),
-    Fault("early stopping counts on from the fold before", "src/fold.py", "stopping", "inside the fold", function(Best, "__init__", shared_patience), "patience=2"),
-    Fault("mixup mixes pictures, not labels", "src/fit/loop.py", "mixup", "mix the targets",
-          function(loop, "mix", lambda real: lambda image, target, weight, config: (real(image, target, weight, config)[0], target, weight)), "mixup=0.4"),
+    Fault(
+        "every fold is validated on the first fold's images",
+        "src/data/batches.py",
+        "validation",
+        "shared between folds",
+        function(batches.Batches, "__call__", first_folds_images),
+    ),
+    Fault(
+        "the validation loader drops its last batch",
+        "src/data/batches.py",
+        "validation",
+        "no drop_last",
+        function(
+            batches,
+            "in_parts",
+            lambda real: (
+                lambda positions, size, **how: [p for p in real(positions, size, **how) if len(p) == size]
+            ),
+        ),
+        "batch_size=5",
+    ),
+    Fault(
+        "early stopping counts on from the fold before",
+        "src/fold.py",
+        "stopping",
+        "inside the fold",
+        function(Best, "__init__", shared_patience),
+        "patience=2",
+    ),
+    Fault(
+        "mixup mixes pictures, not labels",
+        "src/fit/loop.py",
+        "mixup",
+        "mix the targets",
+        function(
+            loop,
+            "mix",
+            lambda real: (
+                lambda image, target, weight, config: (real(image, target, weight, config)[0], target, weight)
+            ),
+        ),
+        "mixup=0.4",
+    ),
     # heads and backbones of one's own
-    Fault("view(-1, n) changes the batch size", "src/model/heads.py", "shapes", "x.flatten(1)", head(lambda n, c: Lambda(lambda x: x.view(-1, n // 2)), lambda n, c: nn.Linear(n // 2, c)), "head=mine"),
-    Fault("Flatten forgotten between a convolution and a Linear", "src/model/heads.py", "shapes", "insert nn.Flatten()", choice(heads.HEADS, no_flatten), "head=mine pool_type=none"),
-    Fault("a Linear with the wrong in_features", "src/model/heads.py", "shapes", "in_features=", head(lambda n, c: nn.Linear(n + 1, c)), "head=mine"),
-    Fault("a head with one class too many", "src/model/heads.py", "shapes", "it must give (2, 3)", head(lambda n, c: nn.Linear(n, c + 1)), "head=mine"),
-    Fault("softmax over the batch in place of the classes", "src/model/heads.py", "shapes", "dim=1", head(linear, lambda n, c: nn.Softmax(dim=0)), "head=mine"),
-    Fault("softmax at the end of the head", "src/model/heads.py", "logits", "remove the softmax", head(linear, lambda n, c: nn.Softmax(dim=1)), "head=mine"),
-    Fault("sigmoid at the end of the head", "src/model/heads.py", "logits", "remove the sigmoid", head(linear, lambda n, c: nn.Sigmoid()), "head=mine"),
-    Fault("the head frozen too: nothing learns", "src/model/heads.py", "learns", "requires_grad=True", choice(heads.HEADS, frozen_head), "head=mine trainable=head"),
-    Fault("a layer behind a detach()", "src/model/heads.py", "gradients", "a detach()", head(Detached), "head=mine"),
-    Fault("a factor of 0 before a layer", "src/model/heads.py", "gradients", "a factor of 0", head(lambda n, c: nn.Linear(n, 8), lambda n, c: Lambda(lambda x: 0 * x), lambda n, c: nn.Linear(8, c)), "head=mine", level="warn"),
-    Fault("a branch that forward does not use", "src/model/backbone.py", "gradients", "forward does not use it", choice(backbone.BACKBONES, lambda config: Branches()), "backbone=mine trainable=all"),
-    Fault("only a branch that forward does not use shall learn", "src/model/backbone.py", "shapes", "forward does not use", choice(backbone.BACKBONES, lambda config: Branches()), "backbone=mine trainable=aux"),
+    Fault(
+        "view(-1, n) changes the batch size",
+        "src/model/heads.py",
+        "shapes",
+        "x.flatten(1)",
+        head(lambda n, c: Lambda(lambda x: x.view(-1, n // 2)), lambda n, c: nn.Linear(n // 2, c)),
+        "head=mine",
+    ),
+    Fault(
+        "Flatten forgotten between a convolution and a Linear",
+        "src/model/heads.py",
+        "shapes",
+        "insert nn.Flatten()",
+        choice(heads.HEADS, no_flatten),
+        "head=mine pool_type=none",
+    ),
+    Fault(
+        "a Linear with the wrong in_features",
+        "src/model/heads.py",
+        "shapes",
+        "in_features=",
+        head(lambda n, c: nn.Linear(n + 1, c)),
+        "head=mine",
+    ),
+    Fault(
+        "a head with one class too many",
+        "src/model/heads.py",
+        "shapes",
+        "it must give (2, 3)",
+        head(lambda n, c: nn.Linear(n, c + 1)),
+        "head=mine",
+    ),
+    Fault(
+        "softmax over the batch in place of the classes",
+        "src/model/heads.py",
+        "shapes",
+        "dim=1",
+        head(linear, lambda n, c: nn.Softmax(dim=0)),
+        "head=mine",
+    ),
+    Fault(
+        "softmax at the end of the head",
+        "src/model/heads.py",
+        "logits",
+        "remove the softmax",
+        head(linear, lambda n, c: nn.Softmax(dim=1)),
+        "head=mine",
+    ),
+    Fault(
+        "sigmoid at the end of the head",
+        "src/model/heads.py",
+        "logits",
+        "remove the sigmoid",
+        head(linear, lambda n, c: nn.Sigmoid()),
+        "head=mine",
+    ),
+    Fault(
+        "the head frozen too: nothing learns",
+        "src/model/heads.py",
+        "learns",
+        "requires_grad=True",
+        choice(heads.HEADS, frozen_head),
+        "head=mine trainable=head",
+    ),
+    Fault(
+        "a layer behind a detach()",
+        "src/model/heads.py",
+        "gradients",
+        "a detach()",
+        head(Detached),
+        "head=mine",
+    ),
+    Fault(
+        "a factor of 0 before a layer",
+        "src/model/heads.py",
+        "gradients",
+        "a factor of 0",
+        head(
+            lambda n, c: nn.Linear(n, 8), lambda n, c: Lambda(lambda x: 0 * x), lambda n, c: nn.Linear(8, c)
+        ),
+        "head=mine",
+        level="warn",
+    ),
+    Fault(
+        "a branch that forward does not use",
+        "src/model/backbone.py",
+        "gradients",
+        "forward does not use it",
+        choice(backbone.BACKBONES, lambda config: Branches()),
+        "backbone=mine trainable=all",
+    ),
+    Fault(
+        "only a branch that forward does not use shall learn",
+        "src/model/backbone.py",
+        "shapes",
+        "forward does not use",
+        choice(backbone.BACKBONES, lambda config: Branches()),
+        "backbone=mine trainable=aux",
+    ),
     # what learns
-    Fault("a misspelt requires_grad freezes nothing", "src/model/trainable.py", "learns", "requires_grad_(False)", function(classifier, "set_trainable", lambda _: require_grad)),
-    Fault("train() wakes frozen BatchNorm statistics", "src/model/classifier.py", "moves", "back to eval()", function(classifier.Classifier, "train", lambda _: nn.Module.train)),
-    Fault("layers that learn, missing from the optimizer", "src/fit/optim.py", "learns", "into one group",
-          function(optim, "parameter_groups", lambda real: lambda learning, config: [g for g in real(learning, config) if g["is_head"]])),
-    Fault("pretrained weights asked for, not loaded", "src/model/backbone.py", "weights", "load_state_dict must take every name",
-          several(give_weights, function(backbone, "from_timm", lambda real: lambda config, *name: real(replace(config, pretrained=False), *name))), "pretrained=true image_size=64"),
-    Fault("a random network, frozen", "SET", "weights", "pretrained=true", lambda patch: None, "trainable=head", level="warn"),
-    Fault("mean and std of another backbone", "src/model/backbone.py", "normalise", "read them",
-          function(classifier, "normalisation", lambda _: lambda backbone_: (backbone.MEAN, backbone.STD))),
-    Fault("pictures far smaller than in pretraining", "SET", "size", "image_size near 160", give_weights, "pretrained=true", level="warn"),
+    Fault(
+        "a misspelt requires_grad freezes nothing",
+        "src/model/trainable.py",
+        "learns",
+        "requires_grad_(False)",
+        function(classifier, "set_trainable", lambda _: require_grad),
+    ),
+    Fault(
+        "train() wakes frozen BatchNorm statistics",
+        "src/model/classifier.py",
+        "moves",
+        "back to eval()",
+        function(classifier.Classifier, "train", lambda _: nn.Module.train),
+    ),
+    Fault(
+        "layers that learn, missing from the optimizer",
+        "src/fit/optim.py",
+        "learns",
+        "into one group",
+        function(
+            optim,
+            "parameter_groups",
+            lambda real: lambda learning, config: [g for g in real(learning, config) if g["is_head"]],
+        ),
+    ),
+    Fault(
+        "pretrained weights asked for, not loaded",
+        "src/model/backbone.py",
+        "weights",
+        "load_state_dict must take every name",
+        several(
+            give_weights,
+            function(
+                backbone,
+                "from_timm",
+                lambda real: lambda config, *name: real(replace(config, pretrained=False), *name),
+            ),
+        ),
+        "pretrained=true image_size=64",
+    ),
+    Fault(
+        "a random network, frozen",
+        "SET",
+        "weights",
+        "pretrained=true",
+        lambda patch: None,
+        "trainable=head",
+        level="warn",
+    ),
+    Fault(
+        "mean and std of another backbone",
+        "src/model/backbone.py",
+        "normalise",
+        "read them",
+        function(classifier, "normalisation", lambda _: lambda backbone_: (backbone.MEAN, backbone.STD)),
+    ),
+    Fault(
+        "pictures far smaller than in pretraining",
+        "SET",
+        "size",
+        "image_size near 160",
+        give_weights,
+        "pretrained=true",
+        level="warn",
+    ),
     # loss and rate
-    Fault("sigmoid before binary cross entropy", "src/fit/losses.py", "loss", "no softmax or sigmoid",
-          choice(losses.LOSSES, lambda z, t: losses.binary_cross_entropy(z.sigmoid(), t)), "loss=mine"),
-    Fault("softmax before cross entropy", "src/fit/losses.py", "loss", "no softmax or sigmoid", choice(losses.LOSSES, lambda z, t: losses.cross_entropy(z.softmax(dim=1), t)), "loss=mine"),
-    Fault("a loss that overflows in half precision", "src/fit/losses.py", "loss", "stay in float32", choice(losses.LOSSES, half_softmax), "loss=mine"),
-    Fault("a loss that returns the batch's mean", "src/fit/losses.py", "loss", "one value per image", choice(losses.LOSSES, lambda z, t: losses.cross_entropy(z, t).mean()), "loss=mine"),
-    Fault("a loss with the wrong sign", "src/fit/losses.py", "loss", "a minus", choice(losses.LOSSES, lambda z, t: -losses.cross_entropy(z, t)), "loss=mine"),
-    Fault("features a thousand times too large for the head", "src/model/heads.py", "first loss", "far too large", head(lambda n, c: Lambda(lambda x: 1000 * x), linear), "head=mine"),
-    Fault("a rate a thousand times too high", "SET", "overfit", "the rate is to blame", lambda patch: None, "trainable=all lr=1 body_lr=1"),
-    Fault("the same, seen in the range test", "SET", "rate", "and body_lr in proportion", faint_pictures, "trainable=all lr=1 body_lr=1"),
-    Fault("a rate a thousand times too low", "SET", "overfit", "the rate is to blame", lambda patch: None, "lr=2e-6 body_lr=5e-7"),
-    Fault("the same picture with several labels", "train.csv", "overfit", "the labels are to blame", same_pictures, "dedupe=none"),
-    Fault("a frozen backbone that is blind to these pictures", "src/model/backbone.py", "overfit", "the frozen layers are to blame", choice(backbone.BACKBONES, lambda config: Blind()), "backbone=mine trainable=head"),
+    Fault(
+        "sigmoid before binary cross entropy",
+        "src/fit/losses.py",
+        "loss",
+        "no softmax or sigmoid",
+        choice(losses.LOSSES, lambda z, t: losses.binary_cross_entropy(z.sigmoid(), t)),
+        "loss=mine",
+    ),
+    Fault(
+        "softmax before cross entropy",
+        "src/fit/losses.py",
+        "loss",
+        "no softmax or sigmoid",
+        choice(losses.LOSSES, lambda z, t: losses.cross_entropy(z.softmax(dim=1), t)),
+        "loss=mine",
+    ),
+    Fault(
+        "a loss that overflows in half precision",
+        "src/fit/losses.py",
+        "loss",
+        "stay in float32",
+        choice(losses.LOSSES, half_softmax),
+        "loss=mine",
+    ),
+    Fault(
+        "a loss that returns the batch's mean",
+        "src/fit/losses.py",
+        "loss",
+        "one value per image",
+        choice(losses.LOSSES, lambda z, t: losses.cross_entropy(z, t).mean()),
+        "loss=mine",
+    ),
+    Fault(
+        "a loss with the wrong sign",
+        "src/fit/losses.py",
+        "loss",
+        "a minus",
+        choice(losses.LOSSES, lambda z, t: -losses.cross_entropy(z, t)),
+        "loss=mine",
+    ),
+    Fault(
+        "features a thousand times too large for the head",
+        "src/model/heads.py",
+        "first loss",
+        "far too large",
+        head(lambda n, c: Lambda(lambda x: 1000 * x), linear),
+        "head=mine",
+    ),
+    Fault(
+        "a rate a thousand times too high",
+        "SET",
+        "overfit",
+        "the rate is to blame",
+        lambda patch: None,
+        "trainable=all lr=1 body_lr=1",
+    ),
+    Fault(
+        "the same, seen in the range test",
+        "SET",
+        "rate",
+        "and body_lr in proportion",
+        faint_pictures,
+        "trainable=all lr=1 body_lr=1",
+    ),
+    Fault(
+        "a rate a thousand times too low",
+        "SET",
+        "overfit",
+        "the rate is to blame",
+        lambda patch: None,
+        "lr=2e-6 body_lr=5e-7",
+    ),
+    Fault(
+        "the same picture with several labels",
+        "train.csv",
+        "overfit",
+        "the labels are to blame",
+        same_pictures,
+        "dedupe=none",
+    ),
+    Fault(
+        "a frozen backbone that is blind to these pictures",
+        "src/model/backbone.py",
+        "overfit",
+        "the frozen layers are to blame",
+        choice(backbone.BACKBONES, lambda config: Blind()),
+        "backbone=mine trainable=head",
+    ),
     # pictures and time
-    Fault("labels joined to other images", "train.csv", "signal", "labels may belong to other images", csv(TRAIN, lambda t: t.assign(colour=t["colour"].sample(frac=1, random_state=0).to_numpy())), level="warn"),
-    Fault("an augmentation that leaves nothing of the picture", "src/data/augment.py", "augment", "a weaker one", choice(augment.AUGMENTS, lambda size, flips: torch.zeros_like), "augment=mine views=0"),
-    Fault("an augmentation that returns floats", "src/data/augment.py", "augment", "return uint8", choice(augment.AUGMENTS, lambda size, flips: lambda image: image / 255), "augment=mine views=0"),
-    Fault("an augmentation that the cached trunk never shows", "SET", "augment", "views=4", lambda patch: None, "augment=light views=1", level="warn"),
+    Fault(
+        "labels joined to other images",
+        "train.csv",
+        "signal",
+        "labels may belong to other images",
+        csv(TRAIN, lambda t: t.assign(colour=t["colour"].sample(frac=1, random_state=0).to_numpy())),
+        level="warn",
+    ),
+    Fault(
+        "an augmentation that leaves nothing of the picture",
+        "src/data/augment.py",
+        "augment",
+        "a weaker one",
+        choice(augment.AUGMENTS, lambda size, flips: torch.zeros_like),
+        "augment=mine views=0",
+    ),
+    Fault(
+        "an augmentation that returns floats",
+        "src/data/augment.py",
+        "augment",
+        "return uint8",
+        choice(augment.AUGMENTS, lambda size, flips: lambda image: image / 255),
+        "augment=mine views=0",
+    ),
+    Fault(
+        "an augmentation that the cached trunk never shows",
+        "SET",
+        "augment",
+        "views=4",
+        lambda patch: None,
+        "augment=light views=1",
+        level="warn",
+    ),
     Fault("mirrored digits", "SET", "flips", "flips=auto", csv(TRAIN, digits), "flips=h limit=0 folds=2"),
-    Fault("draws from numpy's generator", "src/data/augment.py", "workers", "torch's generator", choice(augment.AUGMENTS, lambda size, flips: lambda image: image.roll(np.random.randint(24), -1)), "augment=mine views=0"),
-    Fault("more hours than the session has", "MACHINE", "budget", "it will stop and save before", lambda patch: None, machine="wandb=off workers=0 device=cpu max_hours=0.00001", level="warn"),
+    Fault(
+        "draws from numpy's generator",
+        "src/data/augment.py",
+        "workers",
+        "torch's generator",
+        choice(augment.AUGMENTS, lambda size, flips: lambda image: image.roll(np.random.randint(24), -1)),
+        "augment=mine views=0",
+    ),
+    Fault(
+        "more hours than the session has",
+        "MACHINE",
+        "budget",
+        "it will stop and save before",
+        lambda patch: None,
+        machine="wandb=off workers=0 device=cpu max_hours=0.00001",
+        level="warn",
+    ),
 ]
 
 
@@ -286,8 +665,14 @@ def test_a_planted_fault_is_caught_by_its_check(bench, monkeypatch, fault):
     assert finding.level == fault.level and fault.fix in f"{finding.seen} {finding.change}", finding
 
 
-CLEAN = ["", "trainable=head", "trainable=all views=0 augment=strong", "augment=light views=3 mixup=0.3 cutmix=0.5 patience=2 ema=0.9 class_weights=balanced",
-         "backbone=branch_cnn trainable=all label_smoothing=0.1 loss=focal", "head=mlp drop_rate=0.3 optimizer=adamw sampler=balanced head_epochs=1"]
+CLEAN = [
+    "",
+    "trainable=head",
+    "trainable=all views=0 augment=strong",
+    "augment=light views=3 mixup=0.3 cutmix=0.5 patience=2 ema=0.9 class_weights=balanced",
+    "backbone=branch_cnn trainable=all label_smoothing=0.1 loss=focal",
+    "head=mlp drop_rate=0.3 optimizer=adamw sampler=balanced head_epochs=1",
+]
 
 
 @pytest.mark.parametrize("settings", CLEAN)
@@ -312,4 +697,6 @@ def test_with_pretrained_weights_nothing_is_warned_of(bench, monkeypatch):
 
 def test_the_faults_have_names_of_their_own():
     assert len({fault.name for fault in FAULTS}) == len(FAULTS) >= 20
-    assert {fault.check for fault in FAULTS} >= set(FULL) - {"constant"}, "each check has a fault that it alone shall catch"
+    assert {fault.check for fault in FAULTS} >= set(FULL) - {"constant"}, (
+        "each check has a fault that it alone shall catch"
+    )

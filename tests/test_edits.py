@@ -1,4 +1,5 @@
-"""Edits of source, data and settings on a finished run: what is made anew, what is taken over, what is said. Slow.
+"""Edits of source, data and settings on a finished run: what is made anew, what is taken over, what is said.
+Slow.
 
 By hand, as a table: PYTHONPATH=. python tests/test_edits.py
 """
@@ -62,10 +63,16 @@ def degrees():
 }
 ADDED = {  # file: (what stands there, what takes its place)
     "src/model/backbone.py": [
-        ("BACKBONES = {", "from src.nets import Net\n\n\ndef own(config):\n    return Net()\n\n\nBACKBONES = {'own': own, "),
+        (
+            "BACKBONES = {",
+            "from src.nets import Net\n\n\ndef own(config):\n    return Net()\n\n\nBACKBONES = {'own': own, ",
+        ),
     ],
     "src/data/augment.py": [
-        ('AUGMENTS = {"none": none', "from src.bends import bent\n\nAUGMENTS = {'bent': bent, \"none\": none"),
+        (
+            'AUGMENTS = {"none": none',
+            "from src.bends import bent\n\nAUGMENTS = {'bent': bent, \"none\": none",
+        ),
     ],
     "src/competitions.py": [
         (
@@ -92,7 +99,9 @@ def replace_in(path: Path, old: str, new: str) -> None:
 
 
 class Kit:
-    """A fork with an own network, reader and augmentation, each with a helper in another file, and a tiny competition."""
+    """A fork with an own network, reader and augmentation, each with a helper in another file, and a tiny
+    competition.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -122,16 +131,33 @@ class Kit:
     def make(self, goal: str, *words: str, **environ: str) -> str:
         clean = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         machine = "MACHINE=wandb=off workers=0 device=cpu engine=torch sanity=false"
-        command = ["make", goal, "COMP=tiny", "EXP=own", "RUN=x", "CHECKS=0", f"PY={sys.executable}", machine, *words]
+        command = [
+            "make",
+            goal,
+            "COMP=tiny",
+            "EXP=own",
+            "RUN=x",
+            "CHECKS=0",
+            f"PY={sys.executable}",
+            machine,
+            *words,
+        ]
         done = subprocess.run(
-            command, cwd=self.root, env=clean | {"OMP_NUM_THREADS": "1"} | environ, capture_output=True, text=True, timeout=1200
+            command,
+            cwd=self.root,
+            env=clean | {"OMP_NUM_THREADS": "1"} | environ,
+            capture_output=True,
+            text=True,
+            timeout=1200,
         )
         output = done.stdout + done.stderr
         assert "Traceback" not in output, output
         return output
 
     def products(self) -> dict[str, str]:
-        """What there is of each kind: a hash of the files' names, inodes (a file that is made anew has another) and, but in the cache, times."""
+        """What there is of each kind: a hash of the files' names, inodes (a file that is made anew has
+        another) and, but in the cache, times.
+        """
         kinds = {
             "decoded": "runs/.cache/tiny/images-*.npy", "trunk": "runs/.cache/tiny/trunk-*.npy", "split": "runs/x/folds.csv",
             "models": "runs/x/fold*/model.safetensors", "predicted": "runs/x/fold*/test.parquet", "score": "runs/x/score.json",
@@ -139,7 +165,7 @@ class Kit:
         }  # fmt: skip
         found = {}
         for kind, pattern in kinds.items():
-            is_cached = ".cache" in pattern                      # where the time is that of the last use
+            is_cached = ".cache" in pattern  # where the time is that of the last use
             files = [(path.name, path.stat()) for path in sorted(self.root.glob(pattern))]
             facts = [(name, stat.st_ino, 0 if is_cached else stat.st_mtime_ns) for name, stat in files]
             found[kind] = hashlib.sha256(repr(facts).encode()).hexdigest()
@@ -259,9 +285,20 @@ if __name__ == "__main__":
 
     with tempfile.TemporaryDirectory() as folder:
         base = Kit(Path(folder) / "base").build()
-        print("| edit | `make submit` makes anew | `make retrain` then makes | a line that it prints |\n|---|---|---|---|")
+        print(
+            "| edit | `make submit` makes anew | `make retrain` then makes | a line that it prints |\n|---|---|---|---|"
+        )
         for number, edit in enumerate(EDITS):
             anew, output, again = try_edit(edit, base.copy(Path(folder) / str(number)))
-            line = next((line for line in output.splitlines() if edit.says in line), "MISSING: " + " / ".join(output.splitlines()[-12:]))
-            marks = ("" if anew == edit.anew else f" (NOT {edit.anew})", "" if again == edit.retrain else f" (NOT {edit.retrain})")
-            print(f"| {edit.what} | {anew or 'nothing'}{marks[0]} | {again or '-'}{marks[1]} | {line.strip()[:150]} |", flush=True)
+            line = next(
+                (line for line in output.splitlines() if edit.says in line),
+                "MISSING: " + " / ".join(output.splitlines()[-12:]),
+            )
+            marks = (
+                "" if anew == edit.anew else f" (NOT {edit.anew})",
+                "" if again == edit.retrain else f" (NOT {edit.retrain})",
+            )
+            print(
+                f"| {edit.what} | {anew or 'nothing'}{marks[0]} | {again or '-'}{marks[1]} | {line.strip()[:150]} |",
+                flush=True,
+            )

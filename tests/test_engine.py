@@ -1,4 +1,5 @@
 """Another engine than torch for the frozen trunk: asked for by name, compared with torch, never needed."""
+
 import sys
 from types import SimpleNamespace
 
@@ -34,7 +35,9 @@ def train(bench, engine: str, name: str = "tiny-run"):
 
 
 def caches(bench) -> list[str]:
-    return sorted(path.name.rsplit("-", 1)[0] for path in (bench.folder / "runs/.cache/tiny").glob("trunk-*.npy"))
+    return sorted(
+        path.name.rsplit("-", 1)[0] for path in (bench.folder / "runs/.cache/tiny").glob("trunk-*.npy")
+    )
 
 
 def test_an_engine_that_is_there_runs_the_trunk_once_and_is_named_in_score_json(bench, stub):
@@ -43,8 +46,10 @@ def test_an_engine_that_is_there_runs_the_trunk_once_and_is_named_in_score_json(
     assert runs.read_json(paths.score)["machine"]["engine"] == "openvino"
     runs.retire(paths.fold(0), "x")
     bench.stage("train", paths)
-    assert len(stub.asked) == 1                                    # its cache is found again, nothing is compiled
-    assert runs.read_json(train(bench, "torch", "other").score)["machine"]["engine"] == "openvino"       # taken over: the recipe is the same
+    # its cache is found again, nothing is compiled
+    assert len(stub.asked) == 1
+    # taken over: the recipe is the same
+    assert runs.read_json(train(bench, "torch", "other").score)["machine"]["engine"] == "openvino"
     assert caches(bench) == ["trunk-openvino-plain"]
 
 
@@ -54,15 +59,25 @@ def test_an_engine_that_errs_is_told_of_and_torch_runs_the_trunk(bench, stub, ca
     if fault == "raises":
         stub.compile = lambda module, example: 1 / 0
     paths = train(bench, "auto")
-    assert "the trunk runs on torch, openvino 0 " + {"differs": "differs by 1.0e-04", "raises": "cannot: ZeroDivisionError"}[fault] in capsys.readouterr().out
-    assert caches(bench) == ["trunk-torch-plain"] and runs.read_json(paths.score)["machine"]["engine"] == "torch"
+    assert (
+        "the trunk runs on torch, openvino 0 "
+        + {"differs": "differs by 1.0e-04", "raises": "cannot: ZeroDivisionError"}[fault]
+        in capsys.readouterr().out
+    )
+    assert (
+        caches(bench) == ["trunk-torch-plain"] and runs.read_json(paths.score)["machine"]["engine"] == "torch"
+    )
 
 
 def test_torch_is_asked_for_or_the_only_one(bench, stub, monkeypatch):
     assert runs.read_json(train(bench, "torch").score)["machine"]["engine"] == "torch" and not stub.asked
-    monkeypatch.setitem(sys.modules, "src.engine_openvino", None)                                      # as if it were deleted, or openvino not installed
+    # as if it were deleted, or openvino not installed
+    monkeypatch.setitem(sys.modules, "src.engine_openvino", None)
     paths = bench.configure(HEAD, "no-engine", machine=MACHINE.format("auto"))
-    settings, accelerator = config.load(paths.config), SimpleNamespace(device=torch.device("cpu"), mixed_precision="no")
+    settings, accelerator = (
+        config.load(paths.config),
+        SimpleNamespace(device=torch.device("cpu"), mixed_precision="no"),
+    )
     assert prepare.find_engine(settings, accelerator) is None
     settings = config.load(bench.configure(HEAD, "asked", machine=MACHINE.format("openvino")).config)
     with pytest.raises(ValueError, match="pip install -r requirements-cpu.txt"):
@@ -71,12 +86,20 @@ def test_torch_is_asked_for_or_the_only_one(bench, stub, monkeypatch):
     assert prepare.find_engine(settings, accelerator) is None
 
 
-@pytest.mark.parametrize("backbone, trainable, size", [("test_resnet", 1, 32), ("test_vit", "head", 160), ("test_convnext", "head", 64)])
+@pytest.mark.parametrize(
+    "backbone, trainable, size",
+    [("test_resnet", 1, 32), ("test_vit", "head", 160), ("test_convnext", "head", 64)],
+)
 def test_openvino_is_close_to_torch_and_gives_the_same_bits_whatever_the_batch(backbone, trainable, size):
     pytest.importorskip("openvino")
     from src import engine_openvino
 
-    model = build(config.resolve(config.Config(backbone=backbone, pretrained=False, trainable=trainable, image_size=size)), 3)
+    model = build(
+        config.resolve(
+            config.Config(backbone=backbone, pretrained=False, trainable=trainable, image_size=size)
+        ),
+        3,
+    )
     images = torch.randint(0, 256, (7, 3, size, size), dtype=torch.uint8)
     one, two = (prepare.faster(engine_openvino, model, images[:2]) for _ in range(2))
     expected = model.features(images)

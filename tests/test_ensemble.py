@@ -1,4 +1,5 @@
 """Blends: the known optimum is found, the estimate is not flattering, and the result is a run like any other."""
+
 from dataclasses import replace
 
 import numpy as np
@@ -20,7 +21,9 @@ def make(n=600, seed=0, quality=(1.0, 1.0)):
     members = []
     for q in quality:
         logits = q * np.eye(3)[truth] + rng.normal(0, 1, (n, 3))
-        members.append(predictions.make(ids, np.exp(logits) / np.exp(logits).sum(1, keepdims=True), ["a", "b", "c"]))
+        members.append(
+            predictions.make(ids, np.exp(logits) / np.exp(logits).sum(1, keepdims=True), ["a", "b", "c"])
+        )
     return table, members
 
 
@@ -71,7 +74,14 @@ def members_of(table, members):
     return dict.fromkeys(("mean", "greedy", "stack"), members)
 
 
-COMPETITION = Competition(labels=("label",), task="multiclass", classes=("a", "b", "c"), header=("id", "label"), answer="label", metric="accuracy")
+COMPETITION = Competition(
+    labels=("label",),
+    task="multiclass",
+    classes=("a", "b", "c"),
+    header=("id", "label"),
+    answer="label",
+    metric="accuracy",
+)
 
 
 def chosen(n, seed, quality):
@@ -81,35 +91,63 @@ def chosen(n, seed, quality):
 
 
 def test_the_mean_is_left_only_for_a_gain_above_its_error():
-    clear = chosen(300, 0, (2.0, 0.0, 0.0))                         # one member that sees, and two that don't
-    assert clear.name in ("greedy", "stack") and clear.gains[clear.name].gain > clear.gains[clear.name].margin > 0
+    clear = chosen(300, 0, (2.0, 0.0, 0.0))  # one member that sees, and two that don't
+    assert (
+        clear.name in ("greedy", "stack")
+        and clear.gains[clear.name].gain > clear.gains[clear.name].margin > 0
+    )
     noise = [chosen(150, seed, (0.0, 0.0, 0.0)) for seed in range(3)]
     assert [choice.name for choice in noise].count("mean") >= 2, "in one of fifteen it is left by chance"
-    assert any(max(choice.scores.values()) > choice.scores["mean"] for choice in noise), "the best of several would have been taken"
+    assert any(max(choice.scores.values()) > choice.scores["mean"] for choice in noise), (
+        "the best of several would have been taken"
+    )
 
 
-def test_the_means_score_is_reported_unless_a_fitted_blend_is_taken_and_that_is_called_optimistic(bench, capsys):
+def test_the_means_score_is_reported_unless_a_fitted_blend_is_taken_and_that_is_called_optimistic(
+    bench, capsys
+):
     bench.run(fast("epochs=1"), "one"), bench.run(fast("epochs=1 seed=1"), "two")
     taken = ensemble.ensemble(RunPaths(bench.folder / "runs" / "taken"), ["one", "two"])
-    assert taken["optimistic"] is True and taken["oof"] == max(taken["tried"].values()) > taken["tried"]["mean"] and "it flatters a little" in capsys.readouterr().out
-    bench.monkeypatch.setattr(paired.Difference, "is_gain", False)              # as of noise
+    assert (
+        taken["optimistic"] is True
+        and taken["oof"] == max(taken["tried"].values()) > taken["tried"]["mean"]
+        and "it flatters a little" in capsys.readouterr().out
+    )
+    bench.monkeypatch.setattr(paired.Difference, "is_gain", False)  # as of noise
     result = ensemble.ensemble(RunPaths(bench.folder / "runs" / "both"), ["one", "two"])
     printed = capsys.readouterr().out
-    assert result["oof"] == result["tried"]["mean"] and result["optimistic"] is False and "chosen: mean, since nothing gains more than chance would" in printed
-    assert set(result["gains"]) == {"greedy", "stack"} and "over the mean, each fold joined by what was fitted on the others" in printed
+    assert (
+        result["oof"] == result["tried"]["mean"]
+        and result["optimistic"] is False
+        and "chosen: mean, since nothing gains more than chance would" in printed
+    )
+    assert (
+        set(result["gains"]) == {"greedy", "stack"}
+        and "over the mean, each fold joined by what was fitted on the others" in printed
+    )
     asked = ensemble.ensemble(RunPaths(bench.folder / "runs" / "asked"), ["one", "two"], "stack")
     printed = capsys.readouterr().out
-    assert asked["optimistic"] is True and "it flatters a little" in printed and "chosen: stack, as asked for" in printed
+    assert (
+        asked["optimistic"] is True
+        and "it flatters a little" in printed
+        and "chosen: stack, as asked for" in printed
+    )
 
 
 def test_an_ensemble_of_optimistic_members_is_optimistic(bench):
     bench.run(fast("patience=1"), "one"), bench.run(fast("seed=1"), "two")
-    assert ensemble.ensemble(RunPaths(bench.folder / "runs" / "both"), ["one", "two"], "mean")["optimistic"] is True
+    assert (
+        ensemble.ensemble(RunPaths(bench.folder / "runs" / "both"), ["one", "two"], "mean")["optimistic"]
+        is True
+    )
 
 
 def test_a_mean_of_ranks_is_refused_where_more_than_the_order_is_read(bench, monkeypatch):
     bench.run(fast("seed=0 epochs=1"), "one"), bench.run(fast("seed=1 epochs=1"), "two")
-    with pytest.raises(ValueError, match="how=rank keeps only the order of the rows, column by column, and macro_f1 of label reads more"):
+    with pytest.raises(
+        ValueError,
+        match="how=rank keeps only the order of the rows, column by column, and macro_f1 of label reads more",
+    ):
         ensemble.ensemble(RunPaths(bench.folder / "runs" / "both"), ["one", "two"], "rank")
     area = replace(COMPETITION, metric="roc_auc", answer="probabilities")
     assert ensemble.ways_for("rank", area, same_folds=True) == ["mean", "rank"]
@@ -123,10 +161,17 @@ def test_an_ensemble_is_a_run_like_any_other(bench, capsys):
     result = ensemble.ensemble(paths, ["one", "two"])
     bench.stage("submit", paths)
     assert (bench.folder / "submissions/both.csv").exists() and set(result["members"]) == {"one", "two"}
-    assert set(result["tried"]) == {"mean", "greedy", "stack"} and runs.read_json(paths.score)["oof"] == result["oof"]
+    assert (
+        set(result["tried"]) == {"mean", "greedy", "stack"}
+        and runs.read_json(paths.score)["oof"] == result["oof"]
+    )
     assert "correlation" in capsys.readouterr().out
     boosted = ensemble.ensemble(RunPaths(bench.folder / "runs" / "boosted"), ["one", "two"], "boost")
-    assert set(boosted["tried"]) == {"mean", "boost"} and boosted["optimistic"] is True and len(predictions.read(RunPaths(bench.folder / "runs" / "boosted").test)) == 9
+    assert (
+        set(boosted["tried"]) == {"mean", "boost"}
+        and boosted["optimistic"] is True
+        and len(predictions.read(RunPaths(bench.folder / "runs" / "boosted").test)) == 9
+    )
 
 
 def test_differing_folds_are_refused_for_what_is_fitted_and_warned_of_for_the_mean(bench, capsys):
@@ -140,7 +185,9 @@ def test_differing_folds_are_refused_for_what_is_fitted_and_warned_of_for_the_me
 
 def test_unfinished_members_and_wrong_names_are_named(bench):
     bench.run(fast("epochs=1"), "one")
-    with pytest.raises(ValueError, match="two or more finished runs; not finished: nothing; finished are one"):
+    with pytest.raises(
+        ValueError, match="two or more finished runs; not finished: nothing; finished are one"
+    ):
         ensemble.ensemble(RunPaths(bench.folder / "runs" / "both"), ["one", "nothing"])
     bench.run(fast("epochs=1 seed=1"), "two")
     with pytest.raises(ValueError, match="training run"):

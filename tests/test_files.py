@@ -1,4 +1,7 @@
-"""Files under attack: several writers at once, kills, cut files, flipped bits, files where folders should be. Nothing is lost, mixed, or used unseen."""
+"""Files under attack: several writers at once, kills, cut files, flipped bits, files where folders should be.
+Nothing is lost, mixed, or used unseen.
+"""
+
 import errno
 import json
 import os
@@ -24,8 +27,16 @@ class Killed(BaseException):
 
 def together(code: str, *words: str, number: int = 4) -> list[str]:
     """What as many processes print that run this code at once; sys.argv[1] tells them apart."""
-    processes = [subprocess.Popen([sys.executable, "-c", code, str(one), *words], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-                 for one in range(number)]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(one), *words],
+            cwd=ROOT,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        for one in range(number)
+    ]
     said = [process.communicate()[0] for process in processes]
     assert not any(process.returncode for process in processes), said
     return said
@@ -34,7 +45,7 @@ def together(code: str, *words: str, number: int = 4) -> list[str]:
 def flips(content: bytes, step: int = 1):
     """The content with one bit of every step-th byte turned."""
     for place in range(0, len(content), step):
-        yield content[:place] + bytes([content[place] ^ 1 << place % 8]) + content[place + 1:]
+        yield content[:place] + bytes([content[place] ^ 1 << place % 8]) + content[place + 1 :]
 
 
 # ---- writing ----
@@ -61,8 +72,14 @@ for _ in range(60):
 def test_what_a_killed_writer_left_is_removed_by_the_next_one_and_a_living_ones_stays(tmp_path):
     killed = subprocess.Popen([sys.executable, "-c", "pass"])
     killed.wait()
-    dead, alive = tmp_path / f"a.csv.{runs.HOST}-{killed.pid}-0123ab.part", tmp_path / f"a.csv.{runs.HOST}-{os.getpid()}-0123ab.part"
-    elsewhere, old = tmp_path / "a.csv.zzzz-1-0123ab.part", tmp_path / f"a.csv.{'0000' if runs.HOST != '0000' else '1111'}-1-0123ab.part"
+    dead, alive = (
+        tmp_path / f"a.csv.{runs.HOST}-{killed.pid}-0123ab.part",
+        tmp_path / f"a.csv.{runs.HOST}-{os.getpid()}-0123ab.part",
+    )
+    elsewhere, old = (
+        tmp_path / "a.csv.zzzz-1-0123ab.part",
+        tmp_path / f"a.csv.{'0000' if runs.HOST != '0000' else '1111'}-1-0123ab.part",
+    )
     for file in (dead, alive, elsewhere, old):
         file.touch()
     os.utime(old, (0, 0))
@@ -74,8 +91,12 @@ def test_what_a_killed_writer_left_is_removed_by_the_next_one_and_a_living_ones_
 def test_a_file_where_a_folder_should_be_is_named_in_one_line(tmp_path, there):
     runs.write_text("I am a file", tmp_path / there)
     path = tmp_path / "runs/x/fold0/done.json"
-    for write in (lambda: runs.write_json({}, path), lambda: runs.make_folder(path.parent), lambda: runs.lock(path).__enter__(),
-                  lambda: make_array(path, (1,), "uint8", lambda values: None)):
+    for write in (
+        lambda: runs.write_json({}, path),
+        lambda: runs.make_folder(path.parent),
+        lambda: runs.lock(path).__enter__(),
+        lambda: make_array(path, (1,), "uint8", lambda values: None),
+    ):
         with pytest.raises(ValueError, match=f"{there} is a file, and a folder must be there: move it away$"):
             write()
 
@@ -84,18 +105,23 @@ def test_a_file_where_a_folder_should_be_is_named_in_one_line(tmp_path, there):
 
 
 def test_a_cut_or_flipped_json_says_its_name_and_what_to_type_or_reads_the_same(tmp_path):
-    path, content = tmp_path / "runs/x/fold0/done.json", {"recipe": "abc", "score": 0.5, "files": {"model.safetensors": "0f"}, "code": {}, "ä": None}
+    path, content = (
+        tmp_path / "runs/x/fold0/done.json",
+        {"recipe": "abc", "score": 0.5, "files": {"model.safetensors": "0f"}, "code": {}, "ä": None},
+    )
     runs.write_json(content, path)
     whole, damaged = path.read_bytes(), 0
     for wrong in [*flips(whole), *(whole[:size] for size in range(len(whole) - 2))]:
         path.write_bytes(wrong)
         try:
             again = runs.read_json(path)
-            again.pop(next(iter(again.keys() - content.keys()), ""), None)       # the word "checksum" itself
+            again.pop(next(iter(again.keys() - content.keys()), ""), None)  # the word "checksum" itself
             assert again == content, wrong
         except ValueError as error:
             damaged += 1
-            assert str(error).startswith(f"{path} is damaged (") and f"remove the folder {path.parent}, and make train RUN=x FORCE=1" in str(error)
+            assert str(error).startswith(
+                f"{path} is damaged ("
+            ) and f"remove the folder {path.parent}, and make train RUN=x FORCE=1" in str(error)
     assert damaged > 1.8 * len(whole)
 
 
@@ -131,13 +157,18 @@ for number in range(int(sys.argv[1]) * 10, int(sys.argv[1]) * 10 + 10):
     assert not [name for name in os.listdir(tmp_path) if not name.endswith((".png", "hashes.json"))]
 
 
-@pytest.mark.parametrize("content", ["", '{"a": [1, 2', "[]x", "3", '["a"]', '{"checksum": "0123456789abcdef"}'])
+@pytest.mark.parametrize(
+    "content", ["", '{"a": [1, 2', "[]x", "3", '["a"]', '{"checksum": "0123456789abcdef"}']
+)
 def test_a_broken_memory_of_hashes_is_made_anew(tmp_path, capsys, content):
     (tmp_path / "a.png").write_text("a")
     memory = tmp_path / "hashes.json"
     expected = images.content_hashes([tmp_path / "a.png"], memory)
     memory.write_text(content)
-    assert images.content_hashes([tmp_path / "a.png"], memory) == expected and f"{memory} is damaged" in capsys.readouterr().err
+    assert (
+        images.content_hashes([tmp_path / "a.png"], memory) == expected
+        and f"{memory} is damaged" in capsys.readouterr().err
+    )
     assert len(runs.read_json(memory)) == 1
 
 
@@ -182,7 +213,14 @@ def test_a_decoded_array_without_its_list_of_unreadable_images_is_made_again(tmp
     rows = [{"id": "a", "path": "a", "file": "a"}]
 
     def decode():
-        return images.decode(rows, 8, tmp_path / "x.npy", read_image=lambda record: np.zeros((8, 8, 3), np.uint8), max_pixels=99, workers=1)[0]
+        return images.decode(
+            rows,
+            8,
+            tmp_path / "x.npy",
+            read_image=lambda record: np.zeros((8, 8, 3), np.uint8),
+            max_pixels=99,
+            workers=1,
+        )[0]
 
     decode()
     for name in os.listdir(tmp_path):
@@ -203,11 +241,15 @@ def tiny(bench):
 def test_one_folds_predictions_never_bear_the_name_of_the_whole(tiny):
     bench, paths = tiny
     before = {file: file.read_bytes() for file in bench.folder.glob("runs/tiny-run/**/*.parquet")} | {
-        file: file.read_bytes() for file in bench.folder.glob("submissions/tiny-run.*")}
+        file: file.read_bytes() for file in bench.folder.glob("submissions/tiny-run.*")
+    }
     bench.stage("predict", paths, only=0)
     assert paths.fold(0).test.exists()
     path = bench.stage("submit", paths, fold=0)
-    assert path.name == "tiny-run.fold0.csv" and runs.read_json(path.with_suffix(".json"))["partial"] == "fold 0 only"
+    assert (
+        path.name == "tiny-run.fold0.csv"
+        and runs.read_json(path.with_suffix(".json"))["partial"] == "fold 0 only"
+    )
     assert before == {file: file.read_bytes() for file in before}, "what is of all folds stays as it was"
 
 
@@ -219,12 +261,15 @@ def test_test_predictions_that_are_not_of_all_models_as_they_are_now_are_refused
 
     def refused(match: str) -> None:
         csv = (bench.folder / "submissions/tiny-run.csv").read_bytes()
-        for act in (lambda: bench.stage("submit", paths), lambda: ensemble.ensemble(RunPaths(Path("runs/both")), ["tiny-run", "other"])):
+        for act in (
+            lambda: bench.stage("submit", paths),
+            lambda: ensemble.ensemble(RunPaths(Path("runs/both")), ["tiny-run", "other"]),
+        ):
             with pytest.raises(ValueError, match=match):
                 act()
         assert (bench.folder / "submissions/tiny-run.csv").read_bytes() == csv
 
-    paths.test.write_bytes(paths.fold(0).test.read_bytes())           # as an earlier version's `--fold 0` did
+    paths.test.write_bytes(paths.fold(0).test.read_bytes())  # as an earlier version's `--fold 0` did
     refused("runs/tiny-run/test.parquet is damaged .its content is not what was written.: remove it")
     runs.write_json(one_fold, paths.test_json)
     refused("is not the mean of what fold0, fold1 predict now: make train RUN=tiny-run FORCE=1")
@@ -233,12 +278,17 @@ def test_test_predictions_that_are_not_of_all_models_as_they_are_now_are_refused
     paths.test.write_bytes(whole)
     runs.write_json(note, paths.test_json)
     model = note["models"]["fold0"]
-    runs.write_json(note | {"models": note["models"] | {"fold0": model | {"recipe": "0" * 16}}}, paths.test_json)
+    runs.write_json(
+        note | {"models": note["models"] | {"fold0": model | {"recipe": "0" * 16}}}, paths.test_json
+    )
     refused("is not the mean of what")
     bench.stage("predict", paths)
     bench.stage("submit", paths)
     ensemble.ensemble(RunPaths(Path("runs/both")), ["tiny-run", "other"])
-    assert [*runs.read_json(Path("runs/both/test.json"))["models"]] == ["tiny-run", "other"] and other.test.exists()
+    assert [*runs.read_json(Path("runs/both/test.json"))["models"]] == [
+        "tiny-run",
+        "other",
+    ] and other.test.exists()
 
 
 def test_one_folds_submission_is_not_what_a_kaggle_notebook_hands_in(tiny, monkeypatch):
@@ -247,7 +297,9 @@ def test_one_folds_submission_is_not_what_a_kaggle_notebook_hands_in(tiny, monke
     bench.stage("submit", paths, fold=0)
     assert not os.listdir(submit.KAGGLE)
     bench.stage("submit", paths)
-    assert (submit.KAGGLE / "submission.csv").read_bytes() == (bench.folder / "submissions/tiny-run.csv").read_bytes()
+    assert (submit.KAGGLE / "submission.csv").read_bytes() == (
+        bench.folder / "submissions/tiny-run.csv"
+    ).read_bytes()
 
 
 # ---- the submission, its note and the ledger ----
@@ -255,8 +307,14 @@ def test_one_folds_submission_is_not_what_a_kaggle_notebook_hands_in(tiny, monke
 
 @pytest.mark.parametrize("name", ["ledger", "Ledger", "LEDGER", "a.fold0", "a.fold12"])
 def test_a_name_whose_csv_is_another_files_is_refused_before_anything_is_written(bench, name):
-    for act in (lambda: bench.configure(FAST, name), lambda: submit.submit(None, RunPaths(Path("runs") / name))):
-        with pytest.raises(ValueError, match=rf"RUN={name}: submissions/{name}.csv is the name of another file: choose another RUN"):
+    for act in (
+        lambda: bench.configure(FAST, name),
+        lambda: submit.submit(None, RunPaths(Path("runs") / name)),
+    ):
+        with pytest.raises(
+            ValueError,
+            match=rf"RUN={name}: submissions/{name}.csv is the name of another file: choose another RUN",
+        ):
             act()
     assert not Path("runs").exists()
     assert runs.check_run_name("my-ledger", "RUN") and runs.check_run_name("a.folds0", "RUN")
@@ -281,14 +339,21 @@ def test_a_kill_between_the_submissions_files_is_repaired_by_the_same_command(be
     bench.stage("submit", paths)
     assert sorted(os.listdir("submissions")) == ["ledger.csv", "tiny-run.csv", "tiny-run.json"]
     sha = runs.file_sha(Path("submissions/tiny-run.csv"))
-    assert runs.read_json(Path("submissions/tiny-run.json"))["sha256"] == sha and Path("submissions/ledger.csv").read_text().count(sha) == 1
+    assert (
+        runs.read_json(Path("submissions/tiny-run.json"))["sha256"] == sha
+        and Path("submissions/ledger.csv").read_text().count(sha) == 1
+    )
 
 
 def test_each_run_has_its_line_in_the_ledger_also_where_two_give_the_same_csv(tmp_path):
     ledger = tmp_path / "ledger.csv"
     for name in ("a.csv", "b.csv", "a.csv", "b.csv"):
         submit.add_to_ledger(ledger, {"submission": name, "sha256": "0" * 16})
-    assert [line.split(",")[1] for line in ledger.read_text().splitlines()] == ["submission", "a.csv", "b.csv"]
+    assert [line.split(",")[1] for line in ledger.read_text().splitlines()] == [
+        "submission",
+        "a.csv",
+        "b.csv",
+    ]
 
 
 def test_submits_at_once_lose_no_line_of_the_ledger(tmp_path):
@@ -326,7 +391,9 @@ def test_a_finished_fold_is_written_before_its_memory_is_judged(bench, monkeypat
         return
     bench.stage("train", paths)
     assert paths.finished() == [0, 1] and paths.score.exists()
-    assert "warning: fold 1 is finished, but the finished fold is still in memory (" in capsys.readouterr().err
+    assert (
+        "warning: fold 1 is finished, but the finished fold is still in memory (" in capsys.readouterr().err
+    )
 
 
 # ---- damage is seen where a file is used ----
@@ -349,7 +416,10 @@ def test_a_damaged_fold_of_another_run_is_not_taken_over_and_trained_instead(tin
     other = bench.run(fast("folds=2 epochs=1 tta=hflip"), "other")
     printed = capsys.readouterr()
     assert f"nothing is taken over from run tiny-run: runs/tiny-run/fold0/{name} is damaged (" in printed.err
-    assert "fold 0  epoch 1/1" in printed.out and "fold 1: the same recipe as in run tiny-run, taken over" in printed.out
+    assert (
+        "fold 0  epoch 1/1" in printed.out
+        and "fold 1: the same recipe as in run tiny-run, taken over" in printed.out
+    )
     assert other.fold(0).model.read_bytes() == expected
 
 
@@ -359,19 +429,28 @@ def test_a_damaged_run_does_not_stop_a_new_one(tiny, capsys, name):
     folds = paths.folds.read_bytes()
     (paths.root / name).write_bytes((paths.root / name).read_bytes()[:-9])
     other = bench.configure(fast("folds=2 epochs=1 lr=0.1"), "other")
-    assert f"nothing is taken over from run tiny-run: runs/tiny-run/{name} is damaged (" in capsys.readouterr().err
+    assert (
+        f"nothing is taken over from run tiny-run: runs/tiny-run/{name} is damaged ("
+        in capsys.readouterr().err
+    )
     bench.stage("split", other)
     assert other.folds.read_bytes() == folds
 
 
 def test_a_damaged_model_or_held_out_prediction_is_named_where_it_is_used(tiny):
     bench, paths = tiny
-    fold_files = {name: (paths.fold(0).root / name).read_bytes() for name in ("model.safetensors", "valid.parquet", "valid_epochs.parquet")}
+    fold_files = {
+        name: (paths.fold(0).root / name).read_bytes()
+        for name in ("model.safetensors", "valid.parquet", "valid_epochs.parquet")
+    }
 
     def use(stage: str, name: str) -> None:
         turn(paths.fold(0).root / name)
-        with pytest.raises(ValueError, match=f"fold0/{name} is damaged .its content is not what was written.: remove the folder runs/tiny-run/fold0, "
-                                             "and make train RUN=tiny-run FORCE=1 trains it again"):
+        with pytest.raises(
+            ValueError,
+            match=f"fold0/{name} is damaged .its content is not what was written.: remove the folder runs/tiny-run/fold0, "
+            "and make train RUN=tiny-run FORCE=1 trains it again",
+        ):
             bench.stage(stage, paths)
         (paths.fold(0).root / name).write_bytes(fold_files[name])
 
@@ -394,15 +473,23 @@ def test_damaged_test_predictions_of_a_fold_are_predicted_again(tiny, capsys):
     expected = paths.test.read_bytes()
     turn(paths.fold(0).test)
     bench.stage("predict", paths)
-    assert "predicted again: runs/tiny-run/fold0/test.parquet is damaged" in capsys.readouterr().err and paths.test.read_bytes() == expected
+    assert (
+        "predicted again: runs/tiny-run/fold0/test.parquet is damaged" in capsys.readouterr().err
+        and paths.test.read_bytes() == expected
+    )
 
 
 def test_damaged_out_of_fold_predictions_are_not_scored_nor_joined(tiny):
     bench, paths = tiny
     bench.run(fast("folds=2 epochs=1 seed=1"), "other")
     turn(paths.oof)
-    for act in (lambda: bench.stage("submit", paths), lambda: ensemble.ensemble(RunPaths(Path("runs/both")), ["tiny-run", "other"])):
-        with pytest.raises(ValueError, match="runs/tiny-run/oof.parquet is damaged .its content is not what was written"):
+    for act in (
+        lambda: bench.stage("submit", paths),
+        lambda: ensemble.ensemble(RunPaths(Path("runs/both")), ["tiny-run", "other"]),
+    ):
+        with pytest.raises(
+            ValueError, match="runs/tiny-run/oof.parquet is damaged .its content is not what was written"
+        ):
             act()
 
 
@@ -410,7 +497,10 @@ def test_damaged_out_of_fold_predictions_are_not_scored_nor_joined(tiny):
 def test_an_edited_folds_csv_is_refused_with_what_to_type(tiny, place):
     bench, paths = tiny
     turn(paths.folds, place)
-    with pytest.raises(ValueError, match="runs/tiny-run/folds.csv is damaged .*: remove it, and make split RUN=tiny-run FORCE=1 writes it again"):
+    with pytest.raises(
+        ValueError,
+        match="runs/tiny-run/folds.csv is damaged .*: remove it, and make split RUN=tiny-run FORCE=1 writes it again",
+    ):
         bench.stage("train", paths)
 
 
@@ -432,8 +522,14 @@ def test_verify_names_each_damaged_file_of_a_run_and_of_an_ensemble(tiny, capsys
     for run in (paths, both):
         verify.verify(config.load(run.config), run)
         assert "runs/" + run.name + " is as it was written" in capsys.readouterr().out
-        files = [*run.root.glob("*.json"), *run.root.glob("*.parquet"), *run.root.glob("fold*/*"), run.folds, Path(f"submissions/{run.name}.csv"),
-                 Path(f"submissions/{run.name}.json")]
+        files = [
+            *run.root.glob("*.json"),
+            *run.root.glob("*.parquet"),
+            *run.root.glob("fold*/*"),
+            run.folds,
+            Path(f"submissions/{run.name}.csv"),
+            Path(f"submissions/{run.name}.json"),
+        ]
         assert len(files) > 8
         for file in files:
             kept = file.read_bytes()

@@ -1,4 +1,7 @@
-"""Hostile inputs, by tests/fuzz_inputs.py: each ends well or in one clear error, none in a traceback, a hang or a file elsewhere."""
+"""Hostile inputs, by tests/fuzz_inputs.py: each ends well or in one clear error, none in a traceback, a hang
+or a file elsewhere.
+"""
+
 import pytest
 from fuzz_inputs import KINDS, fuzz
 

@@ -1,4 +1,7 @@
-"""Real competitions in small: what is inferred from their files; perfect predictions get a perfect score by the submission's way."""
+"""Real competitions in small: what is inferred from their files; perfect predictions get a perfect score by
+the submission's way.
+"""
+
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +17,9 @@ from src.competitions import Competition
 MASK = "boostcamp-mask-wearing-status-classification"
 
 
-def looked_at(tmp_path: Path, make, comp: str = "comp") -> tuple[Competition, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+def looked_at(
+    tmp_path: Path, make, comp: str = "comp"
+) -> tuple[Competition, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     make(tmp_path / comp)
     competition = competitions.load(comp, tmp_path)
     root = tmp_path / comp
@@ -27,21 +32,34 @@ def looked_at(tmp_path: Path, make, comp: str = "comp") -> tuple[Competition, pd
 
 def perfect(competition: Competition, table: pd.DataFrame) -> pd.DataFrame:
     """Predictions that know the truth, in another order than the table's."""
-    truth = predictions.make(table["id"], competitions.TASKS[competition.task].encode(table, competition), competition.outputs)
+    truth = predictions.make(
+        table["id"], competitions.TASKS[competition.task].encode(table, competition), competition.outputs
+    )
     return truth.sample(frac=1, random_state=0)
 
 
 def is_perfect(competition: Competition, table: pd.DataFrame) -> bool:
-    return abs(competition.score(table, perfect(competition, table)) - (0 if competition.lower_is_better else 1)) < 1e-9
+    return (
+        abs(competition.score(table, perfect(competition, table)) - (0 if competition.lower_is_better else 1))
+        < 1e-9
+    )
 
 
 def submitted(competition: Competition, test: pd.DataFrame, sample: pd.DataFrame) -> pd.DataFrame:
     """The submission when each test image is given the last class, or ascending values."""
-    values = np.zeros((len(test), len(competition.outputs))) + (np.arange(len(test))[:, None] if competition.task == "regression" else 0)
+    values = np.zeros((len(test), len(competition.outputs))) + (
+        np.arange(len(test))[:, None] if competition.task == "regression" else 0
+    )
     values[:, -1] += 1
-    by_row = predictions.pool(predictions.make(test["id"], values, competition.outputs), test.set_index("id")["row"], competition.pool)
+    by_row = predictions.pool(
+        predictions.make(test["id"], values, competition.outputs),
+        test.set_index("id")["row"],
+        competition.pool,
+    )
     answer = competition.answer_rows(by_row, sample)
-    assert list(answer) == list(sample) and answer[competition.header[0]].equals(sample[competition.header[0]])
+    assert list(answer) == list(sample) and answer[competition.header[0]].equals(
+        sample[competition.header[0]]
+    )
     assert not any(competition.strange_answers(answer[name].astype(str)) for name in competition.header[1:])
     return answer
 
@@ -53,9 +71,16 @@ def said(competition: Competition) -> tuple:
 def test_digit_recognizer_takes_train_ids_from_train_and_test_ids_from_test(tmp_path):
     competition, table, test, sample = looked_at(tmp_path, layouts.digits)
     assert said(competition) == ("ImageId", ("label",), tuple("0123456789"), "multiclass", "label")
-    assert (competition.train_images, competition.test_images, competition.flips) == ("train/{id}.*", "test/{id}.*", "")
+    assert (competition.train_images, competition.test_images, competition.flips) == (
+        "train/{id}.*",
+        "test/{id}.*",
+        "",
+    )
     assert (len(table), len(test)) == (30, 5)
-    assert table.loc[table["id"] == "12", "path"].item() == "train/12.png" and test.loc[test["id"] == "5", "path"].item() == "test/5.png"
+    assert (
+        table.loc[table["id"] == "12", "path"].item() == "train/12.png"
+        and test.loc[test["id"] == "5", "path"].item() == "test/5.png"
+    )
     assert is_perfect(competition, table)
     assert submitted(competition, test, sample)["Label"].tolist() == [9] * 5
 
@@ -64,7 +89,9 @@ def test_cassava_has_ids_with_their_extension(tmp_path):
     competition, table, test, sample = looked_at(tmp_path, layouts.cassava)
     assert said(competition) == ("image_id", ("label",), tuple("01234"), "multiclass", "label")
     assert (len(table), len(test)) == (15, 1)
-    assert table["path"][0] == "train_images/1000000.jpg" and test["path"].tolist() == ["test_images/2216849948.jpg"]
+    assert table["path"][0] == "train_images/1000000.jpg" and test["path"].tolist() == [
+        "test_images/2216849948.jpg"
+    ]
     assert competition.flips == "h" and competition.metric == "macro_f1"
     assert is_perfect(competition, table)
     assert submitted(competition, test, sample)["label"].tolist() == [4]
@@ -74,7 +101,11 @@ def test_plant_pathology_2020_has_one_hot_columns_and_wants_probabilities(tmp_pa
     competition, table, test, sample = looked_at(tmp_path, layouts.plant_pathology_2020)
     classes = ("healthy", "multiple_diseases", "rust", "scab")
     assert said(competition) == ("image_id", classes, classes, "multiclass", "probabilities")
-    assert competition.targets == ("label",) and table["label"].tolist()[:3] == ["healthy", "multiple_diseases", "rust"]
+    assert competition.targets == ("label",) and table["label"].tolist()[:3] == [
+        "healthy",
+        "multiple_diseases",
+        "rust",
+    ]
     assert (len(table), len(test)) == (12, 4)
     assert table["path"][0] == "images/Train_0.jpg" and test["path"][3] == "images/Test_3.jpg"
     assert is_perfect(competition, table)
@@ -84,8 +115,16 @@ def test_plant_pathology_2020_has_one_hot_columns_and_wants_probabilities(tmp_pa
 
 def test_plant_pathology_2021_has_words(tmp_path):
     competition, table, test, sample = looked_at(tmp_path, layouts.plant_pathology_2021)
-    assert said(competition) == ("image", ("labels",), ("complex", "healthy", "rust", "scab"), "multilabel", "words")
-    assert competition.targets == competition.classes and table.loc[3, list(competition.classes)].tolist() == ["0", "0", "1", "1"]
+    assert said(competition) == (
+        "image",
+        ("labels",),
+        ("complex", "healthy", "rust", "scab"),
+        "multilabel",
+        "words",
+    )
+    assert competition.targets == competition.classes and table.loc[
+        3, list(competition.classes)
+    ].tolist() == ["0", "0", "1", "1"]
     assert (len(table), len(test)) == (14, 2)
     assert table["path"][0] == "train_images/8000.jpg" and test["path"][0] == "test_images/85f8.jpg"
     assert is_perfect(competition, table)
@@ -99,7 +138,10 @@ def test_aptos_has_grades(tmp_path):
     assert (len(table), len(test)) == (15, 4)
     assert table["path"][1] == "train_images/001a.png" and test["path"][0] == "test_images/000b.png"
     assert is_perfect(competition, table)
-    assert replace(competition, metric="quadratic_weighted_kappa").score(table, perfect(competition, table)) == 1.0
+    assert (
+        replace(competition, metric="quadratic_weighted_kappa").score(table, perfect(competition, table))
+        == 1.0
+    )
     assert submitted(competition, test, sample)["diagnosis"].tolist() == [4] * 4
 
 
@@ -108,9 +150,14 @@ def test_melanoma_asks_whether_patients_are_groups_and_does_not_group_by_itself(
     assert said(competition) == ("image_name", ("target",), ("0", "1"), "binary", "probability")
     assert (len(table), len(test)) == (24, 4)
     assert table["path"][0] == "jpeg/train/ISIC_000.jpg" and test["path"][0] == "jpeg/test/ISIC_90.jpg"
-    assert [warning for warning in competition.warnings if "'patient_id' looks like a group" in warning and "state group='patient_id'" in warning]
+    assert [
+        warning
+        for warning in competition.warnings
+        if "'patient_id' looks like a group" in warning and "state group='patient_id'" in warning
+    ]
     assert (table["group"] == table["row"]).all()
-    assert "not used: patient_id, sex, age_approx;" in competition.warnings[1]        # the site is the same for all
+    # the site is the same for all
+    assert "not used: patient_id, sex, age_approx;" in competition.warnings[1]
     assert is_perfect(competition, table)
     assert submitted(competition, test, sample)["target"].tolist() == [1.0] * 4
 
@@ -119,7 +166,9 @@ def test_melanoma_by_definition_groups_and_reads_probabilities_though_its_sample
     comp = "siim-isic-melanoma-classification"
     competition, table, _, _ = looked_at(tmp_path, lambda root: layouts.melanoma(root, wanted="0"), comp)
     assert said(competition) == ("image_name", ("target",), ("0", "1"), "binary", "probability")
-    assert table["group"].tolist()[:5] == ["IP_000"] * 4 + ["IP_001"] and "group=" not in str(competition.warnings)
+    assert table["group"].tolist()[:5] == ["IP_000"] * 4 + ["IP_001"] and "group=" not in str(
+        competition.warnings
+    )
     assert is_perfect(competition, table)
 
 
@@ -135,9 +184,15 @@ def test_rsna_mammography_joins_the_images_of_a_row(tmp_path):
 
 
 def test_rsna_mammography_without_a_definition_finds_what_the_rows_are_made_of(tmp_path):
-    """test.csv shows it: prediction_id is {patient_id}_{laterality}. It was a question until contents were looked at."""
+    """test.csv shows it: prediction_id is {patient_id}_{laterality}. It was a question until contents were
+    looked at.
+    """
     competition, table, test, sample = looked_at(tmp_path, layouts.rsna)
-    assert competition.row == "{patient_id}_{laterality}" and table["row"].tolist()[:3] == ["10_L", "10_L", "10_R"]
+    assert competition.row == "{patient_id}_{laterality}" and table["row"].tolist()[:3] == [
+        "10_L",
+        "10_L",
+        "10_R",
+    ]
     assert submitted(competition, test, sample)["prediction_id"].tolist() == ["90_L", "90_R", "91_L", "91_R"]
 
 
@@ -154,12 +209,21 @@ def test_pawpularity_is_a_regression(tmp_path):
 
 def test_ubc_has_two_folders_of_the_same_names_and_asks_which(tmp_path, monkeypatch):
     layouts.ubc(tmp_path / "comp")
-    with pytest.raises(ValueError, match=r"train_images/\{id\}.*train_thumbnails/\{id\}.*state train_images in src/competitions.py"):
+    with pytest.raises(
+        ValueError,
+        match=r"train_images/\{id\}.*train_thumbnails/\{id\}.*state train_images in src/competitions.py",
+    ):
         competitions.load("comp", tmp_path)
     stated = Competition(train_images="train_thumbnails/{id}.png", test_images="test_thumbnails/{id}.png")
     monkeypatch.setitem(competitions.COMPETITIONS, "comp", lambda: stated)
     competition, table, test, sample = looked_at(tmp_path, layouts.ubc)
-    assert said(competition) == ("image_id", ("label",), ("CC", "EC", "HGSC", "LGSC", "MC"), "multiclass", "label")
+    assert said(competition) == (
+        "image_id",
+        ("label",),
+        ("CC", "EC", "HGSC", "LGSC", "MC"),
+        "multiclass",
+        "label",
+    )
     assert (len(table), len(test)) == (15, 1)
     assert table["path"][0] == "train_thumbnails/10.png" and test["path"][0] == "test_thumbnails/41.png"
     assert is_perfect(competition, table)
@@ -167,17 +231,28 @@ def test_ubc_has_two_folders_of_the_same_names_and_asks_which(tmp_path, monkeypa
 
 
 def test_dogs_vs_cats_reads_labels_from_names(tmp_path):
-    competition, table, test, sample = looked_at(tmp_path, layouts.dogs_vs_cats, "dogs-vs-cats-redux-kernels-edition")
+    competition, table, test, sample = looked_at(
+        tmp_path, layouts.dogs_vs_cats, "dogs-vs-cats-redux-kernels-edition"
+    )
     assert said(competition) == ("id", ("label",), ("cat", "dog"), "binary", "probability")
     assert (len(table), len(test)) == (12, 4)
-    assert table.loc[0, ["id", "path"]].tolist() == ["cat.0.jpg", "train/cat.0.jpg"] and test["path"][0] == "test/1.jpg"
+    assert (
+        table.loc[0, ["id", "path"]].tolist() == ["cat.0.jpg", "train/cat.0.jpg"]
+        and test["path"][0] == "test/1.jpg"
+    )
     assert competition.score(table, perfect(competition, table)) < 1e-6
     assert submitted(competition, test, sample)["label"].tolist() == [1.0] * 4
 
 
 def test_dog_breed_wants_a_column_per_value(tmp_path):
     competition, table, test, sample = looked_at(tmp_path, layouts.dog_breed)
-    assert said(competition) == ("id", ("breed",), ("afghan_hound", "beagle", "pug"), "multiclass", "probabilities")
+    assert said(competition) == (
+        "id",
+        ("breed",),
+        ("afghan_hound", "beagle", "pug"),
+        "multiclass",
+        "probabilities",
+    )
     assert (competition.train_csv, len(table), len(test)) == ("labels.csv", 9, 3)
     assert is_perfect(competition, table)
     assert submitted(competition, test, sample)["pug"].tolist() == [1.0] * 3
@@ -185,10 +260,19 @@ def test_dog_breed_wants_a_column_per_value(tmp_path):
 
 def test_a_folder_per_class_needs_no_csv(tmp_path):
     competition, table, test, sample = looked_at(tmp_path, layouts.folder_per_class)
-    assert said(competition) == ("id", ("label",), ("Black-grass", "Charlock", "Maize"), "multiclass", "label")
+    assert said(competition) == (
+        "id",
+        ("label",),
+        ("Black-grass", "Charlock", "Maize"),
+        "multiclass",
+        "label",
+    )
     assert competition.train_images == "train/{label}/*" and competition.test_images == "test/{id}.*"
     assert (len(table), len(test)) == (15, 4)
-    assert table.loc[0, ["id", "path"]].tolist() == ["Black-grass/0.jpg", "train/Black-grass/0.jpg"] and test["path"][1] == "test/t1.jpg"
+    assert (
+        table.loc[0, ["id", "path"]].tolist() == ["Black-grass/0.jpg", "train/Black-grass/0.jpg"]
+        and test["path"][1] == "test/t1.jpg"
+    )
     assert is_perfect(competition, table)
     assert submitted(competition, test, sample)["species"].tolist() == ["Maize"] * 4
 
@@ -206,7 +290,12 @@ def test_a_folder_per_class_is_found_one_level_deeper_and_the_sample_is_made(tmp
 def test_mask_by_definition(tmp_path):
     competition, table, test, sample = looked_at(tmp_path, layouts.mask, MASK)
     assert competition.classes == tuple(str(k) for k in range(18))
-    assert (competition.id, competition.labels, competition.task, competition.answer) == ("id", ("label",), "multiclass", "label")
+    assert (competition.id, competition.labels, competition.task, competition.answer) == (
+        "id",
+        ("label",),
+        "multiclass",
+        "label",
+    )
     assert (len(table), len(test)) == (42, 2)
     labels = table.set_index("path")["label"]
     assert labels["train/images/000001_male_Asian_29/mask1.jpg"] == "0"
@@ -216,37 +305,66 @@ def test_mask_by_definition(tmp_path):
     assert test["path"].tolist() == ["eval/images/0e72.jpg", "eval/images/cbc5.jpg"]
     assert table["group"].nunique() == 6 and (table["group"] == table["id"].str[:6]).all()
     assert is_perfect(competition, table)
-    assert submitted(competition, test, sample).to_dict("list") == {"ImageID": ["cbc5.jpg", "0e72.jpg"], "ans": [17, 17]}
+    assert submitted(competition, test, sample).to_dict("list") == {
+        "ImageID": ["cbc5.jpg", "0e72.jpg"],
+        "ans": [17, 17],
+    }
 
 
 @pytest.mark.parametrize("mess", layouts.MESSY)
 def test_messy_files_are_understood(mess, tmp_path):
     competition, table, test, sample = looked_at(tmp_path, layouts.MESSY[mess])
-    found = {"classes 0 to 10": [str(n) for n in range(11)], "a class called train": ["bus", "car", "train"], "grades written as floats": ["1", "2", "3"],
-             "a class with test in its name, and no sample": ["colon", "intestine", "stomach"], "classes called valid and invalid": ["invalid", "valid", "void"]}
+    found = {
+        "classes 0 to 10": [str(n) for n in range(11)],
+        "a class called train": ["bus", "car", "train"],
+        "grades written as floats": ["1", "2", "3"],
+        "a class with test in its name, and no sample": ["colon", "intestine", "stomach"],
+        "classes called valid and invalid": ["invalid", "valid", "void"],
+    }
     assert list(competition.classes) == found.get(mess, ["cat", "dog", "owl"])
     assert (competition.task, competition.answer, len(table), len(test)) == ("multiclass", "label", 12, 3)
-    assert (table["group"] == table["id"]).all() and all(Path(path).stem[0] in "a0" for path in table["path"]), mess
+    assert (table["group"] == table["id"]).all() and all(
+        Path(path).stem[0] in "a0" for path in table["path"]
+    ), mess
     assert is_perfect(competition, table)
-    assert submitted(competition, test, sample)[competition.header[1]].astype(str).tolist() == [competition.classes[-1]] * 3
+    assert (
+        submitted(competition, test, sample)[competition.header[1]].astype(str).tolist()
+        == [competition.classes[-1]] * 3
+    )
 
 
 @pytest.mark.parametrize("mark", [" ", "|", ";", "; "])
 def test_words_that_are_columns_of_the_sample_are_several_labels(mark, tmp_path):
-    csv = {"train.csv": ("id,label", f"{{id}},{{abc}}{mark}c"), "sample_submission.csv": ("id,a,b,c", "{id},0,0,0")}
+    csv = {
+        "train.csv": ("id,label", f"{{id}},{{abc}}{mark}c"),
+        "sample_submission.csv": ("id,a,b,c", "{id},0,0,0"),
+    }
     competition, table, test, sample = looked_at(tmp_path, lambda root: layouts.plain(root, csv))
-    assert (competition.task, competition.answer, competition.classes) == ("multilabel", "probabilities", ("a", "b", "c"))
+    assert (competition.task, competition.answer, competition.classes) == (
+        "multilabel",
+        "probabilities",
+        ("a", "b", "c"),
+    )
     assert table["c"].tolist() == ["1"] * 12 and is_perfect(competition, table)
     assert submitted(competition, test, sample)["c"].tolist() == [1.0] * 3
 
 
 DOUBTS = {
-    "codes in two columns": ({"train.csv": ("id,root,vowel", "{id},{n},1"), "sample_submission.csv": ("id,root,vowel", "{id},0,0")},
-                             "whole numbers of root, vowel are learned as amounts; are they codes of classes?"),
-    "grades that the sample writes as floats": ({"train.csv": ("id,grade", "{id},{label}"), "sample_submission.csv": ("id,grade", "{id},0.0")},
-                                                "whole numbers of grade are learned as amounts; are they classes? Then state task=\"multiclass\", or"),
-    "several words where one label fits": ({"train.csv": ("id,label", "{id},{label}"), "sample_submission.csv": ("id,label", "{id},1 0.5")},
-                                           "a cell of sample_submission.csv such as '1 0.5' holds several words, one label is submitted"),
+    "codes in two columns": (
+        {
+            "train.csv": ("id,root,vowel", "{id},{n},1"),
+            "sample_submission.csv": ("id,root,vowel", "{id},0,0"),
+        },
+        "whole numbers of root, vowel are learned as amounts; are they codes of classes?",
+    ),
+    "grades that the sample writes as floats": (
+        {"train.csv": ("id,grade", "{id},{label}"), "sample_submission.csv": ("id,grade", "{id},0.0")},
+        'whole numbers of grade are learned as amounts; are they classes? Then state task="multiclass", or',
+    ),
+    "several words where one label fits": (
+        {"train.csv": ("id,label", "{id},{label}"), "sample_submission.csv": ("id,label", "{id},1 0.5")},
+        "a cell of sample_submission.csv such as '1 0.5' holds several words, one label is submitted",
+    ),
 }
 
 
@@ -255,7 +373,9 @@ def test_a_doubt_is_said_aloud(case, tmp_path):
     csv, message = DOUBTS[case]
     competition, *_ = looked_at(tmp_path, lambda root: layouts.plain(root, csv, classes="0 1 2"))
     assert [warning for warning in competition.warnings if message in warning], competition.warnings
-    certain = competitions.infer(Competition(name="comp", task=competition.task, answer=competition.answer), tmp_path / "comp")
+    certain = competitions.infer(
+        Competition(name="comp", task=competition.task, answer=competition.answer), tmp_path / "comp"
+    )
     assert not [warning for warning in certain.warnings if message in warning]
 
 
@@ -265,12 +385,22 @@ def test_ages_taken_for_classes_are_doubted(tmp_path):
     layouts.pictures(tmp_path / "comp", [f"train/a{n}.jpg" for n in range(60)] + ["test/b0.jpg"])
     competition = competitions.load("comp", tmp_path)
     assert competition.task == "multiclass"
-    assert [said for said in competition.warnings if "20 whole numbers of age, 20 to 39, are taken for classes; are they amounts" in said]
+    assert [
+        said
+        for said in competition.warnings
+        if "20 whole numbers of age, 20 to 39, are taken for classes; are they amounts" in said
+    ]
 
 
 def test_code_columns_are_no_one_hot_columns(tmp_path, monkeypatch):
-    monkeypatch.setitem(competitions.COMPETITIONS, "comp", lambda: Competition(task="multiclass", classes=("root", "vowel"), answer="probabilities"))
-    with pytest.raises(ValueError, match="root, vowel are others: state a make_table that joins them into one label"):
+    monkeypatch.setitem(
+        competitions.COMPETITIONS,
+        "comp",
+        lambda: Competition(task="multiclass", classes=("root", "vowel"), answer="probabilities"),
+    )
+    with pytest.raises(
+        ValueError, match="root, vowel are others: state a make_table that joins them into one label"
+    ):
         looked_at(tmp_path, lambda root: layouts.plain(root, DOUBTS["codes in two columns"][0]))
 
 
@@ -280,13 +410,21 @@ def test_files_that_do_not_tell_end_in_one_message_with_what_to_state(mess, tmp_
     with pytest.raises(ValueError, match=message) as refused:
         looked_at(tmp_path, make)
     message, *lines = str(refused.value).splitlines()
-    assert all(line.startswith(("Tried, and it works", "  def competition(): return Competition(")) for line in lines), lines
+    assert all(
+        line.startswith(("Tried, and it works", "  def competition(): return Competition(")) for line in lines
+    ), lines
 
 
 def test_one_hot_columns_with_spaces_beside_their_images(tmp_path, monkeypatch):
-    layouts.write(tmp_path / "comp/train/_classes.csv", "filename, cat, dog", [f"{n}.jpg, {n % 2}, {1 - n % 2}" for n in range(6)])
+    layouts.write(
+        tmp_path / "comp/train/_classes.csv",
+        "filename, cat, dog",
+        [f"{n}.jpg, {n % 2}, {1 - n % 2}" for n in range(6)],
+    )
     layouts.pictures(tmp_path / "comp", [f"train/{n}.jpg" for n in range(6)] + ["test/t.jpg"])
-    stated = Competition(train_csv="train/_classes.csv", labels=("cat", "dog"), answer="label", header=("filename", "label"))
+    stated = Competition(
+        train_csv="train/_classes.csv", labels=("cat", "dog"), answer="label", header=("filename", "label")
+    )
     monkeypatch.setitem(competitions.COMPETITIONS, "comp", lambda: stated)
     competition, table, test, sample = looked_at(tmp_path, lambda root: None)
     assert table["label"].tolist() == ["dog", "cat"] * 3 and is_perfect(competition, table)
@@ -294,11 +432,19 @@ def test_one_hot_columns_with_spaces_beside_their_images(tmp_path, monkeypatch):
 
 
 ALL = {
-    "digits": layouts.digits, "cassava": layouts.cassava, "plant_pathology_2020": layouts.plant_pathology_2020,
-    "plant_pathology_2021": layouts.plant_pathology_2021, "aptos": layouts.aptos, "melanoma": layouts.melanoma,
-    "rsna-breast-cancer-detection": layouts.rsna, "pawpularity": layouts.pawpularity, "dog_breed": layouts.dog_breed,
-    "dogs-vs-cats-redux-kernels-edition": layouts.dogs_vs_cats, "folders": layouts.folder_per_class,
-    "deeper": layouts.folder_per_class_deeper, MASK: layouts.mask,
+    "digits": layouts.digits,
+    "cassava": layouts.cassava,
+    "plant_pathology_2020": layouts.plant_pathology_2020,
+    "plant_pathology_2021": layouts.plant_pathology_2021,
+    "aptos": layouts.aptos,
+    "melanoma": layouts.melanoma,
+    "rsna-breast-cancer-detection": layouts.rsna,
+    "pawpularity": layouts.pawpularity,
+    "dog_breed": layouts.dog_breed,
+    "dogs-vs-cats-redux-kernels-edition": layouts.dogs_vs_cats,
+    "folders": layouts.folder_per_class,
+    "deeper": layouts.folder_per_class_deeper,
+    MASK: layouts.mask,
 }
 
 
@@ -316,20 +462,27 @@ def test_the_printed_definition_pasted_gives_the_same_competition(comp, tmp_path
 
 # -- what is printed
 
+
 def load(root: Path) -> Competition:
     return competitions.load(root.name, root.parent)
 
 
 def test_images_in_no_table_are_counted(tmp_path):
-    """A train.csv that a download has cut at a line's end: 21 of 48 images were used, and not a word was said."""
+    """A train.csv that a download has cut at a line's end: 21 of 48 images were used, and not a word was
+    said.
+    """
     layouts.write(tmp_path / "comp/train.csv", "id,label", [f"a{n},{'xyz'[n % 3]}" for n in range(21)])
     layouts.write(tmp_path / "comp/sample_submission.csv", "id,label", ["b0,x", "b1,x"])
-    layouts.pictures(tmp_path / "comp", [f"train/a{n}.jpg" for n in range(48)] + ["test/b0.jpg", "test/b1.jpg"])
+    layouts.pictures(
+        tmp_path / "comp", [f"train/a{n}.jpg" for n in range(48)] + ["test/b0.jpg", "test/b1.jpg"]
+    )
     assert load(tmp_path / "comp").warnings == ("not used: 27 of 48 images in train/ are in no table",)
 
 
 @pytest.mark.parametrize("mark", [",", "\t"])
-def test_a_table_without_a_header_loses_no_image_and_a_sample_without_one_is_answered_without_one(mark, tmp_path):
+def test_a_table_without_a_header_loses_no_image_and_a_sample_without_one_is_answered_without_one(
+    mark, tmp_path
+):
     """Ids without a suffix: the first line was taken for the header, the first image was lost."""
     root = tmp_path / "comp"
     layouts.write(root / "train.csv", f"a0{mark}x", [f"a{n}{mark}{'xyz'[n % 3]}" for n in range(1, 12)])
@@ -351,17 +504,27 @@ def test_an_ordinary_competition_is_told_in_a_few_lines(tmp_path):
     for name, make in ALL.items():
         make(tmp_path / name)
         competition = load(tmp_path / name)
-        lines = [*competition.paste().splitlines(), *competition.warnings, *filter(None, [competition.assumed])]
+        lines = [
+            *competition.paste().splitlines(),
+            *competition.warnings,
+            *filter(None, [competition.assumed]),
+        ]
         assert len(lines) <= 12 and max(map(len, lines)) < 400, lines
 
 
 def test_the_metric_and_mirrors_are_said_to_be_assumed_until_they_are_stated(tmp_path):
     layouts.dog_breed(tmp_path / "comp")
     competition = load(tmp_path / "comp")
-    assert competition.metric == "log_loss" and competition.lower_is_better, "a probability per class: log loss is the usual one"
-    assert competition.assumed == ("assumed, since no file tells it: metric='log_loss', flips='h' (a mirror image keeps its label); to state another, such as "
-                                   "metric='roc_auc', write into comp/competition.py beside the data: def competition(): return Competition(metric='roc_auc')")
-    (tmp_path / "comp/competition.py").write_text("def competition(): return Competition(metric='accuracy', flips='')")
+    assert competition.metric == "log_loss" and competition.lower_is_better, (
+        "a probability per class: log loss is the usual one"
+    )
+    assert competition.assumed == (
+        "assumed, since no file tells it: metric='log_loss', flips='h' (a mirror image keeps its label); to state another, such as "
+        "metric='roc_auc', write into comp/competition.py beside the data: def competition(): return Competition(metric='roc_auc')"
+    )
+    (tmp_path / "comp/competition.py").write_text(
+        "def competition(): return Competition(metric='accuracy', flips='')"
+    )
     assert load(tmp_path / "comp").assumed == ""
     layouts.pawpularity(tmp_path / "paw")
     assert "metric='rmse'" in load(tmp_path / "paw").assumed
@@ -370,21 +533,36 @@ def test_the_metric_and_mirrors_are_said_to_be_assumed_until_they_are_stated(tmp
 def test_pixels_in_a_csv_are_one_question_whose_line_works(tmp_path):
     """Digit Recognizer as Kaggle has it ended in "no class with enough groups" after every advice."""
     root, header = tmp_path / "comp", ",".join(f"pixel{n}" for n in range(16))
-    layouts.write(root / "train.csv", "label," + header, [f"{n % 3}," + ",".join(str((n * p) % 256) for p in range(16)) for n in range(12)])
-    layouts.write(root / "test.csv", header, [",".join(str((n * p) % 256) for p in range(16)) for n in range(5)])
+    layouts.write(
+        root / "train.csv",
+        "label," + header,
+        [f"{n % 3}," + ",".join(str((n * p) % 256) for p in range(16)) for n in range(12)],
+    )
+    layouts.write(
+        root / "test.csv", header, [",".join(str((n * p) % 256) for p in range(16)) for n in range(5)]
+    )
     layouts.write(root / "sample_submission.csv", "ImageId,Label", [f"{n},0" for n in range(1, 6)])
     with pytest.raises(ValueError, match="no image in") as refused:
         load(root)
     line = str(refused.value).splitlines()[-1].partition("    #")[0].strip()
     (root / "competition.py").write_text(line)
     competition, table, test, sample = looked_at(tmp_path, lambda root: None)
-    assert table.set_index("id")["label"][["0", "1", "2", "11"]].tolist() == ["0", "1", "2", "2"] and test["row"].tolist() == ["1", "2", "3", "4", "5"] and len(sample) == 5
+    assert (
+        table.set_index("id")["label"][["0", "1", "2", "11"]].tolist() == ["0", "1", "2", "2"]
+        and test["row"].tolist() == ["1", "2", "3", "4", "5"]
+        and len(sample) == 5
+    )
     assert competition.read_image({"file": str(root / "train.csv"), "id": "2"}).tolist()[0] == [0, 2, 4, 6]
     submitted(competition, test, sample)
 
 
-@pytest.mark.parametrize("name, rows, message", [
-    ("outlines", ["1 3 10 5 200 7 3000 4 {n}"], "as outlines, boxes or keypoints have"), ("boxes", ["[{n}, 20, 3{n}, 4]"], "as outlines, boxes or keypoints have")])
+@pytest.mark.parametrize(
+    "name, rows, message",
+    [
+        ("outlines", ["1 3 10 5 200 7 3000 4 {n}"], "as outlines, boxes or keypoints have"),
+        ("boxes", ["[{n}, 20, 3{n}, 4]"], "as outlines, boxes or keypoints have"),
+    ],
+)
 def test_segmentation_and_boxes_are_not_taken_for_classes(name, rows, message, tmp_path):
     root = tmp_path / "comp"
     layouts.write(root / "train.csv", "id;rle", [f"a{n};{rows[0].format(n=n)}" for n in range(60)])
@@ -395,15 +573,24 @@ def test_segmentation_and_boxes_are_not_taken_for_classes(name, rows, message, t
 
 
 def test_two_tables_that_disagree_are_a_question_with_counts(tmp_path):
-    layouts.plain(tmp_path / "comp", layouts.SAMPLE | {"train.csv": ("id,label", "{id},{label}"), "train_fixed.csv": ("id,label", "{id},cat")})
-    with pytest.raises(ValueError, match="which train_csv.*both have 'label' of the same 12 images, and 8 differ"):
+    layouts.plain(
+        tmp_path / "comp",
+        layouts.SAMPLE
+        | {"train.csv": ("id,label", "{id},{label}"), "train_fixed.csv": ("id,label", "{id},cat")},
+    )
+    with pytest.raises(
+        ValueError, match="which train_csv.*both have 'label' of the same 12 images, and 8 differ"
+    ):
         load(tmp_path / "comp")
 
 
 def test_a_sample_that_cannot_be_read_is_no_reason_to_make_one_up(tmp_path):
     layouts.plain(tmp_path / "comp", layouts.TRAIN)
     (tmp_path / "comp/sample_submission.csv").write_text("id,label\n")
-    with pytest.raises(ValueError, match="sample_submission.csv is empty: a header and no row; it looks like the sample submission"):
+    with pytest.raises(
+        ValueError,
+        match="sample_submission.csv is empty: a header and no row; it looks like the sample submission",
+    ):
         load(tmp_path / "comp")
 
 

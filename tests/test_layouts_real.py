@@ -1,4 +1,7 @@
-"""Layouts of real competitions: most are understood at once, some in one question whose printed line answers it, none wrongly in silence."""
+"""Layouts of real competitions: most are understood at once, some in one question whose printed line answers
+it, none wrongly in silence.
+"""
+
 import re
 from pathlib import Path
 
@@ -16,8 +19,14 @@ def complaints(layout: Layout, root: Path, competition: Competition) -> list[str
     table, test, sample = competition.table(root), competition.test_table(root), competition.sample(root)
     competition.check_sample(test, sample)
     wrong = []
-    if (labels := dict(zip(table["path"], told(layout, competition, table)))) != (truth := {path: in_order(layout, label) for path, label in layout.true_labels().items()}):
-        differing = [f"{path}: {labels.get(path)!r} is {truth.get(path)!r}" for path in sorted({*labels, *truth}) if labels.get(path) != truth.get(path)]
+    if (labels := dict(zip(table["path"], told(layout, competition, table)))) != (
+        truth := {path: in_order(layout, label) for path, label in layout.true_labels().items()}
+    ):
+        differing = [
+            f"{path}: {labels.get(path)!r} is {truth.get(path)!r}"
+            for path in sorted({*labels, *truth})
+            if labels.get(path) != truth.get(path)
+        ]
         wrong.append(f"{len(differing)} labels, such as {differing[:2]}")
     rows: dict[str, set[str]] = {}
     for row, path in zip(test["row"], test["path"]):
@@ -30,7 +39,11 @@ def complaints(layout: Layout, root: Path, competition: Competition) -> list[str
     if (competition.task, answer_name) != (layout.task, layout.answer):
         wrong.append(f"{competition.task} {answer_name}, not {layout.task} {layout.answer}")
     values = np.full((len(test), len(competition.outputs)), 1 / len(competition.outputs))
-    by_row = predictions.pool(predictions.make(test["id"], values, competition.outputs), test.set_index("id")["row"], competition.pool)
+    by_row = predictions.pool(
+        predictions.make(test["id"], values, competition.outputs),
+        test.set_index("id")["row"],
+        competition.pool,
+    )
     answer = competition.answer_rows(by_row, sample)
     if list(answer) != list(sample) or len(answer) != len(sample):
         wrong.append("the answer has another form than the sample")
@@ -57,7 +70,9 @@ def in_order(layout: Layout, label: str) -> str:
 
 
 def verdict(layout: Layout, folder: Path) -> tuple[str, str]:
-    """right; question (one error whose line, pasted, makes it right); stuck; or wrong, which is the worst: it would have run on. And what is to be said."""
+    """right; question (one error whose line, pasted, makes it right); stuck; or wrong, which is the worst: it
+    would have run on. And what is to be said.
+    """
     root = folder / layout.name
     layout.build(root)
     try:
@@ -89,4 +104,9 @@ def test_a_real_layout_is_understood_or_asked_about(layout, verdicts):
 
 def test_most_layouts_are_right_at_once_and_none_is_wrong_in_silence(verdicts):
     kinds = pd.Series([kind for kind, _ in verdicts.values()]).value_counts(normalize=True)
-    assert len(verdicts) >= 100 and kinds.get("wrong", 0) == 0 and kinds["right"] >= 0.8 and kinds["right"] + kinds.get("question", 0) >= 0.95, kinds
+    assert (
+        len(verdicts) >= 100
+        and kinds.get("wrong", 0) == 0
+        and kinds["right"] >= 0.8
+        and kinds["right"] + kinds.get("question", 0) >= 0.95
+    ), kinds

@@ -1,4 +1,6 @@
-"""The Makefile with the real src.config and src.runs, and stand-ins for the other stages that write their product and note the call."""
+"""The Makefile with the real src.config and src.runs, and stand-ins for the other stages that write their
+product and note the call.
+"""
 
 import os
 import shutil
@@ -45,7 +47,11 @@ class Kit:
             shutil.copy(ROOT / name, root)
         self.write("src/competitions.py", "")
         self.write("src/experiments.py", EXPERIMENTS)
-        for name, text in {"data/folds": "SCHEMES = {}", "data/augment": "VIEWS = {}", "decode": "DECODERS = {}"}.items():
+        for name, text in {
+            "data/folds": "SCHEMES = {}",
+            "data/augment": "VIEWS = {}",
+            "decode": "DECODERS = {}",
+        }.items():
             self.write(f"src/{name}.py", text)
         for name in ("__init__", "code", "config", "runs", "variables"):
             shutil.copy(ROOT / f"src/{name}.py", root / "src")
@@ -58,12 +64,21 @@ class Kit:
         path.write_text(text)
         return path
 
-    def make(self, *words: str, env: dict[str, str] | None = None, py: str = "PY=./python") -> subprocess.CompletedProcess:
+    def make(
+        self, *words: str, env: dict[str, str] | None = None, py: str = "PY=./python"
+    ) -> subprocess.CompletedProcess:
         """The finished process; its stdout holds stderr too."""
-        clean = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}  # `make test` has exported its own
+        # `make test` has exported its own
+        clean = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         command = ["make", *words, *([py] if py else [])]
         return subprocess.run(
-            command, cwd=self.root, env=clean | (env or {}), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=1200
+            command,
+            cwd=self.root,
+            env=clean | (env or {}),
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=1200,
         )
 
     def calls(self, *words: str, **how) -> list[str]:
@@ -71,11 +86,17 @@ class Kit:
         (self.root / "calls.txt").unlink(missing_ok=True)
         done = self.make(*words, **how)
         assert done.returncode == 0, done.stdout
-        return (self.root / "calls.txt").read_text().splitlines() if (self.root / "calls.txt").exists() else []
+        return (
+            (self.root / "calls.txt").read_text().splitlines() if (self.root / "calls.txt").exists() else []
+        )
 
     def files(self) -> dict[str, int]:
         """Times of all files, but for what Python caches."""
-        files = [path for path in self.root.rglob("*") if path.is_file() and path.suffix != ".pyc" and path.name != "calls.txt"]
+        files = [
+            path
+            for path in self.root.rglob("*")
+            if path.is_file() and path.suffix != ".pyc" and path.name != "calls.txt"
+        ]
         return {path.relative_to(self.root).as_posix(): path.stat().st_mtime_ns for path in files}
 
 
@@ -85,7 +106,11 @@ def kit(tmp_path: Path) -> Kit:
 
 
 def stages(run: str, chained: str = "train + predict + submit") -> list[str]:
-    return [f"src.split runs/{run}", "src.fetch weights tf_efficientnet_lite0", f"src.chain runs/{run} {chained}"]
+    return [
+        f"src.split runs/{run}",
+        "src.fetch weights tf_efficientnet_lite0",
+        f"src.chain runs/{run} {chained}",
+    ]
 
 
 def test_submit_starts_from_nothing_and_then_has_nothing_to_do(kit):
@@ -100,9 +125,14 @@ def predicted(run: str) -> list[str]:
     return [f"src.chain runs/{run} predict + submit"]
 
 
-@pytest.mark.parametrize("change, calls", [
-    ("folds=3", stages("demo-demo")), ("lr=0.1", stages("demo-demo")[1:]), ('decode="other"', ["src.submit runs/demo-demo"]),
-])
+@pytest.mark.parametrize(
+    "change, calls",
+    [
+        ("folds=3", stages("demo-demo")),
+        ("lr=0.1", stages("demo-demo")[1:]),
+        ('decode="other"', ["src.submit runs/demo-demo"]),
+    ],
+)
 def test_a_changed_setting_of_an_experiment_reruns_what_depends_on_it(kit, change, calls):
     kit.calls("submit")
     kit.write("src/experiments.py", EXPERIMENTS.replace("epochs=2", f"epochs=2, {change}"))
@@ -118,12 +148,19 @@ def test_changed_views_predict_again_and_train_nothing(kit):
 
 
 def test_a_score_survives_a_stop_during_the_predictions(kit):
-    """make removes the target of a rule that a signal ends; but the stages write whole files, and the training is done."""
+    """make removes the target of a rule that a signal ends; but the stages write whole files, and the
+    training is done.
+    """
     kit.write("inputs/demo/train.csv", "id,label\n")
-    kit.write("python", PYTHON.replace('echo > "$2/test.json"', 'touch scored; exec sleep 60'))
+    kit.write("python", PYTHON.replace('echo > "$2/test.json"', "touch scored; exec sleep 60"))
     process = subprocess.Popen(
-        ["make", "submit", "PY=./python"], cwd=kit.root, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),      # tests in the background inherit that it is ignored
+        ["make", "submit", "PY=./python"],
+        cwd=kit.root,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        # tests in the background inherit that it is ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while not (kit.root / "scored").exists():
         assert process.poll() is None and not time.sleep(0.05)
@@ -155,7 +192,9 @@ def test_a_changed_table_or_competition_splits_again(kit):
 def test_set_makes_a_second_run_with_a_readable_name_and_leaves_the_first_untouched(kit):
     kit.calls("submit")
     before = kit.files()
-    assert kit.calls("submit", "SET=lr=1e-3 trainable=blocks.5,blocks.6") == stages("demo-demo-lr=1e-3-trainable=blocks.5,blocks.6")
+    assert kit.calls("submit", "SET=lr=1e-3 trainable=blocks.5,blocks.6") == stages(
+        "demo-demo-lr=1e-3-trainable=blocks.5,blocks.6"
+    )
     after = kit.files()
     assert {name: after[name] for name in before} == before
     assert kit.calls("submit", "SET= lr=1e-3  trainable=blocks.5,blocks.6 ") == []
@@ -226,33 +265,65 @@ def test_hostile_values_that_are_valid_settings_arrive_as_they_are(kit):
     saved = list(kit.root.glob("runs/*/config.json"))
     assert (
         len(saved) == 1
-        and '"set": "weights=$(touch$IFS.x)`touch$IFS.x`\';touch$IFS.x;\' init_from=$(RUN)${HOME}%\\\\"' in saved[0].read_text()
+        and '"set": "weights=$(touch$IFS.x)`touch$IFS.x`\';touch$IFS.x;\' init_from=$(RUN)${HOME}%\\\\"'
+        in saved[0].read_text()
     )
     assert not list(kit.root.rglob(".x"))
 
 
 @pytest.mark.parametrize("variable", ["COMP", "EXP", "RUN", "NAME"])
 @pytest.mark.parametrize(
-    "value", ["a b", "../a", "a/b", "a..b", ".a", "-a", "a;touch x", "$(touch x)", "$(shell touch x)", "a'b", "a:b", "*", "ä", "a$b", ""]
+    "value",
+    [
+        "a b",
+        "../a",
+        "a/b",
+        "a..b",
+        ".a",
+        "-a",
+        "a;touch x",
+        "$(touch x)",
+        "$(shell touch x)",
+        "a'b",
+        "a:b",
+        "*",
+        "ä",
+        "a$b",
+        "",
+    ],
 )
 def test_a_value_that_can_not_be_a_name_is_refused_before_anything_is_written(kit, variable, value):
     before = kit.files()
     done = kit.make("submit", f"{variable}={value}")
-    assert done.returncode == 2 and f"{variable}={value}" in done.stdout and "can't be a name" in done.stdout, done.stdout
+    assert (
+        done.returncode == 2 and f"{variable}={value}" in done.stdout and "can't be a name" in done.stdout
+    ), done.stdout
     assert kit.files() == before
 
 
-@pytest.mark.parametrize("words, message", [
-    (["comp=my-competition"], "there is no variable comp; did you mean COMP=my-competition?"),
-    (["COMPETITION=x"], "there is no variable COMPETITION; did you mean COMP=x?"),
-    (["experiment=head"], "there is no variable experiment; did you mean EXP=head?"),
-    (["SET=epochs=3", "lr=1e-3"], 'lr is a setting: put all settings between quotes, SET="epochs=3 lr=1e-3"'),
-    (["epochs=3", "learning_rate=1"], 'epochs, learning_rate are settings: put all settings between quotes, SET="epochs=3 learning_rate=1"'),
-    (["MACHINE=wandb=off", "workers=0"], 'workers is a setting: put all settings between quotes, MACHINE="wandb=off workers=0"'),
-    (["fold=0"], "there is no variable fold; did you mean FOLD=0?"),
-    (["zzzz=$(touch x)`touch x`'; touch x; '"], "there is no variable zzzz; choose from COMP, EXP, SET,"),
-    (["lr=1\n\ttouch x", "q'u;touch=1"], "there is no variable q'u;touch"),
-])
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["comp=my-competition"], "there is no variable comp; did you mean COMP=my-competition?"),
+        (["COMPETITION=x"], "there is no variable COMPETITION; did you mean COMP=x?"),
+        (["experiment=head"], "there is no variable experiment; did you mean EXP=head?"),
+        (
+            ["SET=epochs=3", "lr=1e-3"],
+            'lr is a setting: put all settings between quotes, SET="epochs=3 lr=1e-3"',
+        ),
+        (
+            ["epochs=3", "learning_rate=1"],
+            'epochs, learning_rate are settings: put all settings between quotes, SET="epochs=3 learning_rate=1"',
+        ),
+        (
+            ["MACHINE=wandb=off", "workers=0"],
+            'workers is a setting: put all settings between quotes, MACHINE="wandb=off workers=0"',
+        ),
+        (["fold=0"], "there is no variable fold; did you mean FOLD=0?"),
+        (["zzzz=$(touch x)`touch x`'; touch x; '"], "there is no variable zzzz; choose from COMP, EXP, SET,"),
+        (["lr=1\n\ttouch x", "q'u;touch=1"], "there is no variable q'u;touch"),
+    ],
+)
 @pytest.mark.parametrize("target", ["submit", "compare", "clean"])
 def test_a_variable_that_nobody_reads_is_refused_with_what_was_meant(kit, words, message, target):
     kit.write("runs/kept/score.json", "{}")
@@ -263,32 +334,58 @@ def test_a_variable_that_nobody_reads_is_refused_with_what_was_meant(kit, words,
 
 
 def test_unknown_variables_are_refused_without_python_too_and_are_a_calling_makes_own_business(kit):
-    assert "there is no variable comp; choose from COMP EXP" in kit.make("submit", "comp=x", "PYTHON=./none").stdout
+    assert (
+        "there is no variable comp; choose from COMP EXP"
+        in kit.make("submit", "comp=x", "PYTHON=./none").stdout
+    )
     kit.write("outer.mk", "all:\n\t$(MAKE) help\n")
     assert kit.make("-f", "outer.mk", "OTHER=1").returncode == 0
 
 
-@pytest.mark.parametrize("variable", ["FOLD", "GPUS", "RUNS", "NAME", "ONLY", "A", "B", "BACKBONES", "CUT", "CHECKS", "FORCE", "FROM"])
+@pytest.mark.parametrize(
+    "variable",
+    ["FOLD", "GPUS", "RUNS", "NAME", "ONLY", "A", "B", "BACKBONES", "CUT", "CHECKS", "FORCE", "FROM"],
+)
 def test_what_someones_shell_exports_for_itself_changes_nothing(kit, variable):
     """NAME is the host's name on some systems, B or CUT anyone's."""
-    assert kit.calls("submit", env={variable: "a b/../$(touch x)"}) == ["src.fetch demo inputs/demo", *stages("demo-demo")]
+    assert kit.calls("submit", env={variable: "a b/../$(touch x)"}) == [
+        "src.fetch demo inputs/demo",
+        *stages("demo-demo"),
+    ]
     assert kit.calls("submit", env={variable: "1"}) == []
     kit.write("src/compare.py", ""), kit.write("src/ensemble.py", "")
     assert "needs" in kit.make("compare", env={"A": "a", "B": "b"}).stdout
     assert "needs" in kit.make("ensemble", env={"NAME": "a", "RUNS": "b c"}).stdout
 
 
-@pytest.mark.parametrize("words, message", [
-    (["COMP=inputs/x"], "write COMP=x INPUTS=inputs"), (["COMP=/data/kaggle/x/"], "write COMP=x INPUTS=/data/kaggle"),
-    (["RUN=runs/x"], "write RUN=x"), (["A=runs/x", "B=y"], "write A=x"),
-])
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["COMP=inputs/x"], "write COMP=x INPUTS=inputs"),
+        (["COMP=/data/kaggle/x/"], "write COMP=x INPUTS=/data/kaggle"),
+        (["RUN=runs/x"], "write RUN=x"),
+        (["A=runs/x", "B=y"], "write A=x"),
+    ],
+)
 def test_a_path_in_the_place_of_a_name_gets_the_line_to_type(kit, words, message):
     before = kit.files()
     done = kit.make("submit", *words)
     assert done.returncode == 2 and message in done.stdout and kit.files() == before
 
 
-ODD_FOLDERS = ["my data", "a:b", "a;touch x", "$(touch x)", "it's", 'say "x"', "a#b", "a%b", "a&touch x", "`touch x`", "ä"]
+ODD_FOLDERS = [
+    "my data",
+    "a:b",
+    "a;touch x",
+    "$(touch x)",
+    "it's",
+    'say "x"',
+    "a#b",
+    "a%b",
+    "a&touch x",
+    "`touch x`",
+    "ä",
+]
 
 
 @pytest.mark.parametrize("folder", ODD_FOLDERS)
@@ -297,10 +394,18 @@ def test_inputs_may_be_any_folder(kit, folder):
     assert kit.calls("submit", f"INPUTS={folder}") == [f"src.fetch demo {folder}/demo", *stages("demo-demo")]
     assert kit.calls("submit", f"INPUTS={folder}") == []
     kit.write(f"{folder}/mine.zip", "")
-    kit.write("python", PYTHON.replace('"src.fetch demo") ', '"src.fetch archive") mkdir -p "$4";;\n  "src.fetch demo") '))
-    assert kit.calls("data", "COMP=mine", env={"INPUTS": folder}) == [f"src.fetch archive {folder}/mine.zip {folder}/mine"]
+    kit.write(
+        "python",
+        PYTHON.replace('"src.fetch demo") ', '"src.fetch archive") mkdir -p "$4";;\n  "src.fetch demo") '),
+    )
+    assert kit.calls("data", "COMP=mine", env={"INPUTS": folder}) == [
+        f"src.fetch archive {folder}/mine.zip {folder}/mine"
+    ]
     kit.write(f"{folder}/mine/train.zip", "")
-    assert kit.calls("split", "COMP=mine", env={"INPUTS": folder}) == [f"src.fetch archives {folder}/mine", "src.split runs/mine-baseline"]
+    assert kit.calls("split", "COMP=mine", env={"INPUTS": folder}) == [
+        f"src.fetch archives {folder}/mine",
+        "src.split runs/mine-baseline",
+    ]
     kit.write(f"{folder}/mine/train/1.jpg", "")
     assert kit.make("data", "COMP=mine", f"INPUTS={folder}").stdout == f"{folder}/mine is there\n"
     assert {path.name for path in kit.root.iterdir()} - before <= {folder, "runs", "submissions", "calls.txt"}
@@ -314,21 +419,31 @@ def test_a_name_too_long_for_the_files_of_a_run_is_refused_before_anything_is_wr
         assert done.returncode == 2 and "too long" in done.stdout and kit.files() == before
     kit.write(f"inputs/{'c' * 119}/train.csv", "id,label\n")
     done = kit.make("submit", "COMP=" + "c" * 119)
-    assert done.returncode == 2 and "RUN=name gives a shorter one" in done.stdout and not (kit.root / "runs").exists()
+    assert (
+        done.returncode == 2
+        and "RUN=name gives a shorter one" in done.stdout
+        and not (kit.root / "runs").exists()
+    )
     assert kit.calls("split", "RUN=" + "r" * 120) == ["src.split runs/" + "r" * 120]
 
 
 def test_a_long_list_in_set_is_named_by_a_checksum(kit):
     kit.write("inputs/demo/train.csv", "id,label\n")
     names = ",".join(f"blocks.{number}.conv_pw" for number in range(20))
-    assert kit.calls("split", f"SET=trainable={names}")[-1].removeprefix("src.split runs/demo-demo-").isdigit()
+    assert (
+        kit.calls("split", f"SET=trainable={names}")[-1].removeprefix("src.split runs/demo-demo-").isdigit()
+    )
 
 
 def test_a_wrong_setting_or_experiment_stops_with_the_nearest_name_and_writes_nothing(kit):
     kit.write("inputs/demo/train.csv", "id,label\n")
     done = kit.make("train", "SET=lrr=1", "EXP=basline", "MACHINE=worker=1")
     assert done.returncode == 2
-    for words in ("lrr=1: there is no setting lrr; did you mean lr?", "did you mean baseline?", "did you mean workers?"):
+    for words in (
+        "lrr=1: there is no setting lrr; did you mean lr?",
+        "did you mean baseline?",
+        "did you mean workers?",
+    ):
         assert words in done.stdout
     assert not (kit.root / "runs").exists()
 
@@ -343,7 +458,9 @@ def test_one_fold_alone_has_no_score_and_is_not_taken_for_the_whole_later(kit):
     assert kit.calls("submit") == stages("demo-demo")[1:]
     before = kit.files()
     assert kit.calls("submit", "FOLD=0") == one
-    assert {name for name, time in kit.files().items() if before.get(name) != time} == {"submissions/demo-demo.fold0.csv"}
+    assert {name for name, time in kit.files().items() if before.get(name) != time} == {
+        "submissions/demo-demo.fold0.csv"
+    }
     assert kit.calls("submit") == []
     assert kit.make("train", "FOLD=x").returncode == 2
 
@@ -351,7 +468,9 @@ def test_one_fold_alone_has_no_score_and_is_not_taken_for_the_whole_later(kit):
 def test_smoke_goes_through_to_a_csv_under_a_name_of_its_own(kit):
     kit.write("inputs/mine/train.csv", "id,label\n")
     assert kit.calls("smoke", "COMP=mine", "SET=lr=1 epochs=7") == stages("mine-smoke")
-    assert '"set": "limit=200 folds=2 epochs=1 lr=1"' in (kit.root / "runs/mine-smoke/config.json").read_text()
+    assert (
+        '"set": "limit=200 folds=2 epochs=1 lr=1"' in (kit.root / "runs/mine-smoke/config.json").read_text()
+    )
 
 
 def test_a_run_called_by_its_name_remembers_the_rest(kit):
@@ -391,10 +510,14 @@ def test_archives_beside_the_files_are_unpacked_first_and_once(kit):
     kit.write("inputs/mine/train.csv", "id,label")
     kit.write("inputs/mine/train.zip", "")
     kit.write("inputs/mine/test.zip", "")
-    assert kit.calls("split", "COMP=mine") == ["src.fetch archives inputs/mine", "src.split runs/mine-baseline"]
+    assert kit.calls("split", "COMP=mine") == [
+        "src.fetch archives inputs/mine",
+        "src.split runs/mine-baseline",
+    ]
     kit.write("inputs/mine/train/1.jpg", "")
     kit.write("inputs/mine/test/2.jpg", "")
-    assert kit.calls("split", "COMP=mine") == ["src.split runs/mine-baseline"]      # new images, and nothing to unpack
+    # new images, and nothing to unpack
+    assert kit.calls("split", "COMP=mine") == ["src.split runs/mine-baseline"]
     assert kit.calls("split", "COMP=mine") == []
 
 
@@ -420,8 +543,14 @@ def test_extras_are_targets_and_quick_checks_where_they_exist(kit):
 def test_the_stages_after_a_training_are_chained_to_it_or_called_by_themselves(kit):
     assert kit.calls("train")[-1] == "src.chain runs/demo-demo train + predict"
     assert kit.calls("submit") == ["src.submit runs/demo-demo"]
-    assert kit.calls("submissions/other.csv", "RUN=other")[-2:] == ["src.chain runs/other train + predict", "src.submit runs/other"]
-    assert kit.calls("train", "GPUS=2", "SET=lr=2")[-1] == "src.chain runs/demo-demo-lr=2 train --gpus 2 + predict"
+    assert kit.calls("submissions/other.csv", "RUN=other")[-2:] == [
+        "src.chain runs/other train + predict",
+        "src.submit runs/other",
+    ]
+    assert (
+        kit.calls("train", "GPUS=2", "SET=lr=2")[-1]
+        == "src.chain runs/demo-demo-lr=2 train --gpus 2 + predict"
+    )
 
 
 def test_equal_folds_are_taken_over_without_a_split(kit):
@@ -434,7 +563,19 @@ def test_equal_folds_are_taken_over_without_a_split(kit):
 def test_help_is_the_default_and_one_screen(kit):
     shown = kit.make().stdout
     assert shown == kit.make("help").stdout
-    for target in ("setup", "data", "split", "train", "submit", "smoke", "layers", "retrain", "test", "lint", "clean"):
+    for target in (
+        "setup",
+        "data",
+        "split",
+        "train",
+        "submit",
+        "smoke",
+        "layers",
+        "retrain",
+        "test",
+        "lint",
+        "clean",
+    ):
         assert f"make {target} " in shown
     assert len(shown.splitlines()) <= 30 and max(map(len, shown.splitlines())) <= 140
 
@@ -454,14 +595,21 @@ def test_setup_comes_first_once_and_again_when_the_requirements_change(kit):
 def test_where_torch_is_already_present_it_is_not_replaced(kit, hosted):
     asked = kit.make("submit", "-n", py="", env=hosted).stdout
     assert (
-        "python3 -m pip install --quiet --disable-pip-version-check -r requirements-kaggle.txt" in asked and "python3 -m src.chain" in asked
+        "python3 -m pip install --quiet --disable-pip-version-check -r requirements-kaggle.txt" in asked
+        and "python3 -m src.chain" in asked
     )
     assert "venv" not in asked and "constraints" not in asked
     names = [
-        {line.split()[0] for line in (kit.root / f"requirements{which}.txt").read_text().splitlines() if line[0] != "#"}
+        {
+            line.split()[0]
+            for line in (kit.root / f"requirements{which}.txt").read_text().splitlines()
+            if line[0] != "#"
+        }
         for which in ("", "-kaggle")
     ]
-    assert {name.split(">")[0] for name in names[0] - names[1]} == {"torch", "torchvision", "timm"} and names[1] < names[0]
+    assert {name.split(">")[0] for name in names[0] - names[1]} == {"torch", "torchvision", "timm"} and names[
+        1
+    ] < names[0]
 
 
 @pytest.mark.parametrize("words", [(), ("RUN=demo-demo",)])
@@ -469,14 +617,23 @@ def test_clean_removes_nothing_while_a_run_is_being_trained(kit, words):
     kit.calls("split")
     lock = kit.root / "runs/demo-demo/fold0.lock"
     code = f"from pathlib import Path; from src import runs; lock = runs.lock(Path({str(lock)!r})); lock.__enter__(); print(); input()"
-    training = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    training = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     training.stdout.readline()
     done = kit.make("clean", *words)
-    assert done.returncode == 2 and f"error: runs/demo-demo is being trained by process {training.pid} on " in done.stdout, done.stdout
+    assert (
+        done.returncode == 2
+        and f"error: runs/demo-demo is being trained by process {training.pid} on " in done.stdout
+    ), done.stdout
     assert (kit.root / "runs/demo-demo/folds.csv").exists()
     training.kill()
     training.communicate()
-    assert lock.exists() and kit.make("clean", *words).returncode == 0 and not (kit.root / "runs/demo-demo").exists()
+    assert (
+        lock.exists()
+        and kit.make("clean", *words).returncode == 0
+        and not (kit.root / "runs/demo-demo").exists()
+    )
 
 
 @pytest.mark.parametrize("name", ["runs", "runs/demo-demo"])
@@ -484,7 +641,11 @@ def test_a_file_where_a_folder_should_be_is_named_in_one_line(kit, name):
     kit.write("inputs/demo/train.csv", "id,label\n")
     kit.write(name, "I am a file")
     done = kit.make("submit")
-    assert done.returncode == 2 and done.stdout.splitlines()[0] == f"error: {name} is a file, and a folder must be there: move it away"
+    assert (
+        done.returncode == 2
+        and done.stdout.splitlines()[0]
+        == f"error: {name} is a file, and a folder must be there: move it away"
+    )
 
 
 def test_a_retrain_that_is_killed_is_not_taken_for_finished(kit):
@@ -502,11 +663,25 @@ def test_clean_removes_runs_and_keeps_submissions_and_inputs(kit):
     kit.make("clean", "RUN=other")
     assert (kit.root / "runs/demo-demo").exists() and not (kit.root / "runs/other").exists()
     kit.make("clean")
-    assert not (kit.root / "runs").exists() and (kit.root / "submissions/other.csv").exists() and (kit.root / "inputs/demo").exists()
+    assert (
+        not (kit.root / "runs").exists()
+        and (kit.root / "submissions/other.csv").exists()
+        and (kit.root / "inputs/demo").exists()
+    )
 
 
 @pytest.mark.parametrize(
-    "line", [".ONESHELL:", "a b &: c", "X != date", "$(file >x)", ".RECIPEPREFIX = >", "undefine X", "X ::= 1", "define X ="]
+    "line",
+    [
+        ".ONESHELL:",
+        "a b &: c",
+        "X != date",
+        "$(file >x)",
+        ".RECIPEPREFIX = >",
+        "undefine X",
+        "X ::= 1",
+        "define X =",
+    ],
 )
 def test_lint_finds_what_make_3_81_lacks(kit, line):
     assert kit.make("lint", py="PY=true").returncode == 0
@@ -521,7 +696,12 @@ def test_an_own_backbone_around_lite0_gets_its_weights_as_lite0_does(kit):
     asked = "src.fetch weights gem:tf_efficientnet_lite0"
     assert asked in kit.calls("train", "COMP=mine", "SET=backbone=gem:tf_efficientnet_lite0")
     assert asked in kit.calls("weights", "COMP=mine", "SET=backbone=gem:tf_efficientnet_lite0")
-    assert asked not in kit.calls("train", "COMP=mine", "SET=backbone=gem:tf_efficientnet_lite0 pretrained=false")
+    assert asked not in kit.calls(
+        "train", "COMP=mine", "SET=backbone=gem:tf_efficientnet_lite0 pretrained=false"
+    )
     advised = kit.calls("advise", "COMP=mine", "BACKBONES=gem:tf_efficientnet_lite1 resnet18")
-    assert "src.fetch weights tf_efficientnet_lite1" in advised and advised[-1] == "src.advise runs/mine-baseline gem:tf_efficientnet_lite1 resnet18"
+    assert (
+        "src.fetch weights tf_efficientnet_lite1" in advised
+        and advised[-1] == "src.advise runs/mine-baseline gem:tf_efficientnet_lite1 resnet18"
+    )
     assert "can't be a name" in kit.make("advise", "COMP=mine", "BACKBONES=gem:;ls").stdout

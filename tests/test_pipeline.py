@@ -1,4 +1,7 @@
-"""The real stages on a tiny competition: exact files, invariants, and the silent bugs of FIELD that must be impossible."""
+"""The real stages on a tiny competition: exact files, invariants, and the silent bugs of FIELD that must be
+impossible.
+"""
+
 import json
 import shutil
 
@@ -12,9 +15,29 @@ from src import collect, config, predictions, runs, train
 from src.data import tables
 from src.fit.losses import LOSSES
 
-RUN_FILES = {"config.json", "split.json", "train.json", "predict.json", "submit.json", "competition.json", "folds.csv", "oof.parquet", "score.json", "test.parquet",
-             "test.json", "code.diff"}
-FOLD_FILES = {"model.safetensors", "valid.parquet", "valid_epochs.parquet", "log.jsonl", "done.json", "test.parquet", "test.json"}
+RUN_FILES = {
+    "config.json",
+    "split.json",
+    "train.json",
+    "predict.json",
+    "submit.json",
+    "competition.json",
+    "folds.csv",
+    "oof.parquet",
+    "score.json",
+    "test.parquet",
+    "test.json",
+    "code.diff",
+}
+FOLD_FILES = {
+    "model.safetensors",
+    "valid.parquet",
+    "valid_epochs.parquet",
+    "log.jsonl",
+    "done.json",
+    "test.parquet",
+    "test.json",
+}
 
 
 def files(folder):
@@ -36,10 +59,21 @@ def test_from_files_to_a_checked_submission(bench, capsys):
     assert (answer["colour"] == truth).mean() > 0.5
 
     score = runs.read_json(paths.score)
-    assert score["metric"] == "macro_f1" and set(score["also"]) == {"accuracy", "log_loss"} and len(score["epochs"]["mean"]) == 2
-    assert score["oof"] == pytest.approx(collect.runs.read_json(paths.score)["oof"]) and 0 <= score["epochs"]["per_fold_optimism"]
+    assert (
+        score["metric"] == "macro_f1"
+        and set(score["also"]) == {"accuracy", "log_loss"}
+        and len(score["epochs"]["mean"]) == 2
+    )
+    assert (
+        score["oof"] == pytest.approx(collect.runs.read_json(paths.score)["oof"])
+        and 0 <= score["epochs"]["per_fold_optimism"]
+    )
     note = json.loads((bench.folder / "submissions" / "tiny-run.json").read_text())
-    assert note["oof"] == score["oof"] and note["fold_hash"] == score["fold_hash"] and note["recipe"] == score["recipe"]
+    assert (
+        note["oof"] == score["oof"]
+        and note["fold_hash"] == score["fold_hash"]
+        and note["recipe"] == score["recipe"]
+    )
     printed = capsys.readouterr().out
     assert "checked against the sample" in printed and "OOF" in printed and "learning:" in printed
 
@@ -48,40 +82,65 @@ def csv_of(bench, paths):
     return (bench.folder / "submissions" / f"{paths.name}.csv").read_bytes()
 
 
-@pytest.mark.parametrize("settings", [fast("augment=medium views=0 ema=0.9 mixup=0.2"), fast("trainable=all augment=strong"), fast("drop_rate=0.3 views=3 augment=light")])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        fast("augment=medium views=0 ema=0.9 mixup=0.2"),
+        fast("trainable=all augment=strong"),
+        fast("drop_rate=0.3 views=3 augment=light"),
+    ],
+)
 def test_the_same_seed_gives_the_same_bytes_with_0_and_2_workers(bench, settings):
     one = bench.run(settings, "one", machine="wandb=off workers=0 device=cpu")
     shutil.rmtree("runs/.cache")
     oof, test = predictions.read(one.oof), predictions.read(one.test)
-    shutil.move("runs/one", "elsewhere")                          # or the second run would take its folds over
+    # or the second run would take its folds over
+    shutil.move("runs/one", "elsewhere")
     two = bench.run(settings, "two", machine="wandb=off workers=2 device=cpu")
     assert oof.equals(predictions.read(two.oof)) and test.equals(predictions.read(two.test))
-    assert (bench.folder / "submissions/one.csv").read_bytes() == (bench.folder / "submissions/two.csv").read_bytes()
+    assert (bench.folder / "submissions/one.csv").read_bytes() == (
+        bench.folder / "submissions/two.csv"
+    ).read_bytes()
 
 
 def test_a_skipped_cache_learns_from_the_same_views(bench):
     settings = fast("views=3 augment=light trainable=1")
     cached = predictions.read(bench.run(settings, "cached").oof)
     shutil.move("runs/cached", "elsewhere")
-    whole = predictions.read(bench.run(settings, "whole", machine="wandb=off workers=0 device=cpu cache_gb=0").oof)
-    assert np.allclose(cached.loc[whole.index], whole, atol=1e-4)  # the trunk met other batch sizes: rounding, amplified by the steps
+    whole = predictions.read(
+        bench.run(settings, "whole", machine="wandb=off workers=0 device=cpu cache_gb=0").oof
+    )
+    # the trunk met other batch sizes: rounding, amplified by the steps
+    assert np.allclose(cached.loc[whole.index], whole, atol=1e-4)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a compiler on a CPU")
 def test_compiled_folds_learn_the_same_and_give_their_memory_back(bench):
-    """That the second fold begins at all is the proof: what is compiled holds the first one's model until it is forgotten."""
+    """That the second fold begins at all is the proof: what is compiled holds the first one's model until it
+    is forgotten.
+    """
     plain = bench.run(fast("trainable=1 folds=2"), "plain")
     (bench.folder / "elsewhere").mkdir()
     plain.root.rename("elsewhere/plain")
-    compiled = bench.run(fast("trainable=1 folds=2"), "compiled", machine="wandb=off workers=0 device=cpu compile=true memory=strict")
-    assert np.allclose(predictions.read(compiled.oof), pd.read_parquet("elsewhere/plain/oof.parquet"), atol=1e-3)
+    compiled = bench.run(
+        fast("trainable=1 folds=2"),
+        "compiled",
+        machine="wandb=off workers=0 device=cpu compile=true memory=strict",
+    )
+    assert np.allclose(
+        predictions.read(compiled.oof), pd.read_parquet("elsewhere/plain/oof.parquet"), atol=1e-3
+    )
     assert runs.read_json(compiled.score)["machine"]["compile"] is True
 
 
 def test_a_finished_run_does_nothing_and_a_killed_one_goes_on(bench):
     paths = bench.run()
-    before = {p: (paths.root / p).stat().st_mtime_ns for p in files(paths.root) if p.startswith("fold") and p.endswith("safetensors")}
+    before = {
+        p: (paths.root / p).stat().st_mtime_ns
+        for p in files(paths.root)
+        if p.startswith("fold") and p.endswith("safetensors")
+    }
     paths.fold(1).done.unlink()
     bench.stage("train", paths)
     after = {p: (paths.root / p).stat().st_mtime_ns for p in before}
@@ -110,13 +169,20 @@ def test_a_changed_rate_keeps_the_folds_and_the_old_run(bench):
 def test_a_stale_fold_is_kept_aside(bench):
     paths = bench.run()
     recipe = runs.read_json(paths.score)["recipe"]
-    bench.run(fast("lr=3e-3"))                                   # the same run folder, edited
-    assert (paths.old / recipe / "fold0" / "done.json").exists() and runs.read_json(paths.score)["recipe"] != recipe
+    bench.run(fast("lr=3e-3"))  # the same run folder, edited
+    assert (paths.old / recipe / "fold0" / "done.json").exists() and runs.read_json(paths.score)[
+        "recipe"
+    ] != recipe
 
 
 def test_one_fold_gives_a_score_at_once_and_a_partial_submission(bench, capsys):
     paths = bench.configure()
-    bench.stage("split", paths), bench.stage("train", paths, only=0), bench.stage("predict", paths, only=0), bench.stage("submit", paths, fold=0)
+    (
+        bench.stage("split", paths),
+        bench.stage("train", paths, only=0),
+        bench.stage("predict", paths, only=0),
+        bench.stage("submit", paths, fold=0),
+    )
     assert not paths.score.exists() and "fold 0, 1 of 3" in capsys.readouterr().out
     assert "partial" in runs.read_json(bench.folder / "submissions/tiny-run.fold0.json")
     assert not paths.test.exists() and not (bench.folder / "submissions/tiny-run.csv").exists()
@@ -130,9 +196,11 @@ def test_a_fold_alone_learns_what_it_learns_among_all(bench):
     for paths in (alone, together):
         bench.stage("split", paths)
     bench.stage("train", alone, only=0)
-    alone.root.rename("elsewhere")                               # or it would be taken over
+    alone.root.rename("elsewhere")  # or it would be taken over
     bench.stage("train", together)
-    assert (bench.folder / "elsewhere/fold0/model.safetensors").read_bytes() == together.fold(0).model.read_bytes()
+    assert (bench.folder / "elsewhere/fold0/model.safetensors").read_bytes() == together.fold(
+        0
+    ).model.read_bytes()
 
 
 def test_a_new_test_image_predicts_again_and_trains_nothing(bench, capsys):
@@ -163,18 +231,22 @@ def test_early_stopping_is_marked_optimistic_and_keeps_the_best_epoch(bench):
         assert score["folds"][k] == pytest.approx(max(curve))
 
 
-def test_an_image_without_a_prediction_is_never_scored(bench):         # FIELD B1, B2, B5
+def test_an_image_without_a_prediction_is_never_scored(bench):  # FIELD B1, B2, B5
     paths = bench.run()
     valid = predictions.read(paths.fold(1).valid)
     for broken in (valid.iloc[1:], pd.concat([valid, valid.iloc[:1]]), predictions.read(paths.fold(0).valid)):
         predictions.write(broken, paths.fold(1).valid)
         done = runs.read_json(paths.fold(1).done)
-        runs.write_json(done | {"files": done["files"] | {"valid.parquet": runs.file_sha(paths.fold(1).valid)}}, paths.fold(1).done)
+        runs.write_json(
+            done | {"files": done["files"] | {"valid.parquet": runs.file_sha(paths.fold(1).valid)}},
+            paths.fold(1).done,
+        )
         with pytest.raises(ValueError, match="missing|twice"):
             bench.stage("train", paths)
 
 
-def test_the_score_takes_the_whole_fold(bench):                        # FIELD B3, B4: not the last batch, and the metric that was named
+# FIELD B3, B4: not the last batch, and the metric that was named
+def test_the_score_takes_the_whole_fold(bench):
     from sklearn.metrics import f1_score
 
     paths = bench.run(fast("batch_size=5"))
@@ -185,7 +257,7 @@ def test_the_score_takes_the_whole_fold(bench):                        # FIELD B
         assert score["folds"][str(k)] == pytest.approx(f1_score(truth, valid.idxmax(axis=1), average="macro"))
 
 
-def test_what_is_predicted_for_the_test_is_no_oof(bench):              # FIELD B12
+def test_what_is_predicted_for_the_test_is_no_oof(bench):  # FIELD B12
     paths = bench.run()
     oof, folds = predictions.read(paths.oof), tables.read_folds(paths.folds)
     for k in range(3):
@@ -194,17 +266,19 @@ def test_what_is_predicted_for_the_test_is_no_oof(bench):              # FIELD B
     assert not set(oof.index) & set(predictions.read(paths.test).index)
 
 
-def test_a_test_set_in_another_order_gets_the_same_answers_by_id(bench):     # FIELD B20
+def test_a_test_set_in_another_order_gets_the_same_answers_by_id(bench):  # FIELD B20
     bench.run()
     first = pd.read_csv("submissions/tiny-run.csv").set_index("id")["colour"]
     sample = pd.read_csv("inputs/tiny/sample_submission.csv").iloc[::-1]
     sample.to_csv("inputs/tiny/sample_submission.csv", index=False)
     bench.run()
     second = pd.read_csv("submissions/tiny-run.csv")
-    assert second["id"].tolist() == sample["id"].tolist() and second.set_index("id")["colour"].loc[first.index].equals(first)
+    assert second["id"].tolist() == sample["id"].tolist() and second.set_index("id")["colour"].loc[
+        first.index
+    ].equals(first)
 
 
-def test_folds_do_not_depend_on_the_order_of_the_table(bench):          # FIELD B11
+def test_folds_do_not_depend_on_the_order_of_the_table(bench):  # FIELD B11
     paths = bench.configure()
     bench.stage("split", paths)
     first = tables.read_folds(paths.folds)
@@ -214,14 +288,30 @@ def test_folds_do_not_depend_on_the_order_of_the_table(bench):          # FIELD 
     assert first.equals(tables.read_folds(paths.folds))
 
 
-def test_every_class_has_its_place_by_one_list(bench):                  # FIELD B16
+def test_every_class_has_its_place_by_one_list(bench):  # FIELD B16
     paths = bench.run()
     classes = runs.read_json(paths.competition)["facts"]["outputs"]
     for k in range(3):
-        assert list(predictions.read(paths.fold(k).valid).columns) == list(predictions.read(paths.fold(k).test).columns) == list(classes)
+        assert (
+            list(predictions.read(paths.fold(k).valid).columns)
+            == list(predictions.read(paths.fold(k).test).columns)
+            == list(classes)
+        )
 
 
-@pytest.mark.parametrize("settings", ["loss=crossentropy", "head=liner", "augment=lite", "optimizer=adamm", "sampler=x", "tta=flip", "backbone=vgg99", "trainable=layer9"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "loss=crossentropy",
+        "head=liner",
+        "augment=lite",
+        "optimizer=adamm",
+        "sampler=x",
+        "tta=flip",
+        "backbone=vgg99",
+        "trainable=layer9",
+    ],
+)
 def test_an_unknown_name_stops_before_anything_is_trained(bench, settings):
     paths = bench.configure(fast(settings))
     bench.stage("split", paths)
@@ -242,7 +332,10 @@ def test_a_batch_that_does_not_fit_is_halved_and_accumulated(bench, monkeypatch,
 
     monkeypatch.setattr(train, "train_fold", tight)
     bench.stage("train", paths)
-    assert runs.read_json(paths.fold(0).done)["batch_size"] == 2 and "batch of 4, accumulated to 8" in capsys.readouterr().err
+    assert (
+        runs.read_json(paths.fold(0).done)["batch_size"] == 2
+        and "batch of 4, accumulated to 8" in capsys.readouterr().err
+    )
 
 
 def test_smaller_looks_keep_every_class(bench):
@@ -254,7 +347,8 @@ def test_smaller_looks_keep_every_class(bench):
 
 def test_a_smaller_look_at_many_classes_keeps_some_of_them_whole(bench):
     table = pd.read_csv("inputs/tiny/train.csv")
-    table["colour"] = [f"class {i % 12:02}" for i in range(len(table))]             # 12 classes of 3, and room for 8 images
+    # 12 classes of 3, and room for 8 images
+    table["colour"] = [f"class {i % 12:02}" for i in range(len(table))]
     table.to_csv("inputs/tiny/train.csv", index=False)
     paths = bench.configure(fast("limit=8 folds=2"))
     bench.stage("split", paths)
@@ -267,13 +361,15 @@ def test_rates_and_all_settings_are_written_out(bench):
     assert isinstance(saved.lr, float) and isinstance(saved.body_lr, float)
 
 
-def test_an_unreadable_test_image_gets_an_average_answer_and_is_told(bench, capsys):     # FIELD B19
+def test_an_unreadable_test_image_gets_an_average_answer_and_is_told(bench, capsys):  # FIELD B19
     (bench.inputs / "test" / "te004.png").write_bytes(b"half a picture")
     paths = bench.run(fast("tta=hflip"))
     test, folds = predictions.read(paths.test), tables.read_folds(paths.folds)
     prior = folds["colour"].value_counts(normalize=True)[list(test.columns)]
     assert np.allclose(test.loc["te004"], prior) and not np.allclose(test.loc["te003"], prior)
-    assert list(json.loads((bench.folder / "submissions/tiny-run.json").read_text())["unreadable"]) == ["te004"]
+    assert list(json.loads((bench.folder / "submissions/tiny-run.json").read_text())["unreadable"]) == [
+        "te004"
+    ]
     assert "1 test images can't be read" in capsys.readouterr().out
 
 
@@ -281,7 +377,10 @@ def test_unreadable_training_images_are_left_out_when_asked(bench, capsys):
     for name in ("tr003", "tr010"):
         (bench.inputs / "train" / f"{name}.png").write_bytes(b"")
     paths = bench.run(fast("bad_images=drop"))
-    assert not {"tr003", "tr010"} & set(predictions.read(paths.oof).index) and len(predictions.read(paths.oof)) == 34
+    assert (
+        not {"tr003", "tr010"} & set(predictions.read(paths.oof).index)
+        and len(predictions.read(paths.oof)) == 34
+    )
     assert capsys.readouterr().err.count("left out") == 2
 
 
@@ -293,9 +392,19 @@ def test_keys_are_written_nowhere(bench):
     assert len(written) > 30 and not [p for p in written if b"feedfacecafebeef" in p.read_bytes()]
 
 
-@pytest.mark.parametrize("settings", ["ema=0.8", "ema=0.8 patience=2 epochs=4 lr=0.3", "patience=1 epochs=4 lr=0.3", "trainable=all augment=light"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "ema=0.8",
+        "ema=0.8 patience=2 epochs=4 lr=0.3",
+        "patience=1 epochs=4 lr=0.3",
+        "trainable=all augment=light",
+    ],
+)
 def test_the_checkpoint_predicts_what_valid_says(bench, settings):
-    """valid.parquet and model.safetensors are of the same weights, averaged, best or last: the test set gets the model that was scored."""
+    """valid.parquet and model.safetensors are of the same weights, averaged, best or last: the test set gets
+    the model that was scored.
+    """
     import torch
 
     from src.model.classifier import build
@@ -310,7 +419,9 @@ def test_the_checkpoint_predicts_what_valid_says(bench, settings):
 
     pixels = [read_square({"file": str(bench.inputs / path)}, 32, None, 10**9) for path in held_out["path"]]
     with torch.inference_mode():
-        logits = model(torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2), torch.zeros(len(pixels), 0)).numpy()
+        logits = model(
+            torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2), torch.zeros(len(pixels), 0)
+        ).numpy()
     assert np.allclose(softmax(logits), predictions.read(paths.fold(1).valid).loc[held_out["id"]], atol=1e-4)
 
 
@@ -327,10 +438,15 @@ def test_a_fold_that_learns_the_wrong_thing_is_stopped_with_the_usual_causes(ben
     monkeypatch.setitem(LOSSES, "wrong", lambda logits, targets: (targets * logits.softmax(dim=1)).sum(dim=1))
     paths = bench.configure(fast("loss=wrong epochs=3 lr=0.03"))
     bench.stage("split", paths)
-    with pytest.raises(runs.CheckFailed, match="after epoch 2 is worse than an answer that looks at no image.*usual causes.*sanity=false"):
+    with pytest.raises(
+        runs.CheckFailed,
+        match="after epoch 2 is worse than an answer that looks at no image.*usual causes.*sanity=false",
+    ):
         bench.stage("train", paths)
     assert "warning: fold 0" in capsys.readouterr().err and not paths.fold(0).done.exists()
-    paths = bench.configure(fast("loss=wrong epochs=3 lr=0.03"), machine="wandb=off workers=0 device=cpu sanity=false")
+    paths = bench.configure(
+        fast("loss=wrong epochs=3 lr=0.03"), machine="wandb=off workers=0 device=cpu sanity=false"
+    )
     bench.stage("train", paths)
     assert runs.read_json(paths.score)["oof"] < 0.2
 
@@ -346,12 +462,17 @@ def test_the_log_holds_the_held_out_loss_of_each_epoch(bench, capsys):
     assert f"valid_loss {log['valid_loss'].iloc[0]:.4f}" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("settings", ["lr=10 body_lr=10 trainable=all", "lr=1 body_lr=1 trainable=all optimizer=sgd clip_grad=0"])
+@pytest.mark.parametrize(
+    "settings", ["lr=10 body_lr=10 trainable=all", "lr=1 body_lr=1 trainable=all optimizer=sgd clip_grad=0"]
+)
 def test_a_training_that_has_diverged_is_stopped_with_its_losses(bench, capsys, settings):
     make_competition(bench.inputs, num_train=120)
     paths = bench.configure(fast(f"{settings} epochs=4"))
     bench.stage("split", paths)
-    with pytest.raises(runs.CheckFailed, match="fold 0: the training has diverged: after epoch 2 its loss is .*lower lr and body_lr by ten.*sanity=false"):
+    with pytest.raises(
+        runs.CheckFailed,
+        match="fold 0: the training has diverged: after epoch 2 its loss is .*lower lr and body_lr by ten.*sanity=false",
+    ):
         bench.stage("train", paths)
     assert not paths.fold(0).done.exists()
 
@@ -361,19 +482,31 @@ def test_a_model_that_no_longer_looks_at_the_images_is_stopped(bench, monkeypatc
 
     def blind(shape, num_outputs, config, num_extra):
         head = heads.HEADS["linear"](shape, num_outputs, config, num_extra)
-        head.register_forward_hook(lambda module, inputs, outputs: outputs * 0 + torch.tensor([1.0, 0.5, -3.0]))
+        head.register_forward_hook(
+            lambda module, inputs, outputs: outputs * 0 + torch.tensor([1.0, 0.5, -3.0])
+        )
         return head
 
     monkeypatch.setitem(heads.HEADS, "blind", blind)
     paths = bench.configure(fast("head=blind epochs=3"))
     bench.stage("split", paths)
-    with pytest.raises(runs.CheckFailed, match="fold 0: the model is dead: after epoch 2 it gives the same output for all 12 held-out images"):
+    with pytest.raises(
+        runs.CheckFailed,
+        match="fold 0: the model is dead: after epoch 2 it gives the same output for all 12 held-out images",
+    ):
         bench.stage("train", paths)
     assert "warning: fold 0: the model is dead: after epoch 1" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("settings", ["lr=1e-6 body_lr=1e-6", "mixup=2 label_smoothing=0.4", "trainable=all augment=strong mixup=1 cutmix=1 class_weights=balanced",
-                                      "trainable=head lr=0.3 batch_size=2"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "lr=1e-6 body_lr=1e-6",
+        "mixup=2 label_smoothing=0.4",
+        "trainable=all augment=strong mixup=1 cutmix=1 class_weights=balanced",
+        "trainable=head lr=0.3 batch_size=2",
+    ],
+)
 def test_noise_labels_slow_starts_and_heavy_mixing_are_trained_to_the_end(bench, settings):
     table = pd.read_csv("inputs/tiny/train.csv")
     table["colour"] = np.random.default_rng(0).permutation(table["colour"])
@@ -400,7 +533,11 @@ def in_long_form(root) -> list[str]:
     """A line per image and colour, with a number, in train and sample."""
     for file, cell in (("train", None), ("sample_submission", "0.0")):
         table = pd.read_csv(root / f"{file}.csv")
-        lines = [f"{row.id}__{name},{cell or float(row.colour == name)}" for row in table.itertuples() for name in ("red", "green")]
+        lines = [
+            f"{row.id}__{name},{cell or float(row.colour == name)}"
+            for row in table.itertuples()
+            for name in ("red", "green")
+        ]
         (root / f"{file}.csv").write_text("\n".join(["sample_id,target", *lines, ""]))
     return ["sample_id", "target"]
 
@@ -408,7 +545,14 @@ def in_long_form(root) -> list[str]:
 def with_more_columns(root) -> list[str]:
     """The row's column is not the first, a path and a number of the line are only to be handed on."""
     sample = pd.read_csv(root / "sample_submission.csv")
-    sample = pd.DataFrame({"line": range(len(sample)), "colour": "blue", "id": sample["id"], "file": "test/" + sample["id"] + ".png"})
+    sample = pd.DataFrame(
+        {
+            "line": range(len(sample)),
+            "colour": "blue",
+            "id": sample["id"],
+            "file": "test/" + sample["id"] + ".png",
+        }
+    )
     sample.to_csv(root / "sample_submission.csv", index=False)
     return list(sample)
 
@@ -419,11 +563,21 @@ def without_a_header(root) -> list[str]:
     return []
 
 
-@pytest.mark.parametrize("change", [in_long_form, with_more_columns, without_a_header], ids=lambda change: change.__name__)
+@pytest.mark.parametrize(
+    "change", [in_long_form, with_more_columns, without_a_header], ids=lambda change: change.__name__
+)
 def test_a_sample_of_any_form_is_submitted_in_that_form(bench, change):
     header = change(bench.inputs)
     bench.run(fast("epochs=1 folds=2"))
-    sample, submission = ((folder / name).read_text().splitlines() for folder, name in ((bench.inputs, "sample_submission.csv"), (bench.folder / "submissions", "tiny-run.csv")))
+    sample, submission = (
+        (folder / name).read_text().splitlines()
+        for folder, name in (
+            (bench.inputs, "sample_submission.csv"),
+            (bench.folder / "submissions", "tiny-run.csv"),
+        )
+    )
     assert len(submission) == len(sample) and (not header or submission[0] == ",".join(header))
     kept = [place for place, name in enumerate(header) if name not in ("target", "colour")] or [0]
-    assert [[line.split(",")[place] for place in kept] for line in submission] == [[line.split(",")[place] for place in kept] for line in sample]
+    assert [[line.split(",")[place] for place in kept] for line in submission] == [
+        [line.split(",")[place] for place in kept] for line in sample
+    ]

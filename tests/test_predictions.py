@@ -1,4 +1,5 @@
 """What goes in by id comes out by id."""
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -41,7 +42,10 @@ def test_differing_ids_and_columns_are_refused():
         predictions.mean([frame(["1"]), frame(["1"], columns=("a", "c"))])
 
 
-@pytest.mark.parametrize(("ids", "message"), [(["1", "1", "2"], "stand twice"), (["1"], "1 missing"), (["1", "2", "9"], "not asked for")])
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [(["1", "1", "2"], "stand twice"), (["1"], "1 missing"), (["1", "2", "9"], "not asked for")],
+)
 def test_every_id_once_or_an_error(ids, message):
     with pytest.raises(ValueError, match=message):
         predictions.check_ids(frame(ids), ["1", "2"])
@@ -67,4 +71,6 @@ def test_pooling_joins_the_images_of_a_row():
     rows = pd.Series({"d": "y", "a": "x", "b": "x", "c": "y"})
     assert predictions.pool(four, rows, "mean")["p"].to_dict() == pytest.approx({"x": 0.2, "y": 0.7})
     assert predictions.pool(four, rows, "max")["p"].to_dict() == pytest.approx({"x": 0.3, "y": 0.8})
-    assert predictions.pool(four, rows, lambda images: images.min())["p"].to_dict() == pytest.approx({"x": 0.1, "y": 0.6})
+    assert predictions.pool(four, rows, lambda images: images.min())["p"].to_dict() == pytest.approx(
+        {"x": 0.1, "y": 0.6}
+    )

@@ -1,4 +1,7 @@
-"""Pseudo-labels: each fold learns what its own model says, so the score does not flatter; what goes stale is refused."""
+"""Pseudo-labels: each fold learns what its own model says, so the score does not flatter; what goes stale is
+refused.
+"""
+
 import shutil
 
 import numpy as np
@@ -41,41 +44,53 @@ def test_a_fold_gets_the_labels_of_its_own_model_above_the_cut_and_no_others(ben
     assert f"fold 0 learns from {(found['fold'] == 0).sum()}" in capsys.readouterr().out
     assert sorted(predictions.read(paths.oof).index) == sorted(tables.read_folds(paths.folds)["id"])
     label(bench, paths)
-    assert bench.run(f"{FAST} pseudo=second", "third").score.exists()         # the next round
+    assert bench.run(f"{FAST} pseudo=second", "third").score.exists()  # the next round
 
 
 def make_noise(root, num: int = 40) -> None:
-    """Labels that mean nothing; each picture has one bright pixel of its own, so that a linear model can learn them by heart. The test shows the same
-    pictures, a little darker."""
+    """Labels that mean nothing; each picture has one bright pixel of its own, so that a linear model can
+    learn them by heart. The test shows the same pictures, a little darker.
+    """
     shutil.rmtree(root)
     for part, bright in (("train", 255), ("test", 250)):
         (root / part).mkdir(parents=True)
         for i in range(num):
-            pixels = np.full((8, 8, 3), (124, 116, 104), np.uint8)      # 0 once normalised
+            pixels = np.full((8, 8, 3), (124, 116, 104), np.uint8)  # 0 once normalised
             pixels[divmod(i, 8)] = bright
             Image.fromarray(pixels).save(root / part / f"{part[:2]}{i:03}.png")
     labels = np.random.default_rng(0).permutation(num) % 2
-    pd.DataFrame({"id": [f"tr{i:03}" for i in range(num)], "colour": labels}).to_csv(root / "train.csv", index=False)
-    pd.DataFrame({"id": [f"te{i:03}" for i in range(num)], "colour": 0}).to_csv(root / "sample_submission.csv", index=False)
+    pd.DataFrame({"id": [f"tr{i:03}" for i in range(num)], "colour": labels}).to_csv(
+        root / "train.csv", index=False
+    )
+    pd.DataFrame({"id": [f"te{i:03}" for i in range(num)], "colour": 0}).to_csv(
+        root / "sample_submission.csv", index=False
+    )
 
 
 def test_labels_of_the_mean_over_the_folds_flatter_on_pure_noise_and_those_by_fold_do_not(bench):
-    """The trap itself: each test image is a near copy of a training image, whose random label all folds but one have learned by heart."""
+    """The trap itself: each test image is a near copy of a training image, whose random label all folds but
+    one have learned by heart.
+    """
     make_noise(bench.inputs)
     bench.monkeypatch.setitem(BACKBONES, "pixels", lambda config: torch.nn.Flatten())
-    how = fast("backbone=pixels trainable=head image_size=8 epochs=12 folds=3 batch_size=40 lr=0.2 augment=none views=1 weight_decay=0 head_epochs=0")
+    how = fast(
+        "backbone=pixels trainable=head image_size=8 epochs=12 folds=3 batch_size=40 lr=0.2 augment=none views=1 weight_decay=0 head_epochs=0"
+    )
     machine = "wandb=off workers=0 device=cpu sanity=false"
     first = bench.run(how, "first", machine=machine)
     label(bench, first, 0.5)
     by_fold = bench.run(f"{how} pseudo=first", "by_fold", machine=machine)
     mean = predictions.read(first.test)
-    for k in range(3):                                              # what a csv of the mean would give each fold
+    # what a csv of the mean would give each fold
+    for k in range(3):
         predictions.write(mean, first.fold(k).test)
         note = runs.read_json(first.fold(k).test_json)
         runs.write_json(note | {"sha256": runs.file_sha(first.fold(k).test)}, first.fold(k).test_json)
     label(bench, first, 0.5)
     by_mean = bench.run(f"{how} pseudo=first", "by_mean", machine=machine)
-    accuracy = {paths.name: runs.read_json(paths.score)["also"]["accuracy"] for paths in (first, by_fold, by_mean)}
+    accuracy = {
+        paths.name: runs.read_json(paths.score)["also"]["accuracy"] for paths in (first, by_fold, by_mean)
+    }
     assert abs(accuracy["by_fold"] - 0.5) < 0.15 and accuracy["by_mean"] > 0.9, accuracy
 
 
@@ -89,13 +104,21 @@ def test_what_was_changed_or_made_of_other_folds_is_refused_or_trained_anew(benc
     assert recipe != runs.read_json(first.score)["recipe"]
     found.iloc[2:].to_csv(first.root / "pseudo.csv", index=False)
     bench.configure(f"{FAST} pseudo=first", "second")
-    assert runs.read_json(second.settings("train"))["pseudo.csv"]["pseudo.csv"][0] == (first.root / "pseudo.csv").stat().st_size
+    assert (
+        runs.read_json(second.settings("train"))["pseudo.csv"]["pseudo.csv"][0]
+        == (first.root / "pseudo.csv").stat().st_size
+    )
     bench.stage("train", second)
     assert runs.read_json(second.score)["recipe"] != recipe and (second.old / recipe).exists()
-    for settings, told in ((fast("fold_seed=1 pseudo=first"), "other folds"), (f"{FAST} pseudo=none", "no finished fold"), (f"{FAST} pseudo=third", "itself")):
+    for settings, told in (
+        (fast("fold_seed=1 pseudo=first"), "other folds"),
+        (f"{FAST} pseudo=none", "no finished fold"),
+        (f"{FAST} pseudo=third", "itself"),
+    ):
         with pytest.raises(ValueError, match=told):
             bench.run(settings, "third")
-    bench.run(fast("epochs=1"), "first")                            # retrained: its labels are another model's now
+    # retrained: its labels are another model's now
+    bench.run(fast("epochs=1"), "first")
     with pytest.raises(ValueError, match="fold 0 was trained anew since"):
         bench.stage("train", second)
 
@@ -118,12 +141,17 @@ def test_several_labels_per_image_are_as_sure_as_the_least_certain_of_them():
     frame = predictions.make(["a", "b"], [[0.99, 0.02, 0.9], [0.5, 0.01, 0.99]], ["x", "y", "z"])
     several = competitions.Competition(task="multilabel")
     assert pseudo.confidence(several, frame).tolist() == pytest.approx([0.9, 0.5])
-    assert pseudo.confidence(competitions.Competition(task="multiclass"), frame).tolist() == pytest.approx([0.99, 0.99])
+    assert pseudo.confidence(competitions.Competition(task="multiclass"), frame).tolist() == pytest.approx(
+        [0.99, 0.99]
+    )
 
 
 def test_several_labels_per_image_are_learned_as_the_shares_that_they_are(bench):
     table = pd.read_csv(bench.inputs / "train.csv")
-    table["colour"] = ["dark" if i % 9 == 0 else f"{colour} dark" if i % 2 else colour for i, colour in enumerate(table["colour"])]
+    table["colour"] = [
+        "dark" if i % 9 == 0 else f"{colour} dark" if i % 2 else colour
+        for i, colour in enumerate(table["colour"])
+    ]
     table.to_csv(bench.inputs / "train.csv", index=False)
     how = fast("epochs=1 folds=2")
     first = bench.run(how, "first")
@@ -132,4 +160,6 @@ def test_several_labels_per_image_are_learned_as_the_shares_that_they_are(bench)
     own, learns = of_fold(with_pseudo(make_job(config.load(paths.config), paths)), 1)
     asked = predictions.read(first.fold(1).test).loc[own.table["id"][36:].str[5:]].to_numpy()
     assert learns[36:].all() and np.abs(own.target[36:] - asked).max() < 1e-5
-    assert (own.table[list(own.competition.targets)][36:].to_numpy() == np.where(asked >= 0.5, "1", "0")).all()
+    assert (
+        own.table[list(own.competition.targets)][36:].to_numpy() == np.where(asked >= 0.5, "1", "0")
+    ).all()

@@ -1,4 +1,7 @@
-"""Inputs, weights and caches that can only be read, as under /kaggle/input: all of it works, and what has to be written goes elsewhere."""
+"""Inputs, weights and caches that can only be read, as under /kaggle/input: all of it works, and what has to
+be written goes elsewhere.
+"""
+
 import zipfile
 from pathlib import Path
 
@@ -21,11 +24,17 @@ def test_weights_in_a_folder_that_can_only_be_read_train_and_are_hashed_once(ben
     read_only(bench.folder / "kaggle")
     settings = fast(f"pretrained=true weights={file}")
     paths = bench.run(settings)
-    assert (bench.folder / f"submissions/{paths.name}.csv").exists() and contents(bench.folder / "kaggle") == before
+    assert (bench.folder / f"submissions/{paths.name}.csv").exists() and contents(
+        bench.folder / "kaggle"
+    ) == before
     kept = list((bench.folder / "weights").glob("*.hash"))
     assert len(kept) == 1
     monkeypatch.setattr(runs, "file_sha", lambda path: pytest.fail(f"{path} is read once more"))
-    assert weights.weights_hash(file) == runs.read_json(kept[0])["hash"] == runs.read_json(paths.fold(0).done)["weights_hash"]
+    assert (
+        weights.weights_hash(file)
+        == runs.read_json(kept[0])["hash"]
+        == runs.read_json(paths.fold(0).done)["weights_hash"]
+    )
 
 
 def test_weights_are_hashed_each_time_where_nothing_can_be_written_at_all(tmp_path, monkeypatch, read_only):
@@ -58,7 +67,10 @@ def test_a_cache_that_can_only_be_read_is_used_and_what_is_new_goes_elsewhere(be
     capsys.readouterr()
     bench.run(fast("seed=1"), "second", cache="elsewhere/cache")
     printed = capsys.readouterr().out
-    assert "CACHE=elsewhere/cache can't be written: what is there is used, what is new goes to runs/.cache" in printed.splitlines()
+    assert (
+        "CACHE=elsewhere/cache can't be written: what is there is used, what is new goes to runs/.cache"
+        in printed.splitlines()
+    )
     assert "decoding" not in printed, "what is there is used"
     bench.run(fast("image_size=40"), "third", cache="elsewhere/cache")
     assert "decoding 36 images at 40 px" in capsys.readouterr().out
@@ -74,5 +86,8 @@ def test_archives_say_where_they_can_not_be_unpacked(tmp_path, read_only):
             archive.writestr("x", "y")
     read_only(tmp_path)
     for call in (lambda: unpack(tmp_path / "a.zip", tmp_path / "a"), lambda: unpack_all(tmp_path / "b")):
-        with pytest.raises(ValueError, match="can't be written: unpack it in a copy of that folder, and give INPUTS=its place"):
+        with pytest.raises(
+            ValueError,
+            match="can't be written: unpack it in a copy of that folder, and give INPUTS=its place",
+        ):
             call()

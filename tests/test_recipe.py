@@ -1,4 +1,6 @@
-"""What a fold was trained from: everything that can change a prediction is part of it, and what differs is said by name."""
+"""What a fold was trained from: everything that can change a prediction is part of it, and what differs is
+said by name.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -36,18 +38,27 @@ def test_a_recipe_names_the_setting_image_feature_and_fact_that_differ(split_run
     after = made_of(*split_run)
     featured, weights = replace(competition, features=("weight",)), table.assign(weight="1")
     known = made_of(settings, featured, paths, weights)
-    assert recipe.differences(after, known) == ["other facts of the competition", "other values of the extra columns"]
+    assert recipe.differences(after, known) == [
+        "other facts of the competition",
+        "other values of the extra columns",
+    ]
     weights.loc[3, "weight"] = "2"
-    assert recipe.differences(known, made_of(settings, featured, paths, weights)) == ["other values of the extra columns"]
+    assert recipe.differences(known, made_of(settings, featured, paths, weights)) == [
+        "other values of the extra columns"
+    ]
     assert recipe.recipe_hash(known) != recipe.recipe_hash(made_of(settings, featured, paths, weights))
 
 
 def test_a_setting_that_is_new_in_this_version_retires_no_fold(split_run):
     now = made_of(*split_run)
-    then = now | {"settings": {name: value for name, value in now["settings"].items() if name not in ("ema", "mixup")}}
+    then = now | {
+        "settings": {name: value for name, value in now["settings"].items() if name not in ("ema", "mixup")}
+    }
     assert recipe.differences(then, now) == [] and recipe.recipe_hash(then) == recipe.recipe_hash(now)
     used = now | {"settings": now["settings"] | {"ema": 0.9}}
-    assert recipe.differences(then, used) == ["ema=0.0, now 0.9"] and recipe.recipe_hash(then) != recipe.recipe_hash(used)
+    assert recipe.differences(then, used) == ["ema=0.0, now 0.9"] and recipe.recipe_hash(
+        then
+    ) != recipe.recipe_hash(used)
 
 
 def test_a_fold_of_an_earlier_version_is_refused_in_words(split_run):
@@ -76,7 +87,10 @@ def test_with_patience_the_metric_its_code_and_the_pooling_belong_to_the_recipe(
         )
     ]
     assert len(set(hashes)) == 4
-    plain = [recipe.recipe_hash(made_of(settings, changed, paths, table)) for changed in (competition, replace(competition, metric=pasted))]
+    plain = [
+        recipe.recipe_hash(made_of(settings, changed, paths, table))
+        for changed in (competition, replace(competition, metric=pasted))
+    ]
     assert plain[0] == plain[1], "without patience the metric changes no prediction"
 
 
@@ -85,7 +99,10 @@ def test_settings_that_changed_since_the_training_are_refused_by_predict_and_sub
     csv = Path("submissions/tiny-run.csv").read_text()
     bench.configure(fast("folds=2 epochs=1 image_size=48"))
     for stage in ("predict", "submit"):
-        with pytest.raises(ValueError, match=r"fold 0 of runs/tiny-run was trained with image_size=32, now 48: make train RUN=tiny-run"):
+        with pytest.raises(
+            ValueError,
+            match=r"fold 0 of runs/tiny-run was trained with image_size=32, now 48: make train RUN=tiny-run",
+        ):
             bench.stage(stage, paths)
     assert Path("submissions/tiny-run.csv").read_text() == csv
 
@@ -101,7 +118,9 @@ def test_folds_of_differing_code_recipe_or_versions_are_not_scored_together(benc
         bench.stage("train", paths, only=1)
     settings, table = config.load(paths.config), tables.read_folds(paths.folds)
     competition = competitions.load("tiny", Path("inputs"))
-    with pytest.raises(ValueError, match="trained by differing code, src/fit/losses.py: cross_entropy: make retrain"):
+    with pytest.raises(
+        ValueError, match="trained by differing code, src/fit/losses.py: cross_entropy: make retrain"
+    ):
         collect.collect(competition, settings, paths, table)
     done = runs.read_json(paths.fold(1).done)
     runs.write_json(done | {"code": units, "images_hash": "0"}, paths.fold(1).done)
@@ -117,9 +136,16 @@ def test_an_edit_between_two_folds_stops_before_the_second_is_trained(bench, mon
     paths = bench.configure(fast("folds=2 epochs=1"))
     bench.stage("split", paths)
     with monkeypatch.context() as patch:
-        patch.setattr(job, "training_code", lambda settings, competition: {"src/fit/loop.py": {"": "0", "train_steps": "0"}})
+        patch.setattr(
+            job,
+            "training_code",
+            lambda settings, competition: {"src/fit/loop.py": {"": "0", "train_steps": "0"}},
+        )
         bench.stage("train", paths, only=0)
-    with pytest.raises(ValueError, match=r"fold 0 of runs/tiny-run began before src/fit/loop.py: train_steps changed, and other folds"):
+    with pytest.raises(
+        ValueError,
+        match=r"fold 0 of runs/tiny-run began before src/fit/loop.py: train_steps changed, and other folds",
+    ):
         bench.stage("train", paths)
     assert not paths.fold(1).done.exists() and paths.fold(0).done.exists()
 
@@ -128,13 +154,20 @@ def test_a_new_run_says_why_it_does_not_take_over_a_fold(bench, monkeypatch, cap
     first = bench.configure(fast("folds=2 epochs=1"), "first")
     bench.stage("split", first)
     with monkeypatch.context() as patch:
-        patch.setattr(job, "training_code", lambda settings, competition: {"src/fit/losses.py": {"": "0", "cross_entropy": "0"}})
+        patch.setattr(
+            job,
+            "training_code",
+            lambda settings, competition: {"src/fit/losses.py": {"": "0", "cross_entropy": "0"}},
+        )
         bench.stage("train", first, only=0)
     second = bench.configure(fast("folds=2 epochs=1"), "second")
     capsys.readouterr()
     bench.stage("train", second, only=0)
     said = capsys.readouterr().out
-    assert "fold 0: not taken over from run first: src/fit/losses.py: cross_entropy changed since it was trained" in said
+    assert (
+        "fold 0: not taken over from run first: src/fit/losses.py: cross_entropy changed since it was trained"
+        in said
+    )
 
 
 def test_a_model_does_not_predict_by_code_that_was_edited_since_it_was_trained(bench, monkeypatch):
@@ -144,5 +177,8 @@ def test_a_model_does_not_predict_by_code_that_was_edited_since_it_was_trained(b
     runs.write_json(done | {"code": done["code"] | {"src/data/images.py": edited}}, paths.fold(0).done)
     bench.stage("predict", paths)  # nothing is to be made
     bench.configure(fast("folds=2 epochs=1 tta=hflip"))
-    with pytest.raises(ValueError, match=r"fold 0 .* trained before src/data/images.py: square changed, and would predict by the new code"):
+    with pytest.raises(
+        ValueError,
+        match=r"fold 0 .* trained before src/data/images.py: square changed, and would predict by the new code",
+    ):
         bench.stage("predict", paths)

@@ -1,4 +1,7 @@
-"""A run stopped at any moment and called again ends like one that was never stopped; states, signals, locks, a full disk."""
+"""A run stopped at any moment and called again ends like one that was never stopped; states, signals, locks,
+a full disk.
+"""
+
 import errno
 import os
 import resource
@@ -52,7 +55,9 @@ def kill():
 
 def products(paths, k: int = 0) -> dict[str, bytes]:
     files = paths.fold(k)
-    return {file.name: file.read_bytes() for file in (files.model, files.valid, files.valid_epochs, files.log)}
+    return {
+        file.name: file.read_bytes() for file in (files.model, files.valid, files.valid_epochs, files.log)
+    }
 
 
 def train_fold_0(bench, settings: str, name: str, machine: str = EACH_STEP):
@@ -65,7 +70,7 @@ def train_fold_0(bench, settings: str, name: str, machine: str = EACH_STEP):
 
 def whole_run(bench, settings: str) -> dict[str, bytes]:
     found = products(train_fold_0(bench, settings, "whole"))
-    shutil.move("runs/whole", "elsewhere")                         # or the next run would take its fold over
+    shutil.move("runs/whole", "elsewhere")  # or the next run would take its fold over
     return found
 
 
@@ -75,7 +80,8 @@ def whole_run(bench, settings: str) -> dict[str, bytes]:
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_training_that_breaks_in_the_middle_goes_on_to_the_same_bytes(bench, monkeypatch, capsys, name):
     expected = whole_run(bench, RECIPES[name])
-    for steps in (4, 3):                                           # the first time in the first or second epoch, then soon again
+    # the first time in the first or second epoch, then soon again
+    for steps in (4, 3):
         with monkeypatch.context() as patch, pytest.raises(Killed):
             after_steps(patch, steps, kill)
             train_fold_0(bench, RECIPES[name], "broken")
@@ -88,16 +94,19 @@ def test_a_training_that_breaks_in_the_middle_goes_on_to_the_same_bytes(bench, m
 def test_a_state_at_epoch_ends_alone_goes_on_to_the_same_bytes(bench, monkeypatch):
     expected = whole_run(bench, "epochs=3")
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        after_steps(patch, 5, kill)                                # 3 steps are an epoch
+        after_steps(patch, 5, kill)  # 3 steps are an epoch
         train_fold_0(bench, "epochs=3", "broken", machine="wandb=off workers=0 device=cpu")
-    assert [file.name for file in sorted(Path("runs/broken/fold0/state").iterdir())] == ["00001-0000000.json", "00001-0000000.safetensors"]
+    assert [file.name for file in sorted(Path("runs/broken/fold0/state").iterdir())] == [
+        "00001-0000000.json",
+        "00001-0000000.safetensors",
+    ]
     assert products(train_fold_0(bench, "epochs=3", "broken")) == expected
 
 
 def test_a_gradient_scaler_goes_on_with_its_scale(bench, monkeypatch):
     def with_scaler(settings):
         accelerator = Accelerator(cpu=True)
-        accelerator.scaler = torch.amp.GradScaler("cpu", growth_interval=3)      # as fp16 on a GPU has one
+        accelerator.scaler = torch.amp.GradScaler("cpu", growth_interval=3)  # as fp16 on a GPU has one
         return accelerator
 
     monkeypatch.setattr(prepare, "make_accelerator", with_scaler)
@@ -109,13 +118,17 @@ def test_a_gradient_scaler_goes_on_with_its_scale(bench, monkeypatch):
     assert products(train_fold_0(bench, "epochs=3", "broken")) == expected
 
 
-@pytest.mark.parametrize("name", ["adamp", "adamw", "sgd", "lamb", "adafactor", "madgrad", "nadamw", "lion", "muon"])
+@pytest.mark.parametrize(
+    "name", ["adamp", "adamw", "sgd", "lamb", "adafactor", "madgrad", "nadamw", "lion", "muon"]
+)
 def test_the_state_of_any_optimizer_is_kept_by_the_order_of_its_parameters(tmp_path, name):
     settings = replace(config.resolve(config.Config(lr=1e-2, body_lr=1e-2)), optimizer=name)
 
     def begin():
         torch.manual_seed(0)
-        model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 36, 3)).to(memory_format=torch.channels_last)
+        model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 36, 3)).to(
+            memory_format=torch.channels_last
+        )
         return model, make_optimizer([(name, p, -1) for name, p in model.named_parameters()], settings)
 
     def go(model, optimizer, steps):
@@ -128,7 +141,10 @@ def test_the_state_of_any_optimizer_is_kept_by_the_order_of_its_parameters(tmp_p
     go(whole, optimizer, range(6))
     first, optimizer = begin()
     go(first, optimizer, range(3))
-    state.save(tmp_path, {"epoch": 0, "step": 3, "weights": first.state_dict(), "optimizer": state.of_optimizer(optimizer)})
+    state.save(
+        tmp_path,
+        {"epoch": 0, "step": 3, "weights": first.state_dict(), "optimizer": state.of_optimizer(optimizer)},
+    )
     saved, (second, optimizer) = state.load(tmp_path), begin()
     second.load_state_dict(saved["weights"]), state.restore_optimizer(optimizer, saved["optimizer"])
     go(second, optimizer, range(3, 6))
@@ -139,7 +155,12 @@ class SlowCopy(torch.optim.Optimizer):
     """A wrapper with weights and counters of its own: each third step it goes halfway back to where it was."""
 
     def __init__(self, inner: torch.optim.Optimizer) -> None:
-        self.inner, self.param_groups, self.defaults, self.state = inner, inner.param_groups, inner.defaults, {}
+        self.inner, self.param_groups, self.defaults, self.state = (
+            inner,
+            inner.param_groups,
+            inner.defaults,
+            {},
+        )
         self.slow = {p: p.detach().clone() for group in self.param_groups for p in group["params"]}
         self.all, self.count, self.means = list(self.slow), 0, (0.0, 0.0)
 
@@ -158,12 +179,15 @@ class SlowCopy(torch.optim.Optimizer):
 
 def lookahead(inner):
     from timm.optim.lookahead import Lookahead
+
     return Lookahead(inner, k=2)
 
 
 @pytest.mark.parametrize("wrap", [SlowCopy, lookahead, lambda inner: SlowCopy(lookahead(inner))])
 def test_an_optimizer_with_a_state_of_its_own_goes_on_to_the_same_bytes(bench, monkeypatch, wrap):
-    monkeypatch.setattr(fold, "make_optimizer", lambda learning, settings: wrap(make_optimizer(learning, settings)))
+    monkeypatch.setattr(
+        fold, "make_optimizer", lambda learning, settings: wrap(make_optimizer(learning, settings))
+    )
     expected = whole_run(bench, "epochs=3 batch_size=5")
     for steps in (4, 4):
         with monkeypatch.context() as patch, pytest.raises(Killed):
@@ -179,13 +203,21 @@ def test_an_optimizer_whose_state_cannot_be_saved_is_refused_before_a_step(bench
         return optimizer
 
     monkeypatch.setattr(fold, "make_optimizer", make)
-    with pytest.raises(ValueError, match="the optimizer keeps AdamP.own.noise = Generator.*which can't be saved: choose another optimizer"):
+    with pytest.raises(
+        ValueError,
+        match="the optimizer keeps AdamP.own.noise = Generator.*which can't be saved: choose another optimizer",
+    ):
         train_fold_0(bench, "", "x")
 
 
 @pytest.mark.slow
 def test_ten_random_kills_change_no_byte():
-    done = subprocess.run([sys.executable, "tests/soak_resume.py", "--kills", "10", "--seed", "1"], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "tests/soak_resume.py", "--kills", "10", "--seed", "1"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0 and "all final files equal" in done.stdout, done.stdout + done.stderr
 
 
@@ -193,25 +225,44 @@ def test_ten_random_kills_change_no_byte():
 def test_kills_of_two_runs_at_once_and_of_their_ensemble_change_no_byte():
     command = [sys.executable, "tests/soak_resume.py", "--kills", "0", "--pair-kills", "10", "--seed", "1"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0 and "all final files and the ledger equal" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0 and "all final files and the ledger equal" in done.stdout, (
+        done.stdout + done.stderr
+    )
 
 
 # ---- files of a state ----
 
 
 def content(step: int) -> dict:
-    return {"epoch": 1, "step": step, "weights": {"a": torch.arange(6.0).reshape(2, 3).t() + step}, "score": -np.inf, "betas": (0.9, 0.999), "none": None}
+    return {
+        "epoch": 1,
+        "step": step,
+        "weights": {"a": torch.arange(6.0).reshape(2, 3).t() + step},
+        "score": -np.inf,
+        "betas": (0.9, 0.999),
+        "none": None,
+    }
 
 
 def test_a_state_comes_back_as_it_was_and_the_last_two_are_kept(tmp_path):
     for step in (9, 10, 11):
         state.save(tmp_path, content(step))
-    (tmp_path / f"00001-0000012.safetensors.{runs.HOST}-999999999-0123ab.part").touch()          # as a kill leaves it
+    # as a kill leaves it
+    (tmp_path / f"00001-0000012.safetensors.{runs.HOST}-999999999-0123ab.part").touch()
     state.save(tmp_path, content(12))
-    assert sorted(os.listdir(tmp_path)) == [f"00001-00000{step}.{end}" for step in (11, 12) for end in ("json", "safetensors")]
+    assert sorted(os.listdir(tmp_path)) == [
+        f"00001-00000{step}.{end}" for step in (11, 12) for end in ("json", "safetensors")
+    ]
     found = state.load(tmp_path)
-    assert torch.equal(found["weights"]["a"], content(12)["weights"]["a"]) and found["weights"]["a"].stride() == (1, 3)
-    assert found["score"] == -np.inf and found["betas"] == [0.9, 0.999] and found["none"] is None and found["step"] == 12
+    assert torch.equal(found["weights"]["a"], content(12)["weights"]["a"]) and found["weights"][
+        "a"
+    ].stride() == (1, 3)
+    assert (
+        found["score"] == -np.inf
+        and found["betas"] == [0.9, 0.999]
+        and found["none"] is None
+        and found["step"] == 12
+    )
 
 
 def cut_short(path):
@@ -225,14 +276,25 @@ def flip_a_bit(path):
 
 
 @pytest.mark.parametrize("end", ["json", "safetensors"])
-@pytest.mark.parametrize("spoil", [cut_short, flip_a_bit, Path.unlink, lambda path: path.write_bytes(b""), lambda path: path.write_text("[]")])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        cut_short,
+        flip_a_bit,
+        Path.unlink,
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_text("[]"),
+    ],
+)
 def test_a_damaged_newest_state_falls_back_to_the_one_before(tmp_path, capsys, end, spoil):
     for step in (1, 2):
         state.save(tmp_path, content(step))
     spoil(tmp_path / f"00001-0000002.{end}")
     assert state.load(tmp_path)["step"] == 1
     said = capsys.readouterr().out.splitlines()
-    assert len(said) == (0 if (spoil, end) == (Path.unlink, "json") else 1) and all("is damaged" in line and "the one before" in line for line in said)
+    assert len(said) == (0 if (spoil, end) == (Path.unlink, "json") else 1) and all(
+        "is damaged" in line and "the one before" in line for line in said
+    )
     state.save(tmp_path, content(2))
     assert state.load(tmp_path)["step"] == 2
 
@@ -244,7 +306,10 @@ def test_without_a_sound_state_a_fold_begins_anew(bench, monkeypatch, capsys):
         train_fold_0(bench, "epochs=2", "broken")
     for path in Path("runs/broken/fold0/state").iterdir():
         cut_short(path)
-    assert products(train_fold_0(bench, "epochs=2", "broken")) == expected and capsys.readouterr().out.count("is damaged") == 2
+    assert (
+        products(train_fold_0(bench, "epochs=2", "broken")) == expected
+        and capsys.readouterr().out.count("is damaged") == 2
+    )
 
 
 def test_a_state_of_another_recipe_is_left_alone_and_says_what_differs(bench, monkeypatch, capsys):
@@ -254,21 +319,34 @@ def test_a_state_of_another_recipe_is_left_alone_and_says_what_differs(bench, mo
     begun = runs.origin(runs.RunPaths(Path("runs/x")).fold(0))["recipe"]
     paths = train_fold_0(bench, "lr=0.2", "x")
     said = capsys.readouterr().out
-    assert f"fold 0 was in training with lr=0.1, now 0.2; kept in runs/x/old/{begun}/fold0" in said and "goes on" not in said
+    assert (
+        f"fold 0 was in training with lr=0.1, now 0.2; kept in runs/x/old/{begun}/fold0" in said
+        and "goes on" not in said
+    )
     assert list((paths.old / begun / "fold0/state").iterdir()) and paths.fold(0).done.exists()
 
 
 def test_a_fold_that_other_code_began_is_not_mixed_and_retrain_begins_it_anew(bench, monkeypatch, capsys):
     with monkeypatch.context() as patch, pytest.raises(Killed):
         after_steps(patch, 3, kill)
-        patch.setattr(job, "training_code", lambda settings, competition: {"src/fit/losses.py": {"": "1", "cross_entropy": "1"}})
+        patch.setattr(
+            job,
+            "training_code",
+            lambda settings, competition: {"src/fit/losses.py": {"": "1", "cross_entropy": "1"}},
+        )
         train_fold_0(bench, "", "x")
-    with pytest.raises(ValueError, match=r"fold 0 of runs/x began before src/fit/losses.py: cross_entropy changed.*make retrain RUN=x"):
+    with pytest.raises(
+        ValueError,
+        match=r"fold 0 of runs/x began before src/fit/losses.py: cross_entropy changed.*make retrain RUN=x",
+    ):
         train_fold_0(bench, "", "x")
     capsys.readouterr()
     monkeypatch.setattr("sys.argv", ["runs", "retire", "runs/x"])
     runs.act()
-    assert "src/fit/losses.py: cross_entropy changed; fold 0 is kept in runs/x/old/" in capsys.readouterr().out and not Path("runs/x/fold0").exists()
+    assert (
+        "src/fit/losses.py: cross_entropy changed; fold 0 is kept in runs/x/old/" in capsys.readouterr().out
+        and not Path("runs/x/fold0").exists()
+    )
 
 
 # ---- stops ----
@@ -277,9 +355,18 @@ def test_a_fold_that_other_code_began_is_not_mixed_and_retrain_begins_it_anew(be
 def test_sigterm_saves_and_the_same_command_goes_on(bench, monkeypatch, capsys):
     expected, before = whole_run(bench, "accumulate=2 batch_size=4"), signal.getsignal(signal.SIGTERM)
     for ask in (lambda: os.kill(os.getpid(), signal.SIGTERM), lambda: os.kill(os.getpid(), signal.SIGINT)):
-        with monkeypatch.context() as patch, pytest.raises(runs.Stopped, match="SIG(TERM|INT): fold 0 is saved after 0 epochs and [24] steps; the same command"):
-            after_steps(patch, 1, ask)                             # while a gradient waits for the second batch nothing is saved
-            train_fold_0(bench, "accumulate=2 batch_size=4", "broken", machine="wandb=off workers=0 device=cpu")
+        with (
+            monkeypatch.context() as patch,
+            pytest.raises(
+                runs.Stopped,
+                match="SIG(TERM|INT): fold 0 is saved after 0 epochs and [24] steps; the same command",
+            ),
+        ):
+            # while a gradient waits for the second batch nothing is saved
+            after_steps(patch, 1, ask)
+            train_fold_0(
+                bench, "accumulate=2 batch_size=4", "broken", machine="wandb=off workers=0 device=cpu"
+            )
     assert signal.getsignal(signal.SIGTERM) == before
     assert products(train_fold_0(bench, "accumulate=2 batch_size=4", "broken")) == expected
 
@@ -296,7 +383,12 @@ START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from src import runs, 
 
 def start(name: str, *words: str) -> subprocess.Popen:
     """The train stage in a process of its own, in this folder."""
-    return subprocess.Popen([sys.executable, "-c", START, str(ROOT), f"runs/{name}", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", START, str(ROOT), f"runs/{name}", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def wait_for(process: subprocess.Popen, text: str) -> str:
@@ -310,20 +402,31 @@ def wait_for(process: subprocess.Popen, text: str) -> str:
 
 @pytest.mark.slow
 def test_ctrl_c_with_workers_ends_with_75_and_a_second_one_at_once(bench):
-    paths = bench.configure(fast("trainable=all augment=medium epochs=500"), "x", machine="wandb=off workers=2 device=cpu")
+    paths = bench.configure(
+        fast("trainable=all augment=medium epochs=500"), "x", machine="wandb=off workers=2 device=cpu"
+    )
     bench.stage("split", paths)
-    for group in (False, True):                                    # a terminal sends it to the whole group
-        process = subprocess.Popen([sys.executable, "-c", START, str(ROOT), "runs/x"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, process_group=0)
+    for group in (False, True):  # a terminal sends it to the whole group
+        process = subprocess.Popen(
+            [sys.executable, "-c", START, str(ROOT), "runs/x"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            process_group=0,
+        )
         wait_for(process, "epoch")
         os.killpg(process.pid, signal.SIGINT) if group else process.send_signal(signal.SIGINT)
         said = process.communicate()[0]
-        assert process.returncode == 75 and "the same command goes on" in said and "Traceback" not in said, said
+        assert process.returncode == 75 and "the same command goes on" in said and "Traceback" not in said, (
+            said
+        )
     process = start("x")
     wait_for(process, "goes on after")
     for _ in range(2):
         process.send_signal(signal.SIGTERM)
     process.communicate()
-    assert process.returncode in (-signal.SIGTERM, 75)             # 75: the step was quicker than the second signal
+    # 75: the step was quicker than the second signal
+    assert process.returncode in (-signal.SIGTERM, 75)
 
 
 # ---- two processes ----
@@ -333,7 +436,12 @@ HOLD = "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; f
 
 def hold(path: Path) -> subprocess.Popen:
     """A process that has the lock until it is killed."""
-    process = subprocess.Popen([sys.executable, "-c", HOLD, str(ROOT), str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(ROOT), str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     assert process.stdout.readline() == "\n"
     return process
 
@@ -343,12 +451,15 @@ def test_the_second_process_takes_the_other_folds_then_names_the_first(bench):
     bench.stage("split", paths)
     first = hold(paths.lock(1))
     try:
-        with pytest.raises(ValueError, match=f"fold 1 of runs/tiny-run is being trained by process {first.pid} on "):
+        with pytest.raises(
+            ValueError, match=f"fold 1 of runs/tiny-run is being trained by process {first.pid} on "
+        ):
             bench.stage("train", paths)
         assert paths.finished() == [0, 2] and not paths.score.exists()
     finally:
         first.kill(), first.wait()
-    assert paths.lock(1).exists()                                  # a dead process leaves the file, but no lock
+    # a dead process leaves the file, but no lock
+    assert paths.lock(1).exists()
     bench.stage("train", paths)
     assert paths.finished() == [0, 1, 2] and paths.score.exists() and not list(paths.root.glob("*.lock"))
 
@@ -359,9 +470,12 @@ def test_a_lock_is_had_by_one_process_at_a_time_and_waited_for(tmp_path, capsys)
     with runs.lock(path) as holder:
         assert holder.startswith(f"process {first.pid} on ")
     ask = "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; from src import runs\nwith runs.lock(Path(sys.argv[2]), wait=True) as holder: print('mine', repr(holder))"
-    waiting = subprocess.Popen([sys.executable, "-c", ask, str(ROOT), str(path)], stdout=subprocess.PIPE, text=True)
+    waiting = subprocess.Popen(
+        [sys.executable, "-c", ask, str(ROOT), str(path)], stdout=subprocess.PIPE, text=True
+    )
     assert waiting.stdout.readline().startswith(f"waiting for process {first.pid}")
-    first.stdin.close()                                            # it leaves properly: the file that the other one has opened is removed
+    # it leaves properly: the file that the other one has opened is removed
+    first.stdin.close()
     assert waiting.stdout.readline() == "mine ''\n"
     assert (waiting.wait(), first.wait()) == (0, 0) and not path.exists()
 
@@ -378,7 +492,9 @@ def test_two_processes_share_the_folds_and_give_the_same_bytes(bench, monkeypatc
     said = process.communicate()[0]
     assert process.returncode == 0, said
     assert [products(paths, k) for k in range(3)] + [paths.oof.read_bytes()] == expected
-    assert said.count("decoding 36 images") == said.count("OOF macro_f1") == 1 and said.count("device: ") == 2, said
+    assert (
+        said.count("decoding 36 images") == said.count("OOF macro_f1") == 1 and said.count("device: ") == 2
+    ), said
 
 
 # ---- a full disk ----
@@ -389,7 +505,12 @@ def small_disk(tmp_path):
     """A disk of 256 kB; without the right to mount one, a limit on the size of files."""
     folder = tmp_path / "small"
     folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", folder], capture_output=True).returncode == 0:
+    if (
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=256k", "none", folder], capture_output=True
+        ).returncode
+        == 0
+    ):
         yield folder
         subprocess.run(["umount", folder], check=True)
     else:
@@ -402,20 +523,37 @@ def small_disk(tmp_path):
 def test_a_full_disk_leaves_no_half_file_and_the_message_names_it(small_disk):
     big = np.random.default_rng(0).random((50_000, 3), dtype=np.float32)
     frame = predictions.make([str(number) for number in range(len(big))], big, "abc")
-    ways = {"oof.parquet": lambda part: predictions.write(frame, part), "x.csv": lambda part: frame.to_csv(part), "x.json": lambda part: part.write_text("1" * 10**6)}
+    ways = {
+        "oof.parquet": lambda part: predictions.write(frame, part),
+        "x.csv": lambda part: frame.to_csv(part),
+        "x.json": lambda part: part.write_text("1" * 10**6),
+    }
     for name, write in ways.items():
         (small_disk / name).write_text("what was there")
-        with pytest.raises(ValueError, match=rf"{name} can't be written: .*(No space left.*needs more than the .* bytes|File too large)"), runs.atomic(small_disk / name) as part:
+        with (
+            pytest.raises(
+                ValueError,
+                match=rf"{name} can't be written: .*(No space left.*needs more than the .* bytes|File too large)",
+            ),
+            runs.atomic(small_disk / name) as part,
+        ):
             write(part)
         assert (small_disk / name).read_text() == "what was there"
     state.save(small_disk / "state", {"epoch": 0, "step": 1, "weights": torch.zeros(1000)})
-    with pytest.raises(ValueError, match="00000-0000002.safetensors can't be written: .*(No space left|File too large)"):
+    with pytest.raises(
+        ValueError, match="00000-0000002.safetensors can't be written: .*(No space left|File too large)"
+    ):
         state.save(small_disk / "state", {"epoch": 0, "step": 2, "weights": torch.from_numpy(big)})
     assert state.load(small_disk / "state")["step"] == 1
-    assert sorted(os.listdir(small_disk)) == sorted([*ways, "state"]) and len(os.listdir(small_disk / "state")) == 2
+    assert (
+        sorted(os.listdir(small_disk)) == sorted([*ways, "state"])
+        and len(os.listdir(small_disk / "state")) == 2
+    )
 
 
-def test_a_disk_that_fills_during_training_ends_with_2_and_goes_on_when_there_is_room(bench, monkeypatch, capsys):
+def test_a_disk_that_fills_during_training_ends_with_2_and_goes_on_when_there_is_room(
+    bench, monkeypatch, capsys
+):
     expected, real, saves = whole_run(bench, "epochs=3"), state.save_file, iter(range(9))
 
     def save_file(tensors, part):
@@ -427,7 +565,11 @@ def test_a_disk_that_fills_during_training_ends_with_2_and_goes_on_when_there_is
     with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
         patch.setattr(state, "save_file", save_file)
         runs.main(lambda: train_fold_0(bench, "epochs=3", "broken"))
-    assert ended.value.code == 2 and "00001-0000002.safetensors can't be written: [Errno 28] No space left on device" in capsys.readouterr().err
+    assert (
+        ended.value.code == 2
+        and "00001-0000002.safetensors can't be written: [Errno 28] No space left on device"
+        in capsys.readouterr().err
+    )
     assert products(train_fold_0(bench, "epochs=3", "broken")) == expected
 
 
@@ -445,7 +587,7 @@ def test_epochs_that_are_short_against_saving_are_not_all_saved(monkeypatch):
     monkeypatch.setattr(state.time, "monotonic", lambda: now[0])
     clock = state.Clock(config.Machine(save_minutes=10))
     saved = []
-    for epoch in range(100):                                      # each takes a second, saving a quarter
+    for epoch in range(100):  # each takes a second, saving a quarter
         now[0] += 1
         if clock.is_due(ends_epoch=True):
             saved.append(epoch)
@@ -462,7 +604,9 @@ def test_epochs_that_are_short_against_saving_are_not_all_saved(monkeypatch):
 
 
 def test_a_sampler_whose_epochs_differ_in_size_goes_on_to_the_same_bytes(bench, monkeypatch):
-    monkeypatch.setitem(SAMPLERS, "growing", lambda table, epoch, rng: rng.permutation(len(table))[:9 + 7 * epoch])
+    monkeypatch.setitem(
+        SAMPLERS, "growing", lambda table, epoch, rng: rng.permutation(len(table))[: 9 + 7 * epoch]
+    )
     recipe = "sampler=growing epochs=3 accumulate=2 batch_size=4"
     expected = whole_run(bench, recipe)
     assert pd.read_json("elsewhere/fold0/log.jsonl", lines=True)["epoch"].tolist() == [1, 2, 3]
@@ -474,6 +618,8 @@ def test_a_sampler_whose_epochs_differ_in_size_goes_on_to_the_same_bytes(bench, 
 
 
 def test_a_sampler_that_gives_no_image_is_named(bench, monkeypatch):
-    monkeypatch.setitem(SAMPLERS, "empty", lambda table, epoch, rng: rng.permutation(len(table) * (epoch == 0)))
+    monkeypatch.setitem(
+        SAMPLERS, "empty", lambda table, epoch, rng: rng.permutation(len(table) * (epoch == 0))
+    )
     with pytest.raises(ValueError, match="sampler=empty gives no image in epoch 2 of fold 0"):
         train_fold_0(bench, "sampler=empty", "x")

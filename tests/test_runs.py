@@ -18,7 +18,15 @@ ROOT = Path(__file__).parents[1]
 CODE = {"src/predictions.py": runs.file_sha(ROOT / "src/predictions.py")}
 
 
-def make_run(root: Path, name: str, *, comp: str = "demo", recipe: str = "abc", code: dict = CODE, split: dict | None = None) -> RunPaths:
+def make_run(
+    root: Path,
+    name: str,
+    *,
+    comp: str = "demo",
+    recipe: str = "abc",
+    code: dict = CODE,
+    split: dict | None = None,
+) -> RunPaths:
     """A run with one finished fold and a split."""
     paths = RunPaths(root / name)
     runs.write_json({"comp": comp}, paths.config)
@@ -26,7 +34,10 @@ def make_run(root: Path, name: str, *, comp: str = "demo", recipe: str = "abc", 
     runs.write_json({"name": name}, paths.competition)
     for file in (paths.folds, paths.fold(0).model, paths.fold(0).valid, paths.fold(0).log):
         runs.write_text(f"{name} {file.name}", file)
-    files = {file.name: runs.file_sha(file) for file in (paths.fold(0).model, paths.fold(0).valid, paths.fold(0).log)}
+    files = {
+        file.name: runs.file_sha(file)
+        for file in (paths.fold(0).model, paths.fold(0).valid, paths.fold(0).log)
+    }
     runs.write_json({"recipe": recipe, "code": code, "score": 0.5, "files": files}, paths.fold(0).done)
     return paths
 
@@ -41,12 +52,16 @@ def new_run(root: Path, name: str = "new") -> RunPaths:
 # ---- names and writing ----
 
 
-@pytest.mark.parametrize("name", ["demo-demo", "demo-head-lr=1e-3", "a", "trainable=blocks.5,blocks.6", "A_1"])
+@pytest.mark.parametrize(
+    "name", ["demo-demo", "demo-head-lr=1e-3", "a", "trainable=blocks.5,blocks.6", "A_1"]
+)
 def test_a_name_for_files_is_taken(name):
     assert runs.check_name(name, "RUN") == name
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "a..b", ".a", "-a", "a/b", "a b", "a\n", "$(id)", "a;b", "a:b", "ä", "a+b"])
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "a..b", ".a", "-a", "a/b", "a b", "a\n", "$(id)", "a;b", "a:b", "ä", "a+b"]
+)
 def test_a_name_that_could_leave_the_folder_or_break_make_is_refused(name):
     with pytest.raises(ValueError, match="can't be a name"):
         runs.check_name(name, "RUN")
@@ -80,7 +95,9 @@ def test_finished_folds_are_listed_by_number(tmp_path):
 def test_a_hash_does_not_depend_on_the_order_of_keys_nor_on_a_trip_through_json(content):
     turned = dict(reversed(content.items()))
     assert runs.sha256(content) == runs.sha256(turned) == runs.sha256(json.loads(json.dumps(content)))
-    assert len(runs.sha256(content)) == 16 and runs.sha256({**content, "more": 1}) != runs.sha256({**content, "more": 2})
+    assert len(runs.sha256(content)) == 16 and runs.sha256({**content, "more": 1}) != runs.sha256(
+        {**content, "more": 2}
+    )
 
 
 def test_tuples_and_lists_hash_alike_and_bytes_are_taken_as_they_are(tmp_path):
@@ -90,14 +107,20 @@ def test_tuples_and_lists_hash_alike_and_bytes_are_taken_as_they_are(tmp_path):
 
 
 def test_a_stage_imports_without_the_collector_and_runs_with_it():
-    code = ("import sys; sys.argv[0] = {}; import gc, src; print(gc.isenabled()); from src import runs; "
-            "runs.main(lambda: print(gc.isenabled(), gc.get_freeze_count() > 1000))")
+    code = (
+        "import sys; sys.argv[0] = {}; import gc, src; print(gc.isenabled()); from src import runs; "
+        "runs.main(lambda: print(gc.isenabled(), gc.get_freeze_count() > 1000))"
+    )
     for called_as, expected in (("'-m'", "False\nTrue True\n"), ("'notebook'", "True\nTrue True\n")):
-        done = subprocess.run([sys.executable, "-c", code.format(called_as)], cwd=ROOT, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(called_as)], cwd=ROOT, capture_output=True, text=True
+        )
         assert done.stdout == expected, done.stderr
 
 
-@pytest.mark.parametrize("later", ["atexit.register(print, 'later')", "threading.Timer(0.3, print, ['later']).start()"])
+@pytest.mark.parametrize(
+    "later", ["atexit.register(print, 'later')", "threading.Timer(0.3, print, ['later']).start()"]
+)
 def test_a_stage_ends_fast_but_not_before_what_was_left_for_the_end(later):
     code = f"import sys; sys.argv[0] = '-m'; import atexit, threading; from src import runs; {later}; runs.main(lambda: print('done'))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
@@ -106,14 +129,21 @@ def test_a_stage_ends_fast_but_not_before_what_was_left_for_the_end(later):
 
 def test_edited_and_removed_files_are_changed_code_and_new_ones_are_not():
     assert runs.changed_code({"code": CODE}) == runs.changed_code({}) == []
-    assert runs.changed_code({"code": {"src/predictions.py": "0", "src/gone.py": "1"}}) == ["src/gone.py (removed)", "src/predictions.py"]
+    assert runs.changed_code({"code": {"src/predictions.py": "0", "src/gone.py": "1"}}) == [
+        "src/gone.py (removed)",
+        "src/predictions.py",
+    ]
 
 
 def test_the_commit_says_dirty_and_the_diff_holds_edits_and_new_files(tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "SRC", tmp_path / "src")
     runs.write_text("one\n", tmp_path / "src/a.py")
     assert runs.commit() == "no git" and runs.diff() == ""
-    for command in (["init", "-q"], ["add", "."], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "first"]):
+    for command in (
+        ["init", "-q"],
+        ["add", "."],
+        ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "first"],
+    ):
         subprocess.run(["git", *command], cwd=tmp_path, check=True)
     clean = runs.commit()
     assert len(clean) >= 7 and "dirty" not in clean and runs.diff() == ""
@@ -130,8 +160,15 @@ def test_the_commit_says_dirty_and_the_diff_holds_edits_and_new_files(tmp_path, 
 
 def test_a_retired_fold_is_kept_beside_those_retired_before(tmp_path):
     places = [runs.retire(make_run(tmp_path, "x").fold(0), "abc") for _ in range(3)]
-    assert [place.relative_to(tmp_path).as_posix() for place in places] == ["x/old/abc/fold0", "x/old/abc-2/fold0", "x/old/abc-3/fold0"]
-    assert all((place / "done.json").exists() for place in places) and not RunPaths(tmp_path / "x").fold(0).root.exists()
+    assert [place.relative_to(tmp_path).as_posix() for place in places] == [
+        "x/old/abc/fold0",
+        "x/old/abc-2/fold0",
+        "x/old/abc-3/fold0",
+    ]
+    assert (
+        all((place / "done.json").exists() for place in places)
+        and not RunPaths(tmp_path / "x").fold(0).root.exists()
+    )
 
 
 def test_a_fold_of_the_same_recipe_is_taken_over_and_says_from_where(tmp_path):
@@ -151,10 +188,15 @@ def test_a_fold_is_copied_where_links_are_not_possible(tmp_path, monkeypatch):
     assert ours.model.read_bytes() == theirs.model.read_bytes() and not ours.model.samefile(theirs.model)
 
 
-@pytest.mark.parametrize("other", [{"comp": "mine"}, {"recipe": "def"}, {"code": {"src/predictions.py": "0"}}])
+@pytest.mark.parametrize(
+    "other", [{"comp": "mine"}, {"recipe": "def"}, {"code": {"src/predictions.py": "0"}}]
+)
 def test_a_fold_of_another_competition_recipe_or_code_is_not_taken_over(tmp_path, other):
     make_run(tmp_path, "theirs", **other)
-    assert runs.adopt_fold(new_run(tmp_path), 0, "abc", "demo") == "" and not RunPaths(tmp_path / "new").fold(0).root.exists()
+    assert (
+        runs.adopt_fold(new_run(tmp_path), 0, "abc", "demo") == ""
+        and not RunPaths(tmp_path / "new").fold(0).root.exists()
+    )
 
 
 def test_an_unfinished_fold_or_one_with_a_file_removed_is_not_taken_over(tmp_path):
@@ -167,7 +209,11 @@ def test_an_unfinished_fold_or_one_with_a_file_removed_is_not_taken_over(tmp_pat
 def test_an_equal_split_is_taken_over_as_copies(tmp_path):
     theirs, ours = make_run(tmp_path, "theirs"), new_run(tmp_path)
     assert runs.adopt_split(ours) == "theirs"
-    assert ours.folds.read_bytes() == theirs.folds.read_bytes() and ours.competition.exists() and not ours.folds.samefile(theirs.folds)
+    assert (
+        ours.folds.read_bytes() == theirs.folds.read_bytes()
+        and ours.competition.exists()
+        and not ours.folds.samefile(theirs.folds)
+    )
     ours.folds.touch()
     make_run(tmp_path, "theirs", split={"folds": 3})
     assert runs.adopt_split(new_run(tmp_path, "third")) == "new"
@@ -178,7 +224,12 @@ def test_an_equal_split_is_taken_over_as_copies(tmp_path):
 def test_retire_moves_the_folds_whose_code_has_changed(tmp_path):
     paths = make_run(tmp_path, "x")
     runs.write_json({"recipe": "abc", "code": {"src/predictions.py": "0"}}, paths.fold(1).done)
-    done = subprocess.run([sys.executable, "-m", "src.runs", "retire", str(paths.root)], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "src.runs", "retire", str(paths.root)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     assert (
         done.returncode == 0
         and "src/predictions.py changed; fold 1 is kept in" in done.stdout
@@ -213,6 +264,10 @@ def test_a_librarys_error_keeps_its_traceback_and_a_bug_stays_a_bug(capsys):
     with pytest.raises(SystemExit) as ended:
         runs.main(lambda: int("x"))
     shown = capsys.readouterr().err
-    assert ended.value.code == 2 and "Traceback" in shown and shown.endswith("error: invalid literal for int() with base 10: 'x'\n")
+    assert (
+        ended.value.code == 2
+        and "Traceback" in shown
+        and shown.endswith("error: invalid literal for int() with base 10: 'x'\n")
+    )
     with pytest.raises(ZeroDivisionError):
         runs.main(lambda: 1 / 0)

@@ -1,4 +1,5 @@
 """Settings and scores that can't do what they seem to: refused by name, or said in a line."""
+
 from functools import partial
 from pathlib import Path
 
@@ -19,14 +20,25 @@ def several_labels(bench) -> None:
     table["bright"], table["round"] = np.arange(len(table)) % 2, (np.arange(len(table)) % 3 == 0).astype(int)
     table.drop(columns="colour").to_csv("inputs/tiny/train.csv", index=False)
     sample = pd.read_csv("inputs/tiny/sample_submission.csv")
-    sample.drop(columns="colour").assign(bright=0.5, round=0.5).to_csv("inputs/tiny/sample_submission.csv", index=False)
+    sample.drop(columns="colour").assign(bright=0.5, round=0.5).to_csv(
+        "inputs/tiny/sample_submission.csv", index=False
+    )
 
 
-@pytest.mark.parametrize("settings, told", [
-    ("class_weights=balanced", "class_weights=balanced weighs an image by its class.*multilabel.*set class_weights=none"),
-    ("loss=focal", "loss=focal is for one class per image.*multilabel.*set loss=auto, which is binary_cross_entropy"),
-    ("loss=cross_entropy", "loss=cross_entropy is for one class per image"),
-])
+@pytest.mark.parametrize(
+    "settings, told",
+    [
+        (
+            "class_weights=balanced",
+            "class_weights=balanced weighs an image by its class.*multilabel.*set class_weights=none",
+        ),
+        (
+            "loss=focal",
+            "loss=focal is for one class per image.*multilabel.*set loss=auto, which is binary_cross_entropy",
+        ),
+        ("loss=cross_entropy", "loss=cross_entropy is for one class per image"),
+    ],
+)
 def test_what_needs_one_class_per_image_is_refused_where_there_are_several(bench, settings, told):
     several_labels(bench)
     paths = bench.configure(fast(settings))
@@ -43,13 +55,19 @@ def test_label_smoothing_of_several_labels_is_said_to_do_nothing(bench, capsys):
     assert "warning: label_smoothing=0.1 has no effect with task='multilabel'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("settings, told", [
-    ("epochs=6 trainable=head cutmix=1", "cutmix=1 has no effect: what the trunk hands over has no height and width.*set mixup=1"),
-    ("epochs=6 trainable=head cutmix=1 mixup=0.2", "mixup mixes all batches"),
-    ("trainable=head head_epochs=1", "head_epochs=1 has no effect with trainable=head"),
-    ("trainable=1 head_epochs=1", "head_epochs=1 with epochs=1: the backbone never learns"),
-    ("epochs=6 trainable=1 cutmix=1", ""),
-])
+@pytest.mark.parametrize(
+    "settings, told",
+    [
+        (
+            "epochs=6 trainable=head cutmix=1",
+            "cutmix=1 has no effect: what the trunk hands over has no height and width.*set mixup=1",
+        ),
+        ("epochs=6 trainable=head cutmix=1 mixup=0.2", "mixup mixes all batches"),
+        ("trainable=head head_epochs=1", "head_epochs=1 has no effect with trainable=head"),
+        ("trainable=1 head_epochs=1", "head_epochs=1 with epochs=1: the backbone never learns"),
+        ("epochs=6 trainable=1 cutmix=1", ""),
+    ],
+)
 def test_a_setting_without_effect_is_said(bench, capsys, settings, told):
     import re
 
@@ -61,7 +79,10 @@ def test_a_setting_without_effect_is_said(bench, capsys, settings, told):
 
 @pytest.mark.parametrize("device", ["cuda", "mps"])
 def test_a_device_that_is_not_there_is_an_error(bench, monkeypatch, device):
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False), monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    (
+        monkeypatch.setattr("torch.cuda.is_available", lambda: False),
+        monkeypatch.setattr("torch.backends.mps.is_available", lambda: False),
+    )
     paths = bench.configure(machine=f"wandb=off workers=0 device={device}")
     bench.stage("split", paths)
     with pytest.raises(ValueError, match=f'MACHINE="device={device}": torch .* finds no such device here'):
@@ -73,7 +94,10 @@ def test_more_gpus_than_there_are_is_an_error(bench, monkeypatch):
     paths = bench.configure(machine="wandb=off workers=0")
     bench.stage("split", paths)
     monkeypatch.setattr("sys.argv", ["train", str(paths.root), "--gpus", "2"])
-    with pytest.raises(ValueError, match='GPUS=2: torch finds 1 CUDA devices here.*MACHINE="device=cpu" lets 2 processes share the processor'):
+    with pytest.raises(
+        ValueError,
+        match='GPUS=2: torch finds 1 CUDA devices here.*MACHINE="device=cpu" lets 2 processes share the processor',
+    ):
         train.main()
 
 
@@ -108,17 +132,30 @@ def test_a_fold_without_positives_is_left_out_of_the_means_and_named(bench, monk
 
     def score(solution, submission):
         third[:] = third or [solution.index[0]]
-        return float("nan") if third[0] in solution.index and len(solution) < 36 else real(solution, submission)
+        return (
+            float("nan") if third[0] in solution.index and len(solution) < 36 else real(solution, submission)
+        )
 
     monkeypatch.setitem(METRICS, "macro_f1", score)
     paths = bench.run(fast("epochs=3"))
     score = runs.read_json(paths.score)
     known = [value for value in score["folds"].values() if value == value]
-    assert len(known) == 2 and score["mean"] == pytest.approx(np.mean(known)) and score["spread"] == pytest.approx(np.std(known, ddof=1))
-    curves = np.array([curve for k, curve in score["epochs"]["scores"].items() if score["folds"][k] == score["folds"][k]])
-    assert score["epochs"]["joint_best"] == 1 + curves.mean(axis=0).argmax() and score["epochs"]["mean"] == pytest.approx(curves.mean(axis=0))
+    assert (
+        len(known) == 2
+        and score["mean"] == pytest.approx(np.mean(known))
+        and score["spread"] == pytest.approx(np.std(known, ddof=1))
+    )
+    curves = np.array(
+        [curve for k, curve in score["epochs"]["scores"].items() if score["folds"][k] == score["folds"][k]]
+    )
+    assert score["epochs"]["joint_best"] == 1 + curves.mean(axis=0).argmax() and score["epochs"][
+        "mean"
+    ] == pytest.approx(curves.mean(axis=0))
     assert np.isfinite([score["epochs"]["joint_gain"], score["epochs"]["per_fold_optimism"]]).all()
-    assert "folds without a score (macro_f1 is NaN for their held-out images): 0; the means are of the others" in capsys.readouterr().out
+    assert (
+        "folds without a score (macro_f1 is NaN for their held-out images): 0; the means are of the others"
+        in capsys.readouterr().out
+    )
 
 
 def test_the_mean_over_one_fold_has_no_spread():

@@ -1,4 +1,5 @@
 """A word that no table of choices has: the message names the choices, and the file to add one's own in."""
+
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +13,13 @@ from src.job import make_job
 from src.model.classifier import build
 
 ROOT = Path(__file__).resolve().parent.parent
-AT_THE_JOB = {"loss": "src/fit/losses.py", "sampler": "src/data/batches.py", "augment": "src/data/augment.py", "tta": "src/data/augment.py",
-              "decode": "src/decode.py"}
+AT_THE_JOB = {
+    "loss": "src/fit/losses.py",
+    "sampler": "src/data/batches.py",
+    "augment": "src/data/augment.py",
+    "tta": "src/data/augment.py",
+    "decode": "src/decode.py",
+}
 
 
 def test_each_unknown_word_of_the_settings_names_its_file(bench):
@@ -27,7 +33,9 @@ def test_each_unknown_word_of_the_settings_names_its_file(bench):
     check("src/data/folds.py", bench.stage, "split", paths)
 
 
-@pytest.mark.parametrize("setting, file", [("head", "src/model/heads.py"), ("backbone", "src/model/backbone.py")])
+@pytest.mark.parametrize(
+    "setting, file", [("head", "src/model/heads.py"), ("backbone", "src/model/backbone.py")]
+)
 def test_an_unknown_word_of_the_model_names_its_file(setting, file):
     tiny = Config(**{"backbone": "test_resnet", "pretrained": False, "image_size": 32} | {setting: "nothing"})
     check(file, build, resolve(tiny), 3)

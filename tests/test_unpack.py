@@ -1,4 +1,5 @@
 """An archive is a stranger's: nothing of it lands outside its folder, and it lands whole or not at all."""
+
 import io
 import random
 import shutil
@@ -30,25 +31,43 @@ def test_a_zip_and_a_tar_are_unpacked(tmp_path):
         info.size = 1
         tar.addfile(info, io.BytesIO(b"x"))
     unpack(tmp_path / "b.tar.gz", tmp_path / "inputs" / "b")
-    assert sorted(p.relative_to(tmp_path / "inputs").as_posix() for p in (tmp_path / "inputs").rglob("*.*")) == ["a/train.csv", "a/train/1.png", "b/train/1.png"]
+    assert sorted(
+        p.relative_to(tmp_path / "inputs").as_posix() for p in (tmp_path / "inputs").rglob("*.*")
+    ) == ["a/train.csv", "a/train/1.png", "b/train/1.png"]
 
 
 def test_archives_in_an_archive_or_in_the_folder_are_unpacked_beside_it_once(tmp_path):
-    inner = make_zip(tmp_path / "train.zip", {"train/1.png": "x"}).read_bytes(), make_zip(tmp_path / "test.zip", {"2.png": "y"}).read_bytes()
+    inner = (
+        make_zip(tmp_path / "train.zip", {"train/1.png": "x"}).read_bytes(),
+        make_zip(tmp_path / "test.zip", {"2.png": "y"}).read_bytes(),
+    )
     table = make_zip(tmp_path / "table.zip", {"train.csv": "id"}).read_bytes()
-    unpack(make_zip(tmp_path / "a.zip", {"train.zip": inner[0], "test.zip": inner[1], "train.csv.zip": table}), tmp_path / "inputs" / "a")
+    unpack(
+        make_zip(tmp_path / "a.zip", {"train.zip": inner[0], "test.zip": inner[1], "train.csv.zip": table}),
+        tmp_path / "inputs" / "a",
+    )
     folder = tmp_path / "inputs" / "a"
-    assert (folder / "train/1.png").read_text() == "x" and (folder / "test/2.png").read_text() == "y" and (folder / "train.csv").read_text() == "id"
+    assert (
+        (folder / "train/1.png").read_text() == "x"
+        and (folder / "test/2.png").read_text() == "y"
+        and (folder / "train.csv").read_text() == "id"
+    )
     (folder / "train.csv").write_text("mine")
     unpack_all(folder)
     assert (folder / "train.csv").read_text() == "mine" and len(list(folder.iterdir())) == 6
 
 
-@pytest.mark.parametrize("name", ["../evil.txt", "a/../../evil.txt", "/tmp/podium-evil.txt", "..\\evil.txt", "C:/evil.txt"])
+@pytest.mark.parametrize(
+    "name", ["../evil.txt", "a/../../evil.txt", "/tmp/podium-evil.txt", "..\\evil.txt", "C:/evil.txt"]
+)
 def test_a_path_that_leads_out_is_refused(tmp_path, name):
     with pytest.raises(ValueError, match="leads out of the folder"):
         unpack(make_zip(tmp_path / "a.zip", {"train.csv": "id", name: "x"}), tmp_path / "inputs" / "a")
-    assert not list(tmp_path.rglob("*evil*")) and not (tmp_path / "inputs" / "a").exists() and not list(tmp_path.rglob("*.part"))
+    assert (
+        not list(tmp_path.rglob("*evil*"))
+        and not (tmp_path / "inputs" / "a").exists()
+        and not list(tmp_path.rglob("*.part"))
+    )
 
 
 def test_links_and_damage_are_refused(tmp_path):
@@ -74,9 +93,12 @@ def test_what_is_there_is_not_overwritten(tmp_path):
 
 # -- room: counted while it is written, for an archive and those inside it together
 
+
 @pytest.fixture
 def small_disk(monkeypatch):
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9 - 10**6, 10**6))
+    monkeypatch.setattr(
+        shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9 - 10**6, 10**6)
+    )
 
 
 def lie(path, pattern, offset, new):
@@ -84,7 +106,7 @@ def lie(path, pattern, offset, new):
     data = bytearray(path.read_bytes())
     start = data.find(pattern)
     while start >= 0:
-        data[start + offset:start + offset + len(new)] = new
+        data[start + offset : start + offset + len(new)] = new
         start = data.find(pattern, start + 1)
     path.write_bytes(data)
     return path
@@ -99,10 +121,15 @@ def nested(folder, zeros, copies, levels):
     return path
 
 
-@pytest.mark.parametrize(("zeros", "copies", "levels"), [(2_000_000, 1, 0), (200_000, 10, 1), (50_000, 5, 2), (20_000, 4, 3)])
+@pytest.mark.parametrize(
+    ("zeros", "copies", "levels"), [(2_000_000, 1, 0), (200_000, 10, 1), (50_000, 5, 2), (20_000, 4, 3)]
+)
 def test_one_limit_holds_for_all_levels_together(tmp_path, small_disk, zeros, copies, levels):
     bomb = nested(tmp_path, zeros, copies, levels)
-    with pytest.raises(ValueError, match="is not unpacked: with the archives inside it needs more than the 0.0 GB there is room for"):
+    with pytest.raises(
+        ValueError,
+        match="is not unpacked: with the archives inside it needs more than the 0.0 GB there is room for",
+    ):
         unpack(bomb, tmp_path / "inputs" / "a")
     assert not any((tmp_path / "inputs").iterdir())
 
@@ -118,7 +145,8 @@ def test_a_small_file_that_grows_a_thousandfold_is_refused_on_a_large_disk_too(t
 def test_sizes_are_counted_and_not_believed(tmp_path, small_disk):
     bomb = make_zip(tmp_path / "a.zip", {"zeros": b"\0" * 3_000_000})
     lie(lie(bomb, b"PK\1\2", 24, struct.pack("<L", 10)), b"PK\3\4", 22, struct.pack("<L", 10))
-    with pytest.raises(ValueError, match="damaged|room for"):        # what is beyond the size that it states is never written
+    # what is beyond the size that it states is never written
+    with pytest.raises(ValueError, match="damaged|room for"):
         unpack(bomb, tmp_path / "a")
     with tarfile.open(tmp_path / "b.tar.gz", "w:gz") as tar:
         info = tarfile.TarInfo("x")
@@ -152,6 +180,7 @@ def test_a_name_of_many_megabytes_is_not_read_into_memory(tmp_path):
 
 # -- what can't be unpacked says why, in one line
 
+
 def empty(folder):
     return make_zip(folder / "a.zip", {})
 
@@ -178,7 +207,7 @@ def damaged(kind):
             info.size = 2_000_000
             tar.addfile(info, io.BytesIO(random.Random(0).randbytes(info.size)))
         data = bytearray(path.read_bytes())
-        data[len(data) // 2:len(data) // 2 + 20] = b"\xff" * 20
+        data[len(data) // 2 : len(data) // 2 + 20] = b"\xff" * 20
         path.write_bytes(data)
         return path
 
@@ -211,14 +240,27 @@ def nothing(folder):
     return folder / "a.zip"
 
 
-@pytest.mark.parametrize(("make", "message"), [
-    (empty, "holds no file"), (only_folders, "holds no file"), (encrypted, "can't be unpacked here .*encrypted.*7z x a.zip"),
-    (deflate64, "can't be unpacked here .*compression.*7z x a.zip"), (damaged("xz"), "is damaged .*download it again"),
-    (damaged("gz"), "is damaged"), (damaged("bz2"), "is damaged|is the download whole"), (plain_tar(lambda data: data[:2048]), "is damaged .empty header at byte 2,048"),
-    (plain_tar(lambda data: data[:2300]), "is damaged .truncated header"), (plain_tar(lambda data: data[:1024] + b"?" * 512 + data[1536:]), "is damaged .invalid header at byte 1,024"),
-    (file_and_folder_of_one_name, "can't be unpacked: .*a.part/x"),
-    (long_name, "can't be unpacked: .*too long"), (nothing, "does not exist"),
-])
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (empty, "holds no file"),
+        (only_folders, "holds no file"),
+        (encrypted, "can't be unpacked here .*encrypted.*7z x a.zip"),
+        (deflate64, "can't be unpacked here .*compression.*7z x a.zip"),
+        (damaged("xz"), "is damaged .*download it again"),
+        (damaged("gz"), "is damaged"),
+        (damaged("bz2"), "is damaged|is the download whole"),
+        (plain_tar(lambda data: data[:2048]), "is damaged .empty header at byte 2,048"),
+        (plain_tar(lambda data: data[:2300]), "is damaged .truncated header"),
+        (
+            plain_tar(lambda data: data[:1024] + b"?" * 512 + data[1536:]),
+            "is damaged .invalid header at byte 1,024",
+        ),
+        (file_and_folder_of_one_name, "can't be unpacked: .*a.part/x"),
+        (long_name, "can't be unpacked: .*too long"),
+        (nothing, "does not exist"),
+    ],
+)
 def test_what_can_not_be_unpacked_says_why_in_one_line(tmp_path, make, message):
     path = make(tmp_path)
     before = sorted(tmp_path.rglob("*"))
@@ -237,7 +279,12 @@ def test_windows_paths_become_folders(tmp_path):
 @pytest.mark.parametrize("name", ["competition.py", "Competition.PY", "inner/competition.py"])
 def test_code_that_an_archive_brings_is_not_put_where_it_would_be_run(tmp_path, capsys, name):
     packed = make_zip(tmp_path / "x.zip", {"competition.py": "raise SystemExit(7)"}).read_bytes()
-    unpack(make_zip(tmp_path / "a.zip", {"train.csv": "id", name: "raise SystemExit(7)", "competition.py.zip": packed}), tmp_path / "inputs" / "a")
+    unpack(
+        make_zip(
+            tmp_path / "a.zip", {"train.csv": "id", name: "raise SystemExit(7)", "competition.py.zip": packed}
+        ),
+        tmp_path / "inputs" / "a",
+    )
     assert not [path for path in (tmp_path / "inputs").rglob("*") if path.name.lower() == "competition.py"]
     assert (tmp_path / "inputs" / "a" / f"{name}.from-archive").exists()
     assert "which would be run: read it, and rename it if it is yours" in capsys.readouterr().err

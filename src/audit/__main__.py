@@ -1,7 +1,9 @@
-"""Check a competition's data: files, classes, copies and leaks, labels, and the test beside train.  runs/<name>/ -> audit/*, groups.csv
+"""Check a competition's data: files, classes, copies and leaks, labels, and the test beside train.
+runs/<name>/ -> audit/*, groups.csv
 
 Run: python -m src.audit runs/<name> [--quick] [--quiet] [--json]        exit code 1 when a check fails
 """
+
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -18,13 +20,16 @@ from src.findings import Finding, arguments, report, warn
 from src.runs import RunPaths
 
 Check = Callable[[Case], Iterator[Finding]]
-# Seconds, before every training: of the images, what is remembered. Then minutes once. Add yours: a function (Case) -> findings, a word here.
+# Seconds, before every training: of the images, what is remembered. Then minutes once. Add yours: a function
+# (Case) -> findings, a word here.
 QUICK: dict[str, Check] = {**COUNTS, **COPIES, **SHORTCUTS, **FILES}
 FULL: dict[str, Check] = {**QUICK, **SIZES, **PROBES, **NEAR, **NOISE}
 
 
 def examine(case: Case, checks: Mapping[str, Check]) -> Iterator[Finding]:
-    """Each check's findings, as soon as they are made. What is missing (weights, say) is told once, by the first check that needs it."""
+    """Each check's findings, as soon as they are made. What is missing (weights, say) is told once, by the
+    first check that needs it.
+    """
     told = set()
     for name, check in checks.items():
         try:
@@ -45,6 +50,8 @@ def main() -> None:
 
 if __name__ == "__main__":
     os.environ.setdefault("TQDM_DISABLE", "1")
-    warnings.filterwarnings("ignore", category=UserWarning, module="PIL")       # of odd EXIF data: no picture is lost by it
-    warnings.filterwarnings("ignore", message="lbfgs failed to converge")        # a probe need not be the best one
+    # of odd EXIF data: no picture is lost by it
+    warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
+    # a probe need not be the best one
+    warnings.filterwarnings("ignore", message="lbfgs failed to converge")
     runs.main(main)

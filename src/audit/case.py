@@ -1,4 +1,7 @@
-"""What the checks look at: the run's tables, the facts of every image, the backbone's features. Each is made when first asked for."""
+"""What the checks look at: the run's tables, the facts of every image, the backbone's features. Each is made
+when first asked for.
+"""
+
 import contextlib
 import os
 import sys
@@ -25,7 +28,7 @@ class Case:
     def __init__(self, settings: Settings, paths: RunPaths, *, quick: bool = False) -> None:
         self.settings, self.config, self.paths, self.quick = settings, settings.config, paths, quick
         self.cache = settings.cache / settings.comp / "audit"
-        self.folder = paths.root / "audit"                            # sheets and tables for the user
+        self.folder = paths.root / "audit"  # sheets and tables for the user
 
     @cached_property
     def competition(self) -> Competition:
@@ -64,7 +67,9 @@ class Case:
         if self.competition.task != "multilabel":
             return tables.joined(self.table, self.competition.targets)
         columns = self.table[list(self.competition.targets)]
-        return pd.Series([" ".join(columns.columns[row]) for row in (columns == "1").to_numpy()], index=columns.index)
+        return pd.Series(
+            [" ".join(columns.columns[row]) for row in (columns == "1").to_numpy()], index=columns.index
+        )
 
     @property
     def kinds(self) -> pd.Series:
@@ -75,20 +80,33 @@ class Case:
     def images(self) -> pd.DataFrame:
         """All images, those of train first: id, path, part, label, fold, file, bytes, content."""
         train = self.table[["id", "path", "row", "group", "fold"]].assign(part="train", label=self.labels)
-        both = pd.concat([train, self.test[["id", "path"]].assign(part="test", label="", row="", group="", fold=-2)], ignore_index=True)
+        both = pd.concat(
+            [train, self.test[["id", "path"]].assign(part="test", label="", row="", group="", fold=-2)],
+            ignore_index=True,
+        )
         files = [self.settings.folder / path for path in both["path"]]
-        content = (opened.known_contents if self.quick else images.content_hashes)(files, self.settings.memory)
+        content = (opened.known_contents if self.quick else images.content_hashes)(
+            files, self.settings.memory
+        )
         sizes = [os.stat(file).st_size if file.is_file() else 0 for file in files]
         return both.assign(file=[str(file) for file in files], bytes=sizes, content=content)
 
     @cached_property
     def facts(self) -> pd.DataFrame:
-        """A line per image of `images`, with the columns opened.COLUMNS; empty ones for what was never opened."""
+        """A line per image of `images`, with the columns opened.COLUMNS; empty ones for what was never
+        opened.
+        """
         c = self.competition
         memory = self.cache / f"opened-{code.name_of(c.read_image) if c.read_image else 'pillow'}.json"
         with contextlib.redirect_stdout(sys.stderr):
-            return opened.open_all(self.images.to_dict("records"), memory, reader=c.read_image, max_pixels=c.max_pixels,
-                                   workers=self.settings.machine.workers, only_known=self.quick)
+            return opened.open_all(
+                self.images.to_dict("records"),
+                memory,
+                reader=c.read_image,
+                max_pixels=c.max_pixels,
+                workers=self.settings.machine.workers,
+                only_known=self.quick,
+            )
 
     @cached_property
     def is_readable(self) -> np.ndarray:
@@ -100,13 +118,27 @@ class Case:
 
     @cached_property
     def features_key(self) -> str:
-        """Of all that the features depend on; told without torch, so that a second audit takes seconds. Raises ValueError without weights."""
+        """Of all that the features depend on; told without torch, so that a second audit takes seconds.
+        Raises ValueError without weights.
+        """
         from src.model import weights
 
         c = self.config
         known = weights.pretrained_hash(c) or f"random {c.seed}"
-        code = [runs.file_sha(runs.SRC / name) for name in ("competitions.py", "data/images.py", "model/backbone.py")]
-        return runs.sha256([c.backbone, c.pool_type, c.image_size, known, code, self.images[["id", "content"]].to_numpy().tolist()])
+        code = [
+            runs.file_sha(runs.SRC / name)
+            for name in ("competitions.py", "data/images.py", "model/backbone.py")
+        ]
+        return runs.sha256(
+            [
+                c.backbone,
+                c.pool_type,
+                c.image_size,
+                known,
+                code,
+                self.images[["id", "content"]].to_numpy().tolist(),
+            ]
+        )
 
     @cached_property
     def features(self) -> np.ndarray:
@@ -116,7 +148,10 @@ class Case:
 
     def kept(self, name: str, key: Any, make: Callable[[], Any]) -> Any:
         """What `make` returns (json takes it), made once for this key, these images and this code."""
-        code = [runs.file_sha(file) for file in (*sorted(Path(__file__).parent.glob("*.py")), Path(probe.__file__))]
+        code = [
+            runs.file_sha(file)
+            for file in (*sorted(Path(__file__).parent.glob("*.py")), Path(probe.__file__))
+        ]
         path = self.cache / f"{name}-{runs.sha256([key, code])}.json"
         if not path.exists():
             runs.write_json(make(), path)

@@ -1,4 +1,7 @@
-"""Contact sheets drawn with Pillow: some pictures side by side, a caption above each row or below each picture."""
+"""Contact sheets drawn with Pillow: some pictures side by side, a caption above each row or below each
+picture.
+"""
+
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,8 +24,11 @@ class Cell(NamedTuple):
 def picture(case: Case, place: int) -> Image.Image:
     record = case.images.iloc[place].to_dict()
     try:
-        return Image.fromarray(read_square(record, CELL, case.competition.read_image, case.competition.max_pixels))
-    except Exception:                                                # as many kinds as there are readers; the check `images` names it
+        return Image.fromarray(
+            read_square(record, CELL, case.competition.read_image, case.competition.max_pixels)
+        )
+    # as many kinds as there are readers; the check `images` names it
+    except Exception:
         return Image.new("RGB", (CELL, CELL), (220, 220, 220))
 
 

@@ -1,9 +1,11 @@
-"""The peers: a plain timm loop as most competition code has it, and the same work given to Lightning or fastai. Images are decoded in each epoch,
-the whole model runs in each step.
+"""The peers: a plain timm loop as most competition code has it, and the same work given to Lightning or
+fastai. Images are decoded in each epoch, the whole model runs in each step.
 
-Run: python -m src.bench.peer runs/<name> --epochs 1 --by plain      one fold of a run's folds.csv, and its test images; the last line is json
-What is frozen stays in eval and gets no gradients, as in any such loop. Images, size, batch, weights and what learns are the kit's.
+Run: python -m src.bench.peer runs/<name> --epochs 1 --by plain      one fold of a run's folds.csv, and its
+test images; the last line is json What is frozen stays in eval and gets no gradients, as in any such loop.
+Images, size, batch, weights and what learns are the kit's.
 """
+
 import argparse
 import gc
 import json
@@ -14,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 BEGAN = time.perf_counter()
-gc.enable()          # as any program has it: src/__init__.py has put it off
+gc.enable()  # as any program has it: src/__init__.py has put it off
 import timm  # noqa: E402
 import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
@@ -45,12 +47,24 @@ class Photos(Dataset):
 
 
 def make_model(settings: config.Settings, num_classes: int) -> torch.nn.Module:
-    """timm's model with a new classifier; what `trainable` (head, all, beginnings of names) does not name is frozen."""
+    """timm's model with a new classifier; what `trainable` (head, all, beginnings of names) does not name is
+    frozen.
+    """
     experiment = settings.config
-    facts = {"pretrained_cfg_overlay": {"file": f"weights/{experiment.backbone}/model.safetensors"}} if experiment.pretrained else {}
-    model = timm.create_model(experiment.backbone, pretrained=experiment.pretrained, num_classes=num_classes, **facts)
+    facts = (
+        {"pretrained_cfg_overlay": {"file": f"weights/{experiment.backbone}/model.safetensors"}}
+        if experiment.pretrained
+        else {}
+    )
+    model = timm.create_model(
+        experiment.backbone, pretrained=experiment.pretrained, num_classes=num_classes, **facts
+    )
     asked = experiment.trainable if isinstance(experiment.trainable, tuple) else (str(experiment.trainable),)
-    head = [name for name, p in model.named_parameters() if any(p is q for q in model.get_classifier().parameters())]
+    head = [
+        name
+        for name, p in model.named_parameters()
+        if any(p is q for q in model.get_classifier().parameters())
+    ]
     for name, parameter in model.named_parameters():
         parameter.requires_grad_("all" in asked or name in head or name.startswith(asked))
     return model
@@ -147,8 +161,15 @@ def with_lightning(work: Work, clock: Clock) -> Callable[[Iterable], tuple[Tenso
             clock.end()
 
     module = Module()
-    trainer = lightning.Trainer(max_epochs=work.epochs, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-                                enable_model_summary=False, num_sanity_val_steps=0)
+    trainer = lightning.Trainer(
+        max_epochs=work.epochs,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
     trainer.fit(module, work.train, work.valid)
 
     def predicted(batches: Iterable) -> tuple[Tensor, Tensor]:
@@ -176,8 +197,13 @@ def with_fastai(work: Work, clock: Clock) -> Callable[[Iterable], tuple[Tensor, 
             clock.end()
 
     data = DataLoaders(work.train, work.valid, device=torch.device("cpu"))
-    done = learner.Learner(data, work.model, loss_func=torch.nn.CrossEntropyLoss(), cbs=[Watch()],
-                           opt_func=lambda params, **how: optimizer.OptimWrapper(opt=work.optimizer()))
+    done = learner.Learner(
+        data,
+        work.model,
+        loss_func=torch.nn.CrossEntropyLoss(),
+        cbs=[Watch()],
+        opt_func=lambda params, **how: optimizer.OptimWrapper(opt=work.optimizer()),
+    )
     with done.no_bar(), done.no_logging():
         done.fit(work.epochs, lr=work.lr)
     done.remove_cb(Watch)
@@ -194,11 +220,15 @@ KINDS = {"plain": plain, "lightning": with_lightning, "fastai": with_fastai}
 
 
 def once(work: Work) -> dict:
-    """Each image decoded and passed through the network one time, as quickly as a loop can: what no training can do without."""
+    """Each image decoded and passed through the network one time, as quickly as a loop can: what no training
+    can do without.
+    """
     model = work.model.to(memory_format=torch.channels_last)
     began = time.perf_counter()
     for batches in (work.train, work.valid, work.unseen):
-        predict(model, ((image.contiguous(memory_format=torch.channels_last), label) for image, label in batches))
+        predict(
+            model, ((image.contiguous(memory_format=torch.channels_last), label) for image, label in batches)
+        )
     return {"once": time.perf_counter() - began}
 
 
@@ -218,12 +248,26 @@ def main() -> None:
     mean, std = model.pretrained_cfg["mean"], model.pretrained_cfg["std"]
 
     def load(part, *, shuffle: bool = False) -> DataLoader:
-        labels = part[competition.targets[0]].map(classes).tolist() if competition.targets[0] in part else [0] * len(part)
-        photos = Photos([settings.folder / path for path in part["path"]], labels, settings.config.image_size, mean, std)
-        return DataLoader(photos, settings.config.batch_size, shuffle=shuffle, num_workers=2, persistent_workers=True)
+        labels = (
+            part[competition.targets[0]].map(classes).tolist()
+            if competition.targets[0] in part
+            else [0] * len(part)
+        )
+        photos = Photos(
+            [settings.folder / path for path in part["path"]], labels, settings.config.image_size, mean, std
+        )
+        return DataLoader(
+            photos, settings.config.batch_size, shuffle=shuffle, num_workers=2, persistent_workers=True
+        )
 
-    work = Work(model, load(table[table["fold"] != 0], shuffle=True), load(table[table["fold"] == 0]), load(test), given.epochs,
-                float(settings.config.lr))
+    work = Work(
+        model,
+        load(table[table["fold"] != 0], shuffle=True),
+        load(table[table["fold"] == 0]),
+        load(test),
+        given.epochs,
+        float(settings.config.lr),
+    )
     told: dict = {"start": time.perf_counter() - BEGAN}
     if given.by == "once":
         told |= once(work)
@@ -233,8 +277,13 @@ def main() -> None:
         probs, labels = predicted(work.valid)
         began = time.perf_counter()
         predicted(work.unseen)
-        told |= {"steps": len(work.train), "training": clock.training, "epoch": clock.whole, "test": time.perf_counter() - began,
-                 "accuracy": (probs.argmax(1) == labels).float().mean().item()}
+        told |= {
+            "steps": len(work.train),
+            "training": clock.training,
+            "epoch": clock.whole,
+            "test": time.perf_counter() - began,
+            "accuracy": (probs.argmax(1) == labels).float().mean().item(),
+        }
     print(json.dumps(told))
 
 

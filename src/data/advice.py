@@ -1,4 +1,6 @@
-"""Advice that was tried: each statement that may answer an open question is loaded in memory first, and shown only where it leads to tables."""
+"""Advice that was tried: each statement that may answer an open question is loaded in memory first, and shown
+only where it leads to tables.
+"""
 
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -16,7 +18,9 @@ SHOWN = 4  # and shown at most
 
 
 class Unclear(ValueError):
-    """The files tell none or several. candidates: statements, each the fields of a Competition, that may be the answer."""
+    """The files tell none or several. candidates: statements, each the fields of a Competition, that may be
+    the answer.
+    """
 
     def __init__(self, message: str, *candidates: dict[str, Any]) -> None:
         super().__init__(message)
@@ -45,7 +49,10 @@ def lines(
     if not working:
         return ""
     text = "".join(f"\n  {as_line(stated, statement)}    # {counts}" for statement, counts, _ in working)
-    return f"\nTried, and it works: one of these lines, alone in a file {root.name}/competition.py beside the data:{text}"
+    return (
+        f"\nTried, and it works: one of these lines, alone in a file {root.name}/competition.py beside the"
+        f" data:{text}"
+    )
 
 
 def tried(
@@ -56,7 +63,9 @@ def tried(
     before: dict[str, Any],
     left: list[int],
 ) -> list[tuple[dict[str, Any], str, int]]:
-    """(statement, what it gives, images) of each candidate that leads to tables, alone or with one more statement."""
+    """(statement, what it gives, images) of each candidate that leads to tables, alone or with one more
+    statement.
+    """
     working = []
     for candidate in error.candidates:
         if left[0] <= 0:
@@ -70,7 +79,7 @@ def tried(
             table, test = competition.table(root), competition.test_table(root)
             competition.check_sample(test, competition.sample(root))
             if {*table["path"]} & {*test["path"]} and table["path"].is_unique:
-                continue                                             # it would learn the test images
+                continue  # it would learn the test images
         except Unclear as again:
             if not before:
                 working += tried(again, stated, root, complete, statement, left)

@@ -1,4 +1,7 @@
-"""Artefacts that are computed once: memory-mapped arrays under the cache folder, whole or absent, named by the hash of all they depend on."""
+"""Artefacts that are computed once: memory-mapped arrays under the cache folder, whole or absent, named by
+the hash of all they depend on.
+"""
+
 import os
 import zlib
 from collections.abc import Callable, Iterator
@@ -15,7 +18,9 @@ if TYPE_CHECKING:
 
 
 class Array:
-    """A memory-mapped .npy opened on first use in each process, so that a loader's worker gets a path and not a copy."""
+    """A memory-mapped .npy opened on first use in each process, so that a loader's worker gets a path and not
+    a copy.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path, self._opened, self._is_checked = path, None, False
@@ -31,7 +36,7 @@ class Array:
 
     def __len__(self) -> int:
         if not self._is_checked and is_readable(self.path):
-            return len(np.load(self.path, mmap_mode="r"))            # of the header: no need to read all
+            return len(np.load(self.path, mmap_mode="r"))  # of the header: no need to read all
         return len(self.values)
 
     def close(self) -> None:
@@ -43,13 +48,20 @@ class Array:
 
 
 def make_in_steps(
-    path: Path, shape: tuple[int, ...], dtype: str, fill: Callable[[np.ndarray, dict], Iterator[dict]], clock: "Clock | None", *,
+    path: Path,
+    shape: tuple[int, ...],
+    dtype: str,
+    fill: Callable[[np.ndarray, dict], Iterator[dict]],
+    clock: "Clock | None",
+    *,
     room_gb: float = 0.0,
 ) -> Array:
-    """The array at `path`, made by `fill` when it isn't there yet. It can be left and taken up again; one process makes it, others wait for it.
+    """The array at `path`, made by `fill` when it isn't there yet. It can be left and taken up again; one
+    process makes it, others wait for it.
 
-    fill(values, begun) yields after each piece what it needs to go on from there: `done`, the number of lines that are filled, and what else json
-    holds; begun is the last of these that was saved, {} at first. Raises Stopped with the piece saved. room_gb: of all arrays in the cache, 0: any.
+    fill(values, begun) yields after each piece what it needs to go on from there: `done`, the number of lines
+    that are filled, and what else json holds; begun is the last of these that was saved, {} at first. Raises
+    Stopped with the piece saved. room_gb: of all arrays in the cache, 0: any.
     """
     if not cache.use(path):
         with runs.naming(path):
@@ -63,7 +75,11 @@ def make_in_steps(
 
 
 def fill_in_steps(
-    path: Path, shape: tuple[int, ...], dtype: str, fill: Callable[[np.ndarray, dict], Iterator[dict]], clock: "Clock | None",
+    path: Path,
+    shape: tuple[int, ...],
+    dtype: str,
+    fill: Callable[[np.ndarray, dict], Iterator[dict]],
+    clock: "Clock | None",
 ) -> None:
     begun, note = path.with_name(path.name + ".begun"), path.with_name(path.name + ".begun.json")
     runs.remove_dead(path.parent)
@@ -80,7 +96,8 @@ def fill_in_steps(
         size = values.offset + values.nbytes
         with runs.naming(path):
             with begun.open("rb+") as file:
-                file.truncate(size)                                  # perhaps an earlier process had come to this point
+                # perhaps an earlier process had come to this point
+                file.truncate(size)
                 file.seek(size)
                 file.write(checksum(begun, size))
             os.replace(begun, path)
@@ -93,7 +110,8 @@ def fill_in_steps(
         if not begun.exists():
             note.unlink(missing_ok=True)
     cache.use(path)
-    cache.release(begun)                                             # it has the other name now, and is held by that
+    # it has the other name now, and is held by that
+    cache.release(begun)
 
 
 def save_or_stop(values: np.memmap, now: dict, note: Path, path: Path, clock: "Clock") -> None:
@@ -104,7 +122,10 @@ def save_or_stop(values: np.memmap, now: dict, note: Path, path: Path, clock: "C
             values.flush()
             runs.write_json(now, note)
     if why:
-        raise runs.Stopped(f"{why}: {path.name} is saved after {now['done']} of {len(values)} images; the same command goes on from there")
+        raise runs.Stopped(
+            f"{why}: {path.name} is saved after {now['done']} of {len(values)} images; the same command goes"
+            " on from there"
+        )
 
 
 def open_begun(begun: Path, note: Path, shape: tuple[int, ...], dtype: str) -> tuple[np.memmap, dict]:
@@ -123,7 +144,9 @@ def open_begun(begun: Path, note: Path, shape: tuple[int, ...], dtype: str) -> t
 
 
 def reserve(part: Path) -> None:
-    """Take the file's room on the disk now: a mapped page that finds none later would end the process with SIGBUS. macOS lacks the call."""
+    """Take the file's room on the disk now: a mapped page that finds none later would end the process with
+    SIGBUS. macOS lacks the call.
+    """
     size = part.stat().st_size
     if hasattr(os, "posix_fallocate"):
         with part.open("rb+") as file:
@@ -133,14 +156,17 @@ def reserve(part: Path) -> None:
                 raise OSError(error.errno, f"{error.strerror}, {size:,} bytes are needed") from error
 
 
-MARK = b"crc32"             # before the checksum behind the values, which numpy does not read
+MARK = b"crc32"  # before the checksum behind the values, which numpy does not read
 BLOCK = 2**24
-WHOLE = 2**31               # bytes; of a larger file every SPARSE-th block is in the sum, so that no run waits for it
+# bytes; of a larger file every SPARSE-th block is in the sum, so that no run waits for it
+WHOLE = 2**31
 SPARSE = 16
 
 
 def checksum(path: Path, size: int | None = None) -> bytes:
-    """What lies behind the values: of the first `size` bytes, all by default. CRC-32 reads 2 GB a second, SHA-256 one."""
+    """What lies behind the values: of the first `size` bytes, all by default. CRC-32 reads 2 GB a second,
+    SHA-256 one.
+    """
     size, found = path.stat().st_size if size is None else size, 0
     with path.open("rb") as file:
         for number, start in enumerate(range(0, size, BLOCK)):
@@ -156,9 +182,11 @@ def check(path: Path) -> None:
     with path.open("rb") as file:
         file.seek(max(size, 0))
         written = file.read()
-    is_earlier = MARK not in written and is_readable(path)           # made by code that wrote no checksum
+    is_earlier = MARK not in written and is_readable(path)  # made by code that wrote no checksum
     if not is_earlier and written != checksum(path, size):
-        raise ValueError(f"{path} is damaged: {'the same command makes it again' if removed(path) else 'remove it'}")
+        raise ValueError(
+            f"{path} is damaged: {'the same command makes it again' if removed(path) else 'remove it'}"
+        )
 
 
 def removed(path: Path) -> bool:

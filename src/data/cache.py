@@ -1,7 +1,9 @@
-"""The cache folder: what can be computed again. It is kept below a size, the least recently used goes first, and never what a process is using.
+"""The cache folder: what can be computed again. It is kept below a size, the least recently used goes first,
+and never what a process is using.
 
 Run: python -m src.data.cache clear runs/.cache      removes all that is not in use
 """
+
 import fcntl
 import os
 import sys
@@ -10,18 +12,22 @@ from typing import IO
 
 from src import runs
 
-_held: dict[str, IO] = {}       # open files of this process, each with a shared lock until the process ends
+_held: dict[str, IO] = {}  # open files of this process, each with a shared lock until the process ends
 
 
 def hold(path: Path) -> None:
-    """Mark a file as in use by this process and its children. Raises FileNotFoundError where another one has removed it."""
+    """Mark a file as in use by this process and its children. Raises FileNotFoundError where another one has
+    removed it.
+    """
     held = _held.get(str(path))
-    if held and path.exists() and os.path.samestat(os.fstat(held.fileno()), path.stat()):      # not one that was removed and made again
+    # not one that was removed and made again
+    if held and path.exists() and os.path.samestat(os.fstat(held.fileno()), path.stat()):
         return
     file = path.open("rb")
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:                                                  # a file system without locks; or one that is about to be removed
+    # a file system without locks; or one that is about to be removed
+    except OSError:
         pass
     _held[str(path)] = file
     if not path.exists():
@@ -41,8 +47,9 @@ def use(path: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     try:
-        os.utime(path, follow_symlinks=False)                        # a link leads to a cache that is only read
-    except OSError:                                                  # a cache that can only be read
+        # a link leads to a cache that is only read
+        os.utime(path, follow_symlinks=False)
+    except OSError:  # a cache that can only be read
         pass
     return True
 
@@ -63,7 +70,9 @@ def remove(path: Path) -> bool:
 
 def arrays(folder: Path) -> list[Path]:
     """The least recently used first, whole ones and those that are begun."""
-    found = [(facts(path)[1], path) for pattern in ("*/*.npy", "*/*.npy.begun") for path in folder.glob(pattern)]
+    found = [
+        (facts(path)[1], path) for pattern in ("*/*.npy", "*/*.npy.begun") for path in folder.glob(pattern)
+    ]
     return [path for _, path in sorted(found)]
 
 
@@ -72,21 +81,29 @@ def facts(path: Path) -> tuple[float, float]:
     try:
         status = path.lstat()
         return status.st_size / 1e9, status.st_mtime
-    except OSError:                                                  # another process has removed it
+    except OSError:  # another process has removed it
         return 0.0, 0.0
 
 
 def make_room(folder: Path, room_gb: float, needed_gb: float) -> None:
-    """Remove arrays of all competitions in the cache until the next one fits in, the least recently used first."""
+    """Remove arrays of all competitions in the cache until the next one fits in, the least recently used
+    first.
+    """
     sizes = {path: facts(path)[0] for path in arrays(folder)}
     over, gone = sum(sizes.values()) + needed_gb - room_gb, 0.0
     for path, size in sizes.items():
         if gone < over and remove(path):
             gone += size
     if gone:
-        print(f"cache: {gone:.2f} GB that were used least recently are removed, for MACHINE=\"cache_total_gb={room_gb:g}\"", flush=True)
+        print(
+            f"cache: {gone:.2f} GB that were used least recently are removed, for"
+            f' MACHINE="cache_total_gb={room_gb:g}"',
+            flush=True,
+        )
     if gone < over:
-        print(f"cache: {over - gone:.2f} GB more than cache_total_gb={room_gb:g} are in use at once", flush=True)
+        print(
+            f"cache: {over - gone:.2f} GB more than cache_total_gb={room_gb:g} are in use at once", flush=True
+        )
 
 
 def clear(folder: Path) -> None:
@@ -96,7 +113,10 @@ def clear(folder: Path) -> None:
     for memory in folder.glob("*/hashes.json"):
         memory.unlink(missing_ok=True)
     left = arrays(folder)
-    print(f"{folder}: {len(removed)} arrays removed, {sum(removed.values()):.2f} GB" + (f"; {len(left)} are in use and stay" if left else ""))
+    print(
+        f"{folder}: {len(removed)} arrays removed, {sum(removed.values()):.2f} GB"
+        + (f"; {len(left)} are in use and stay" if left else "")
+    )
 
 
 def main() -> None:

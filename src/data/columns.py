@@ -1,4 +1,6 @@
-"""Which column is what: the id, the row of the submission, the labels; and which of the sample's columns are to be filled."""
+"""Which column is what: the id, the row of the submission, the labels; and which of the sample's columns are
+to be filled.
+"""
 
 import re
 from collections.abc import Callable
@@ -19,7 +21,9 @@ LABEL_WORDS = {"label", "labels", "target", "class", "category", "answer", "ans"
 
 
 def host_header(sample: Table, row: str, passed: set[str]) -> tuple[str, ...]:
-    """The submission's columns as they are written there: the row's first, without those that only have to be copied."""
+    """The submission's columns as they are written there: the row's first, without those that only have to be
+    copied.
+    """
     if not sample.file:
         return ()
     named = dict(zip(sample.frame.columns, sample.header))
@@ -27,7 +31,9 @@ def host_header(sample: Table, row: str, passed: set[str]) -> tuple[str, ...]:
 
 
 def passed_through(sample: Table, row: str, test: Table | None, train: Table | None) -> set[str]:
-    """Columns of the sample that are copied as they stand: paths, line numbers, what the test table says of the image."""
+    """Columns of the sample that are copied as they stand: paths, line numbers, what the test table says of
+    the image.
+    """
     others = [name for name in sample.frame if name != row]
     if len(others) < 2:
         return set()
@@ -61,7 +67,9 @@ def passed_through(sample: Table, row: str, test: Table | None, train: Table | N
 def long_form(
     sample: Table, row: str, ev: Evidence, train: Table | None
 ) -> tuple[str, tuple[str, ...]] | None:
-    """(row, labels) where the sample has a line per image and output, such as ID_1__target: row is "{id}__{output}"."""
+    """(row, labels) where the sample has a line per image and output, such as ID_1__target: row is
+    "{id}__{output}".
+    """
     rows = sample.frame[row].tolist()
     if (
         len(sample.frame.columns) != 2
@@ -162,10 +170,16 @@ def composed(columns: list[str]) -> list[str]:
 
 
 def find_labels(
-    train: pd.DataFrame, test: pd.DataFrame, c: "Competition", asked: list[str], sample: Table, key: Naming | None
+    train: pd.DataFrame,
+    test: pd.DataFrame,
+    c: "Competition",
+    asked: list[str],
+    sample: Table,
+    key: Naming | None,
 ) -> tuple[str, ...]:
-    """The sample's columns found in train; else the column whose values are the sample's columns or cells; else the only one that is
-    nothing else."""
+    """The sample's columns found in train; else the column whose values are the sample's columns or cells;
+    else the only one that is nothing else.
+    """
     naming = {key.column} if key and key.is_path else set()
     known = {"id", "path", "row", c.id, c.row, c.group, *c.features, *naming}
     free = [name for name in train if name not in known]
@@ -194,7 +208,8 @@ def find_labels(
         left = [twin]
     if len(left) != 1:
         raise Unclear(
-            f"which column is the label? Candidates: {listed(left) or 'none'}: " + state('labels=("column",)'),
+            f"which column is the label? Candidates: {listed(left) or 'none'}: "
+            + state('labels=("column",)'),
             *({"labels": (name,)} for name in left),
         )
     return (left[0],)
@@ -203,8 +218,9 @@ def find_labels(
 def signs_of_contents(
     asked: list[str], test: pd.DataFrame, cells: list[str], values: dict[str, set[str]]
 ) -> list[Callable[[str], bool]]:
-    """What tells the label's column, the surest first: it holds the sample's columns, with something before or after, or joined in a
-    cell; the test images have no such column; it holds the sample's cells."""
+    """What tells the label's column, the surest first: it holds the sample's columns, with something before
+    or after, or joined in a cell; the test images have no such column; it holds the sample's cells.
+    """
     words = {cell for cell in cells if not are_number(cell)}
     several: list[Callable[[str], bool]] = [
         lambda column: 2 * len(values[column] & {*asked}) >= max(len(values[column]), 1),
@@ -238,7 +254,9 @@ def plain_name(name: str) -> str:
 
 
 def with_affixes(asked: list[str], columns: list[str]) -> tuple[str, ...]:
-    """The columns that the sample's are called after, with something before or after each: prob_cat, dog_score."""
+    """The columns that the sample's are called after, with something before or after each: prob_cat,
+    dog_score.
+    """
     for name in columns:
         for one in asked:
             if name and name in one and name != one:
@@ -254,7 +272,9 @@ def with_affixes(asked: list[str], columns: list[str]) -> tuple[str, ...]:
 
 
 def longer_names(asked: list[str], columns: list[str]) -> dict[str, str]:
-    """Training column -> sample's column, where the first is the second with the same text before or after: X4_mean for X4."""
+    """Training column -> sample's column, where the first is the second with the same text before or after:
+    X4_mean for X4.
+    """
     for name in columns:
         if asked[0] in name and asked[0] != name:
             before, _, after = name.partition(asked[0])
@@ -283,7 +303,9 @@ def twins_of(name: str, train: pd.DataFrame, columns: list[str]) -> list[str]:
 
 
 def one_of_twins(train: pd.DataFrame, columns: list[str], cells: set[str]) -> str:
-    """Of columns that say the same, such as a class's number and its name: the one whose values the sample holds."""
+    """Of columns that say the same, such as a class's number and its name: the one whose values the sample
+    holds.
+    """
     codes = [pd.factorize(train[name])[0].tolist() for name in columns]
     if any(code != codes[0] for code in codes):
         return ""

@@ -33,8 +33,9 @@ def are_numbers(values: pd.Series) -> bool:
 
 
 def are_words(values: pd.Series) -> bool:
-    """Several labels joined by spaces, not names with a space in them: a small vocabulary makes many values, and its words occur alone, or always in
-    the same order."""
+    """Several labels joined by spaces, not names with a space in them: a small vocabulary makes many values,
+    and its words occur alone, or always in the same order.
+    """
     distinct = set(values.str.strip()) - {""}
     rows = [value.split() for value in distinct]
     words = {word for row in rows for word in row}
@@ -44,7 +45,9 @@ def are_words(values: pd.Series) -> bool:
 
 
 def have_an_order(rows: list[list[str]]) -> bool:
-    """Are the words of all rows sorted, as tags often are and names of two words are by chance in half of the cases?"""
+    """Are the words of all rows sorted, as tags often are and names of two words are by chance in half of the
+    cases?
+    """
     return len(rows) >= 8 and all(
         row == sorted(row, key=str.casefold) and len({*row}) == len(row) for row in rows
     )
@@ -63,7 +66,9 @@ def is_idle(values: pd.Series) -> bool:
 
 
 def joined_by(values: pd.Series, asked: list[str]) -> str:
-    """What joins several labels in a cell, "" when nothing does: the words are all columns of the sample or, where it has one, occur alone too."""
+    """What joins several labels in a cell, "" when nothing does: the words are all columns of the sample or,
+    where it has one, occur alone too.
+    """
     cells = list(values.unique())
     for mark in (" ", "|", ";", ","):
         if not any(mark in cell.strip() for cell in cells):
@@ -93,7 +98,9 @@ def telling(frame: pd.DataFrame, known: set[str]) -> list[str]:
 
 
 def find_suspects(others: pd.DataFrame) -> tuple[str, ...]:
-    """Columns that look like a group (a patient, a site): by name, or because their values return a few times each."""
+    """Columns that look like a group (a patient, a site): by name, or because their values return a few times
+    each.
+    """
     counts, num = others.nunique(), len(others)
     return tuple(
         name
@@ -110,7 +117,8 @@ def find_suspects(others: pd.DataFrame) -> tuple[str, ...]:
 def find_warnings(c: "Competition", unused: list[str], sample: pd.DataFrame) -> list[str]:
     """What a competitor should know before trusting a fold."""
     lines = [
-        f"column {name!r} looks like a group (a patient, a site): if its images belong together, {state(f'group={name!r}')}"
+        f"column {name!r} looks like a group (a patient, a site): if its images belong together,"
+        f" {state(f'group={name!r}')}"
         for name in c.suspects[:4]
         if not c.group
     ]
@@ -118,16 +126,25 @@ def find_warnings(c: "Competition", unused: list[str], sample: pd.DataFrame) -> 
         lines.append(
             f"not used: {listed(unused)}; features=(...) in src/competitions.py gives columns to the head"
         )
-    if c.answer == "probability" and c.positive not in c.names and {*c.classes} not in ({"0", "1"}, {"-1", "1"}):
+    if (
+        c.answer == "probability"
+        and c.positive not in c.names
+        and {*c.classes} not in ({"0", "1"}, {"-1", "1"})
+    ):
         reverse = (
             tuple(name for name in (*c.classes, c.positive) if name != c.positive)
             if c.positive == c.classes[0]
             else c.classes[::-1]
         )
         lines.append(
-            f"the submission's number is taken for the probability of {c.positive!r}: else {state(f'classes={reverse}, that one last,')}"
+            f"the submission's number is taken for the probability of {c.positive!r}: else"
+            f" {state(f'classes={reverse}, that one last,')}"
         )
-    if OUTPUT not in c.row and c.answer == "probabilities" and (unseen := [name for name in c.names[1:] if name not in c.outputs]):
+    if (
+        OUTPUT not in c.row
+        and c.answer == "probabilities"
+        and (unseen := [name for name in c.names[1:] if name not in c.outputs])
+    ):
         lines.append(f"no training image is of the class {listed(unseen)}: 0 is submitted")
     cells = (
         set(sample[c.names[1]]) - {""}
@@ -138,8 +155,8 @@ def find_warnings(c: "Competition", unused: list[str], sample: pd.DataFrame) -> 
         *c.classes
     }:
         lines.append(
-            f"{c.sample_csv} holds {listed(sorted(cells))}, none of the labels {listed(list(c.classes))}: if the host wants other "
-            f"names or codes, {state('make_table or answer')}"
+            f"{c.sample_csv} holds {listed(sorted(cells))}, none of the labels {listed(list(c.classes))}: if"
+            f" the host wants other names or codes, {state('make_table or answer')}"
         )
     plain = Counter(name.lower() for name in c.classes)
     if alike := [name for name in c.classes if plain[name.lower()] > 1]:
@@ -148,7 +165,9 @@ def find_warnings(c: "Competition", unused: list[str], sample: pd.DataFrame) -> 
 
 
 def find_doubts(c: "Competition", labels: pd.DataFrame, sample: pd.DataFrame, asked: list[str]) -> list[str]:
-    """Numbers that may be classes, classes that may be numbers, labels that may be wanted as probabilities, cells that may want several labels."""
+    """Numbers that may be classes, classes that may be numbers, labels that may be wanted as probabilities,
+    cells that may want several labels.
+    """
     whole, name = (
         all(column.str.fullmatch(r"-?\d*").all() for _, column in labels.items()),
         listed(list(c.labels)),
@@ -176,7 +195,8 @@ def find_doubts(c: "Competition", labels: pd.DataFrame, sample: pd.DataFrame, as
         and not any(" " in name for name in c.classes)
     ):
         return [
-            f"a cell of {c.sample_csv} such as {cells.iloc[0]!r} holds several words, one label is submitted: else {state('answer')}"
+            f"a cell of {c.sample_csv} such as {cells.iloc[0]!r} holds several words, one label is submitted:"
+            f" else {state('answer')}"
         ]
     if (
         c.task == "binary"
@@ -186,8 +206,8 @@ def find_doubts(c: "Competition", labels: pd.DataFrame, sample: pd.DataFrame, as
         and {*c.classes} == {"0", "1"}
     ):
         return [
-            f"the sample's {cells.iloc[0]!r} may stand for a label or for a probability, labels are submitted; probabilities: "
-            + state('answer="probability"')
+            f"the sample's {cells.iloc[0]!r} may stand for a label or for a probability, labels are"
+            " submitted; probabilities: " + state('answer="probability"')
         ]
     words = (
         {word for value in labels.iloc[:, 0].unique() for word in value.split()}
@@ -196,8 +216,8 @@ def find_doubts(c: "Competition", labels: pd.DataFrame, sample: pd.DataFrame, as
     )
     if c.task == "multiclass" and any(" " in value for value in c.classes) and len(words) < len(c.classes):
         return [
-            f"the {len(c.classes)} values of {name} are made of {len(words)} words and are taken for one class each; are the words labels? Then "
-            + state('task="multilabel"')
+            f"the {len(c.classes)} values of {name} are made of {len(words)} words and are taken for one"
+            " class each; are the words labels? Then " + state('task="multilabel"')
         ]
     return []
 
@@ -253,8 +273,8 @@ def of_table(table: "Table", frames: dict[str, "Table"], c: "Competition") -> st
     what = f"column {groups[0]} looks like a group" if groups else f"columns {listed(own)}" if own else ""
     if not what:
         return ""
-    join = f'make_table=lambda root: reshape.beside(root, {c.train_csv!r}, {table.file!r})'
-    as_group = f', group={groups[0]!r}' if groups else ""
+    join = f"make_table=lambda root: reshape.beside(root, {c.train_csv!r}, {table.file!r})"
+    as_group = f", group={groups[0]!r}" if groups else ""
     return (
         f"not used: {table.file} names {num} training images: {what}; to use it {state(join + as_group)}"
         if c.train_csv
@@ -286,9 +306,14 @@ def of_images(c: "Competition", ev: "Evidence", frames: dict[str, "Table"], used
         merged[top] += count
         whole[top] += total[folder]
     return [
-        f"not used: {count} images in {folder or 'the top folder'}/"
-        if count == whole[folder]
-        else f"not used: {count} of {whole[folder]} images in {folder or 'the top folder'}/ are in no table"
+        (
+            f"not used: {count} images in {folder or 'the top folder'}/"
+            if count == whole[folder]
+            else (
+                f"not used: {count} of {whole[folder]} images in {folder or 'the top folder'}/ are in no"
+                " table"
+            )
+        )
         for folder, count in merged.most_common()
         if folder or count > 2
     ]
@@ -311,7 +336,9 @@ def other_formats(ev: "Evidence") -> list[dict[str, Any]]:
         return [{"read_image": Code("reshape.npy")}]
     wide = [file for file, why in ev.skipped.items() if "as pixels have" in why]
     for table in ev.tables:
-        if "pixels" in table.frame or sum(is_pixel(name) for name in table.frame) > 0.7 * len(table.frame.columns):
+        if "pixels" in table.frame or sum(is_pixel(name) for name in table.frame) > 0.7 * len(
+            table.frame.columns
+        ):
             wide.append(table.file)
     train = sorted(file for file in wide if "test" not in file.lower())
     test = sorted(file for file in wide if file not in train)
@@ -320,7 +347,8 @@ def other_formats(ev: "Evidence") -> list[dict[str, Any]]:
         return []
     start = sample.frame.iloc[0, 0] if sample else "0"
     count = f", **{{{sample.frame.columns[0]!r}: {int(start)}}}" if sample and start.isdecimal() else ""
-    lines, tests = (f"lambda root: reshape.pixels(root, {file!r}{more})" for file, more in ((train[0], ""), (test[0], count)))
+    lines, tests = (
+        f"lambda root: reshape.pixels(root, {file!r}{more})"
+        for file, more in ((train[0], ""), (test[0], count))
+    )
     return [{"make_table": Code(lines), "make_test": Code(tests), "read_image": Code("reshape.read_pixels")}]
-
-

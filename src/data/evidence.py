@@ -1,6 +1,8 @@
-"""What a competition's tables say of its images: two records, an index of the images and a list of tables, and which column names which images.
+"""What a competition's tables say of its images: two records, an index of the images and a list of tables,
+and which column names which images.
 
-Everything is read once; the functions below are pure."""
+Everything is read once; the functions below are pure.
+"""
 
 import posixpath
 import re
@@ -84,11 +86,27 @@ class Table:
 
     @cached_property
     def key(self) -> Naming | None:
-        """The column that names images: most rows first, then a path before a number that happens to name one, then different images.
-        Few different cells, such as labels 0 and 1 beside images 0.png and 1.png, are none."""
-        enough = [n for n in self.namings.values() if n.is_unique or n.images >= (0.05 if n.is_path else 0.3) * n.rows]
+        """The column that names images: most rows first, then a path before a number that happens to name
+        one, then different images. Few different cells, such as labels 0 and 1 beside images 0.png and 1.png,
+        are none.
+        """
+        enough = [
+            n
+            for n in self.namings.values()
+            if n.is_unique or n.images >= (0.05 if n.is_path else 0.3) * n.rows
+        ]
         some = [n for n in enough if n.share >= 0.5] or enough
-        return max(some, key=lambda n: (n.share >= 0.5, n.is_path and n.images > 0.2 * n.rows, n.is_unique, n.images, n.share), default=None)
+        return max(
+            some,
+            key=lambda n: (
+                n.share >= 0.5,
+                n.is_path and n.images > 0.2 * n.rows,
+                n.is_unique,
+                n.images,
+                n.share,
+            ),
+            default=None,
+        )
 
 
 class Evidence:
@@ -143,7 +161,9 @@ class Evidence:
 
 @cache
 def part_of(folder: str) -> str:
-    """train, test or valid, by the deepest folder that says one at the beginning of a word (not contest, intestine); "" when none does."""
+    """train, test or valid, by the deepest folder that says one at the beginning of a word (not contest,
+    intestine); "" when none does.
+    """
     for name in reversed(folder.split("/")):
         if words := re.findall(r"(?:(?<![A-Za-z])|(?=[A-Z]))(?i:train|test|eval|valid|val(?![a-z]))", name):
             return PART_WORDS[words[-1].lower()]
@@ -153,7 +173,9 @@ def part_of(folder: str) -> str:
 
 
 def inner_copies(root: Path, images: list[str]) -> set[str]:
-    """Folders that hold what lies one level higher as well, byte for byte, as some archives do: train/train beside train."""
+    """Folders that hold what lies one level higher as well, byte for byte, as some archives do: train/train
+    beside train.
+    """
     known, below = set(images), {}
     for file in images:
         folder = posixpath.dirname(file)
@@ -203,17 +225,24 @@ def naming_of(column: pd.Series, index: ImageIndex) -> Naming | None:
     return naming(str(column.name), values, [index.named(value) if value else [] for value in values])
 
 
-def naming(name: str, values: list[str], places: list[list[int]], prefix: str = "", suffix: str = "", width: int = 0) -> Naming:
+def naming(
+    name: str, values: list[str], places: list[list[int]], prefix: str = "", suffix: str = "", width: int = 0
+) -> Naming:
     some = [value for value in values[:: max(1, len(values) // 1000)] if value]
-    is_path = sum(value.strip().lower().endswith(IMAGE_SUFFIXES) or "/" in value or "\\" in value for value in some) > 0.5 * len(some)
+    is_path = sum(
+        value.strip().lower().endswith(IMAGE_SUFFIXES) or "/" in value or "\\" in value for value in some
+    ) > 0.5 * len(some)
     images = len({row[0] for row in places if row})
     is_unique = len(set(values)) == len(values)
-    return Naming(name, places, sum(map(bool, places)), images, is_path, is_unique, values, prefix, suffix, width)
+    return Naming(
+        name, places, sum(map(bool, places)), images, is_path, is_unique, values, prefix, suffix, width
+    )
 
 
 def with_affixes(frame: pd.DataFrame, index: ImageIndex) -> dict[str, Naming]:
-    """The first columns of a table that names no image: those whose cells do when the same text stands before or after them, or zeros.
-    Where several texts do (12_red, 12_green), a naming each."""
+    """The first columns of a table that names no image: those whose cells do when the same text stands before
+    or after them, or zeros. Where several texts do (12_red, 12_green), a naming each.
+    """
     found: dict[str, Naming] = {}
     for name in list(frame)[:3]:
         for number, one in enumerate(with_affix(frame[name], index)):

@@ -12,7 +12,8 @@ from src.data.table_roles import Roles
 from src.data.tables import listed, state
 
 PART_FOLDER = re.compile(
-    r"(.*(image|img|photo|pic|part|batch|chunk|split|fold|train|data|archive|zip|vol|set|dir|folder|shard).*?)[ _-]?\d+",
+    r"(.*(image|img|photo|pic|part|batch|chunk|split|fold|train|data|archive|zip|vol|set|dir|folder|shard).*?)["
+    r" _-]?\d+",
     re.I,
 )
 
@@ -111,8 +112,9 @@ def class_folders(ev: Evidence, roles: Roles, asked: list[str]) -> str:
         )
     names = [file for file in ev.files if file.lower().endswith(TABLES)]
     raise Unclear(
-        f"no train.csv and no folder per class (train/<class>/<image>): {state('train_csv')} (there are {listed(names) or 'none'}), "
-        'or train_images with a {label} in it, such as "train/{label}.{number}.jpg"',
+        f"no train.csv and no folder per class (train/<class>/<image>): {state('train_csv')} (there are"
+        f" {listed(names) or 'none'}), or train_images with a {{label}} in it, such as"
+        ' "train/{label}.{number}.jpg"',
         *name_patterns(ev),
         *({"train_csv": table.file} for table in ev.tables if table is not roles.sample),
     )
@@ -130,8 +132,9 @@ def refuse_tables_of_folders(patterns: dict[str, set[str]], ev: Evidence, roles:
                 text = f"lambda root: reshape.in_folders(root, {table.file!r}, {column!r})"
                 others = [name for name in table.frame if name != column and table.frame[name].nunique() > 1]
                 raise Unclear(
-                    f"column {column!r} of {table.file} names the folders of the training images, which may be no classes but what that table "
-                    f"describes ({listed(others)}): " + state("make_table and labels, or train_images"),
+                    f"column {column!r} of {table.file} names the folders of the training images, which may"
+                    f" be no classes but what that table describes ({listed(others)}): "
+                    + state("make_table and labels, or train_images"),
                     *(
                         {"make_table": Code(text), "labels": (name,), "id": "image", "group": column}
                         for name in others[:3]
@@ -156,8 +159,8 @@ def without_test(pattern: str, ev: Evidence, roles: Roles) -> str:
     named = [f"lambda root: reshape.named_by(root, {pattern!r}, {file!r})" for file in lists]
     left = f"lambda root: reshape.named_by(root, {pattern!r}, {roles.sample.file!r}, is_left=True)"
     raise Unclear(
-        f"{len(among)} images that {roles.sample.file} names lie in the class folders {pattern}, and can't be learned from: "
-        + state("a make_table without them"),
+        f"{len(among)} images that {roles.sample.file} names lie in the class folders {pattern}, and can't be"
+        " learned from: " + state("a make_table without them"),
         *({"make_table": Code(text), "labels": ("label",), "id": "id"} for text in [*named, left]),
     )
 
@@ -226,13 +229,15 @@ def find_test_folder(ev: Evidence, train: Table | None = None) -> str:
             *left_over(ev, train),
             *(
                 {
-                    "test_images": f"{name}/**/{{id}}"
-                    if any(
-                        "/" in file.removeprefix(f"{name}/")
-                        for file in ev.images
-                        if file.startswith(f"{name}/")
+                    "test_images": (
+                        f"{name}/**/{{id}}"
+                        if any(
+                            "/" in file.removeprefix(f"{name}/")
+                            for file in ev.images
+                            if file.startswith(f"{name}/")
+                        )
+                        else f"{name}/{{id}}"
                     )
-                    else f"{name}/{{id}}"
                 }
                 for name in others[:4]
             ),

@@ -1,4 +1,6 @@
-"""Tables as hosts write them: csv of any dialect and encoding, lists in json, COCO, parquet, xlsx. Every cell is read as text."""
+"""Tables as hosts write them: csv of any dialect and encoding, lists in json, COCO, parquet, xlsx. Every cell
+is read as text.
+"""
 
 import csv
 import io
@@ -63,7 +65,9 @@ def encoded(letter: str, encoding: str) -> bytes:
 
 
 def is_latin(text: str) -> bool:
-    """Letters with accents stand among plain ones; what another script looks like in latin-1 stands alone and is full of signs."""
+    """Letters with accents stand among plain ones; what another script looks like in latin-1 stands alone and
+    is full of signs.
+    """
     foreign = [place for place, letter in enumerate(text) if ord(letter) > 127]
     letters = [place for place in foreign if text[place].isalpha()]
     beside = [place for place in letters if re.search("[A-Za-z]", text[max(place - 1, 0) : place + 2])]
@@ -71,7 +75,9 @@ def is_latin(text: str) -> bool:
 
 
 def decoded(raw: bytes, name: str) -> str:
-    """The text of a table: UTF-8, UTF-16 by its mark, else the encoding whose common letters it is made of. Says what is not UTF-8."""
+    """The text of a table: UTF-8, UTF-16 by its mark, else the encoding whose common letters it is made of.
+    Says what is not UTF-8.
+    """
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         return raw.decode("utf-16")
     try:
@@ -100,7 +106,8 @@ def decoded(raw: bytes, name: str) -> str:
         )
         return raw.decode(best)
     say_once(
-        f"warning: {name} is not UTF-8 and is read as latin-1: look whether its letters are right, else save it as UTF-8"
+        f"warning: {name} is not UTF-8 and is read as latin-1: look whether its letters are right, else save"
+        " it as UTF-8"
     )
     return latin
 
@@ -109,8 +116,10 @@ def decoded(raw: bytes, name: str) -> str:
 
 
 def read_csv(path: Path, rows: int | None = None, *, header: bool = True) -> pd.DataFrame:
-    """Every cell as text, nothing taken for missing: "007", "NA" and "1e5" stay what they are; so does the header, spaces included.
-    rows: only so many, to see what the file is. header=False: the first line is a row as well, the columns are "column 1", "column 2"."""
+    """Every cell as text, nothing taken for missing: "007", "NA" and "1e5" stay what they are; so does the
+    header, spaces included. rows: only so many, to see what the file is. header=False: the first line is a
+    row as well, the columns are "column 1", "column 2".
+    """
     if not path.is_file():
         raise ValueError(f"{path} does not exist")
     text = decoded(path.read_bytes(), path.name).replace("\r\n", "\n").replace("\r", "\n").lstrip("\n")
@@ -160,16 +169,19 @@ def separator_of(first: str, path: Path) -> str:
 def mended(
     lines: list[list[str]], names: list[str], ragged: list[int], separator: str, path: Path
 ) -> list[list[str]]:
-    """A few lines with a separator in their last column, which is a text: joined again. Raises ValueError where that can't be what happened."""
+    """A few lines with a separator in their last column, which is a text: joined again. Raises ValueError
+    where that can't be what happened.
+    """
     width = len(names)
     if len(ragged) > max(1, 0.02 * len(lines)) or len(lines) < 50 or separator == " ":
         told = [str(number) for number in ragged]
         raise ValueError(
-            f"{path.name}: more cells than the header has in line {listed(told)}; is a separator inside a text not quoted?"
+            f"{path.name}: more cells than the header has in line {listed(told)}; is a separator inside a"
+            " text not quoted?"
         )
     say_once(
-        f"warning: {path.name}: {len(ragged)} lines have more cells than the header (line {ragged[0]}): what is too much is taken for part of the "
-        f"last column, {names[-1]!r}"
+        f"warning: {path.name}: {len(ragged)} lines have more cells than the header (line {ragged[0]}): what"
+        f" is too much is taken for part of the last column, {names[-1]!r}"
     )
     for number in ragged:
         line = lines[number - 1]
@@ -217,7 +229,9 @@ def read_parquet(path: Path) -> pd.DataFrame:
 
 
 def as_text(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """The cells as text: 1.0 in a column of whole numbers with gaps is 1, lists are joined by spaces; columns of bytes are left out."""
+    """The cells as text: 1.0 in a column of whole numbers with gaps is 1, lists are joined by spaces; columns
+    of bytes are left out.
+    """
     texts: dict[str, list[str]] = {}
     for name, column in frame.items():
         values = column.tolist()
@@ -243,7 +257,9 @@ def text_of(value: Any, is_whole: bool = False) -> str:
 
 
 def from_json(path: Path) -> pd.DataFrame:
-    """A list of records, a record per line, {name: label}, {name: record}, or COCO's images, annotations and categories."""
+    """A list of records, a record per line, {name: label}, {name: record}, or COCO's images, annotations and
+    categories.
+    """
     text = decoded(path.read_bytes(), path.name)
     try:
         content = json.loads(text)
@@ -280,7 +296,9 @@ def is_records(value: Any) -> bool:
 
 
 def from_coco(content: dict[str, Any]) -> pd.DataFrame:
-    """A row per image and category: the images' columns, the annotations' that are no boxes, and the category's name."""
+    """A row per image and category: the images' columns, the annotations' that are no boxes, and the
+    category's name.
+    """
     images = pd.DataFrame(content["images"]).rename(columns={"id": "image_id"}).astype(object)
     if not is_records(content.get("annotations")):
         return images

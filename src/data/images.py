@@ -1,4 +1,7 @@
-"""Images: read, brought upright to RGB, resized whole to a square, decoded once per size into one uint8 array."""
+"""Images: read, brought upright to RGB, resized whole to a square, decoded once per size into one uint8
+array.
+"""
+
 import hashlib
 import os
 import stat
@@ -18,16 +21,34 @@ from src.data.arrays import Array, make_in_steps
 if TYPE_CHECKING:
     from src.state import Clock
 
-PIECE = 256         # images that are decoded between two looks at the clock
+PIECE = 256  # images that are decoded between two looks at the clock
 Reader = Callable[[Mapping[str, str]], np.ndarray]
-# What Pillow decodes by itself, looked for in the file's first bytes. Of the others it knows, EPS would start Ghostscript.
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "PPM", "ICO", "PCX", "SGI", "QOI", "PSD")
+# What Pillow decodes by itself, looked for in the file's first bytes. Of the others it knows, EPS would start
+# Ghostscript.
+FORMATS = (
+    "JPEG",
+    "PNG",
+    "WEBP",
+    "TIFF",
+    "BMP",
+    "GIF",
+    "AVIF",
+    "JPEG2000",
+    "PPM",
+    "ICO",
+    "PCX",
+    "SGI",
+    "QOI",
+    "PSD",
+)
 
 
 def check_file(path: Path) -> None:
-    """Raises ValueError for a pipe or a device, links followed: reading one may wait or go on for ever. What is missing, its reader says."""
+    """Raises ValueError for a pipe or a device, links followed: reading one may wait or go on for ever. What
+    is missing, its reader says.
+    """
     mode = os.stat(path).st_mode if path.exists() else stat.S_IFREG
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):           # one's own reader may take a folder
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # one's own reader may take a folder
         raise ValueError(f"{path} is a pipe or a device, not a file")
 
 
@@ -38,13 +59,20 @@ def open_picture(path: Path) -> Image.Image:
 
 
 def read_picture(path: Path, size: int, max_pixels: int) -> Image.Image:
-    """An upright RGB picture, at least `size` on its shorter side when it was. JPEGs are decoded at a fraction of their size where that suffices."""
+    """An upright RGB picture, at least `size` on its shorter side when it was. JPEGs are decoded at a
+    fraction of their size where that suffices.
+    """
     with open_picture(path) as picture:
         if picture.width * picture.height > max_pixels:
-            raise ValueError(f"{picture.width} x {picture.height} pixels are more than the competition's max_pixels={max_pixels:,}")
-        picture.draft("RGB", (2 * size, 2 * size))               # twice, so that the resize below still has something to average
+            raise ValueError(
+                f"{picture.width} x {picture.height} pixels are more than the competition's"
+                f" max_pixels={max_pixels:,}"
+            )
+        # twice, so that the resize below still has something to average
+        picture.draft("RGB", (2 * size, 2 * size))
         picture = ImageOps.exif_transpose(picture)
-        if picture.mode.startswith("I") or picture.mode == "F":    # 16 bits: Pillow's own convert clips them to white
+        # 16 bits: Pillow's own convert clips them to white
+        if picture.mode.startswith("I") or picture.mode == "F":
             values = np.asarray(picture, dtype=np.float32)
             top = 65535 if values.max() > 255 else 255
             picture = Image.fromarray((values.clip(0, top) * (255 / top)).astype(np.uint8))
@@ -58,42 +86,75 @@ def square(picture: Image.Image, size: int) -> np.ndarray:
     return np.asarray(picture, dtype=np.uint8)
 
 
-def read_square(record: Mapping[str, str], size: int, read_image: Reader | None, max_pixels: int) -> np.ndarray:
+def read_square(
+    record: Mapping[str, str], size: int, read_image: Reader | None, max_pixels: int
+) -> np.ndarray:
     """One image of the table as (size, size, 3) uint8, by the competition's own reader when it has one."""
     if read_image is None:
         return square(read_picture(Path(record["file"]), size, max_pixels), size)
     check_file(Path(record["file"]))
     values = np.asarray(read_image(record))
-    if values.dtype != np.uint8 or values.ndim not in (2, 3) or values.ndim == 3 and values.shape[2] not in (1, 3):
-        raise ValueError(f"read_image must give uint8 (H, W, 3) or (H, W), it gave {values.dtype} {values.shape}")
+    if (
+        values.dtype != np.uint8
+        or values.ndim not in (2, 3)
+        or values.ndim == 3
+        and values.shape[2] not in (1, 3)
+    ):
+        raise ValueError(
+            f"read_image must give uint8 (H, W, 3) or (H, W), it gave {values.dtype} {values.shape}"
+        )
     return square(Image.fromarray(values.squeeze()).convert("RGB"), size)
 
 
-def read_all(records: list[dict[str, str]], size: int, put: Callable[[int, np.ndarray], object], *, read_image: Reader | None = None, max_pixels: int,
-             workers: int) -> dict[str, str]:
-    """Read each image and put(place, pixels); returns id -> what is wrong, for those that can't be read whole."""
-    Image.MAX_IMAGE_PIXELS = None                                 # read_picture looks at the size itself, and refuses instead of warning
+def read_all(
+    records: list[dict[str, str]],
+    size: int,
+    put: Callable[[int, np.ndarray], object],
+    *,
+    read_image: Reader | None = None,
+    max_pixels: int,
+    workers: int,
+) -> dict[str, str]:
+    """Read each image and put(place, pixels); returns id -> what is wrong, for those that can't be read
+    whole.
+    """
+    # read_picture looks at the size itself, and refuses instead of warning
+    Image.MAX_IMAGE_PIXELS = None
 
     def one(place: int) -> str:
         try:
             put(place, read_square(records[place], size, read_image, max_pixels))
-        except Exception as error:                                # Pillow raises many kinds; all are gathered and reported
-            return f"{records[place]['path']}: {str(error).replace(records[place]['file'], 'the file')[:120] or type(error).__name__}"
+        # Pillow raises many kinds; all are gathered and reported
+        except Exception as error:
+            return (
+                f"{records[place]['path']}:"
+                f" {str(error).replace(records[place]['file'], 'the file')[:120] or type(error).__name__}"
+            )
         return ""
 
-    with ThreadPoolExecutor(max(workers, 1)) as pool:            # Pillow lets other threads run while it decodes
+    # Pillow lets other threads run while it decodes
+    with ThreadPoolExecutor(max(workers, 1)) as pool:
         problems = list(pool.map(one, range(len(records))))
     return {record["id"]: problem for record, problem in zip(records, problems) if problem}
 
 
 def decode(
-    records: list[dict[str, str]], size: int, path: Path, *, tolerant: bool = False, copies: Mapping[int, Callable[[], np.ndarray]] = {},
-    clock: "Clock | None" = None, room_gb: float = 0.0, **how,
+    records: list[dict[str, str]],
+    size: int,
+    path: Path,
+    *,
+    tolerant: bool = False,
+    copies: Mapping[int, Callable[[], np.ndarray]] = {},
+    clock: "Clock | None" = None,
+    room_gb: float = 0.0,
+    **how,
 ) -> tuple[Array, dict[str, str]]:
-    """All images of a table as one array (N, size, size, 3) uint8, in the table's order, and id -> what is wrong for those that can't be read.
+    """All images of a table as one array (N, size, size, 3) uint8, in the table's order, and id -> what is
+    wrong for those that can't be read.
 
-    Those stay black in the array: the caller must not use them. Raises ValueError naming all of them unless tolerant, and Stopped with what is
-    decoded saved. copies: place -> the pixels, where an earlier array has them.
+    Those stay black in the array: the caller must not use them. Raises ValueError naming all of them unless
+    tolerant, and Stopped with what is decoded saved. copies: place -> the pixels, where an earlier array has
+    them.
     """
     beside = path.with_suffix(".unreadable.json")
 
@@ -115,7 +176,8 @@ def decode(
             raise ValueError(complain(bad, len(records)))
         runs.write_json({"unreadable": bad}, beside)
 
-    if not beside.exists():                                       # it is written before the array, so somebody has removed it
+    # it is written before the array, so somebody has removed it
+    if not beside.exists():
         path.unlink(missing_ok=True)
     array = make_in_steps(path, (len(records), size, size, 3), "uint8", fill, clock, room_gb=room_gb)
     bad = runs.read_json(beside, "unreadable")["unreadable"]
@@ -125,12 +187,18 @@ def decode(
 
 
 def complain(bad: Mapping[str, str], total: int) -> str:
-    return (f"{len(bad)} of {total} images can't be read:\n  " + "\n  ".join(list(bad.values())[:10])
-            + ("\n  ..." if len(bad) > 10 else "") + '\nreplace them, or leave them out with SET="bad_images=drop"')
+    return (
+        f"{len(bad)} of {total} images can't be read:\n  "
+        + "\n  ".join(list(bad.values())[:10])
+        + ("\n  ..." if len(bad) > 10 else "")
+        + '\nreplace them, or leave them out with SET="bad_images=drop"'
+    )
 
 
 def content_hashes(files: Iterable[Path], memory: Path) -> list[str]:
-    """A hash of each file's bytes. `memory` (json) remembers them by size and modification time, so that each file is read once."""
+    """A hash of each file's bytes. `memory` (json) remembers them by size and modification time, so that each
+    file is read once.
+    """
     known = remembered(memory)
 
     def digest(name: str) -> str:
@@ -139,14 +207,22 @@ def content_hashes(files: Iterable[Path], memory: Path) -> list[str]:
             with open(name, "rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()[:32]
         except (OSError, ValueError):
-            return f"unreadable {name}"                           # decode says so, with all others of its kind
+            # decode says so, with all others of its kind
+            return f"unreadable {name}"
 
     names = [str(file) for file in files]
     facts = {name: size_and_time(name) for name in names}
     new = [name for name, its in facts.items() if not its or known.get(name, [])[:2] != its]
     with ThreadPoolExecutor(4) as pool:
         digests = dict(zip(new, pool.map(digest, new)))
-    remember({name: [*facts[name], digest] for name, digest in digests.items() if not digest.startswith("unreadable")}, memory)
+    remember(
+        {
+            name: [*facts[name], digest]
+            for name, digest in digests.items()
+            if not digest.startswith("unreadable")
+        },
+        memory,
+    )
     return [digests.get(name) or known[name][2] for name in names]
 
 
@@ -157,7 +233,9 @@ def remembered(memory: Path) -> dict:
 
 @lru_cache(maxsize=1)
 def read_memory(memory: Path, *version: int) -> dict:
-    """Read once per process and version of the file: the stages of a chain ask several times, and of 100,000 images it has 12 MB."""
+    """Read once per process and version of the file: the stages of a chain ask several times, and of 100,000
+    images it has 12 MB.
+    """
     try:
         return dict(runs.read_json(memory)) if version else {}
     except (ValueError, TypeError, FileNotFoundError):
@@ -166,7 +244,9 @@ def read_memory(memory: Path, *version: int) -> dict:
 
 
 def remember(new: dict[str, list], memory: Path) -> None:
-    """Add to what other processes may add to now. Where the disk refuses it, the files are read again the next time."""
+    """Add to what other processes may add to now. Where the disk refuses it, the files are read again the
+    next time.
+    """
     if not new:
         return
     try:

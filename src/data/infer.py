@@ -1,7 +1,10 @@
-"""What a competition's files tell: which table is which, what its columns are, what is to be predicted, where the images lie.
+"""What a competition's files tell: which table is which, what its columns are, what is to be predicted, where
+the images lie.
 
-The facts come from contents (evidence.py): which images a column names, which labels a sample holds. Where the files tell none or two, the functions
-of columns, problem, folders and places raise Unclear with the statements that may answer."""
+The facts come from contents (evidence.py): which images a column names, which labels a sample holds. Where
+the files tell none or two, the functions of columns, problem, folders and places raise Unclear with the
+statements that may answer.
+"""
 
 import posixpath
 import re
@@ -30,7 +33,9 @@ __all__ = ["Unclear", "are_numbers", "facts"]
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """The sample submission: its table, the column that names the rows, the columns to be filled, the cells of the only one."""
+    """The sample submission: its table, the column that names the rows, the columns to be filled, the cells
+    of the only one.
+    """
 
     table: Table
     row: str
@@ -47,7 +52,9 @@ def facts(
         raise no_images(ev, root)
     roles = find_roles(stated, ev)
     if not roles.sample and (
-        lost := [text for file, text in ev.skipped.items() if re.search(table_roles.SAMPLE_NAME, file.lower())]
+        lost := [
+            text for file, text in ev.skipped.items() if re.search(table_roles.SAMPLE_NAME, file.lower())
+        ]
     ):
         raise Unclear(f"{lost[0]}; it looks like the sample submission. Repair it, or {state('sample_csv')}")
     c, sample = with_sample(stated, roles, ev)
@@ -87,13 +94,18 @@ def find_roles(stated: "Competition", ev: Evidence) -> Roles:
 
 
 def with_sample(c: "Competition", roles: Roles, ev: Evidence) -> tuple["Competition", Sample]:
-    """The sample's file and header; the rows are called by the stated column or by the one that tells them apart."""
+    """The sample's file and header; the rows are called by the stated column or by the one that tells them
+    apart.
+    """
     table = roles.sample or Table("", pd.DataFrame(), ())
     stated_row = c.header[0].strip() if c.header else ""
-    row = stated_row if stated_row in table.frame else table_roles.row_column(table, ev) if roles.sample else ""
+    row = (
+        stated_row if stated_row in table.frame else table_roles.row_column(table, ev) if roles.sample else ""
+    )
     if row.startswith("Unnamed"):
         raise Unclear(
-            f"{table.file}: the first column has no name. Save the file without it beside, and {state('sample_csv')}"
+            f"{table.file}: the first column has no name. Save the file without it beside, and"
+            f" {state('sample_csv')}"
         )
     passed = columns.passed_through(table, row, roles.test, roles.train)
     c = filled(c, sample_csv=table.file, header=lambda: columns.host_header(table, row, passed))
@@ -169,7 +181,10 @@ def refuse_folders(train: Table, roles: Roles, sample: Sample, ev: Evidence) -> 
             train.frame
         ):
             table = f"lambda root: reshape.in_folders(root, {train.file!r}, {column!r})"
-            tests = f"lambda root: reshape.in_folders(root, {(roles.test or sample.table).file!r}, {sample.row!r})"
+            tests = (
+                f"lambda root: reshape.in_folders(root, {(roles.test or sample.table).file!r},"
+                f" {sample.row!r})"
+            )
             raise Unclear(
                 f"column {column!r} of {train.file} names folders of images: "
                 + state("a make_table with a line per image"),
@@ -200,7 +215,9 @@ def refuse_join(train: Table, ev: Evidence) -> None:
 
 
 def test_folder(ev: Evidence, train: Table | None) -> str:
-    """The pattern of the test images that no table lists, with the suffix in the id where the training ids have it."""
+    """The pattern of the test images that no table lists, with the suffix in the id where the training ids
+    have it.
+    """
     return folders.find_test_folder(ev, train) + (
         ".*" if train and train.key and not train.key.is_path else ""
     )
@@ -267,7 +284,9 @@ def with_problem(
 
 
 def with_places(c: "Competition", frames: dict[str, Table], ev: Evidence) -> tuple["Competition", list[str]]:
-    """The patterns of both parts' images, the test's first: what is left may be the training's; and what is to be said of them."""
+    """The patterns of both parts' images, the test's first: what is left may be the training's; and what is
+    to be said of them.
+    """
     taken: frozenset[int] = frozenset()
     notes: list[str] = []
     found: dict[str, Located] = {}
@@ -289,7 +308,9 @@ def with_places(c: "Competition", frames: dict[str, Table], ev: Evidence) -> tup
 
 
 def trained(part: str, train: Table, ev: Evidence) -> frozenset[int]:
-    """The images of the training folder that the training table names: no test image is looked for among them."""
+    """The images of the training folder that the training table names: no test image is looked for among
+    them.
+    """
     if part == "train" or not train.key:
         return frozenset()
     return frozenset(place for row in train.key.places for place in row if ev.parts[place] == "train")
@@ -329,8 +350,9 @@ def no_images(ev: Evidence, root: Path) -> ValueError:
     dead = f" {len(links)} links lead to nothing, such as {links[0]}." if (links := dead_links(root)) else ""
     archives = f" ({listed(packed(ev.files))})" if packed(ev.files) else ""
     return Unclear(
-        f"no image in {root}, there is {there}.{dead} Still packed{archives}? Then `make data COMP={root.name}`. Of another format, or pixels "
-        f"in a csv? Then {state('a read_image (and make_table)')}",
+        f"no image in {root}, there is {there}.{dead} Still packed{archives}? Then `make data"
+        f" COMP={root.name}`. Of another format, or pixels in a csv? Then"
+        f" {state('a read_image (and make_table)')}",
         *doubts.other_formats(ev),
     )
 
@@ -344,7 +366,9 @@ def the_table(ev: Evidence, file: str) -> Table:
 
 
 def as_table(frame: pd.DataFrame, ev: Evidence, before: Table | None = None) -> Table:
-    """A frame with the columns that name images. Those that were looked up before, and `id` where it repeats another, are not looked up again."""
+    """A frame with the columns that name images. Those that were looked up before, and `id` where it repeats
+    another, are not looked up again.
+    """
     frame_columns = [name for name in frame if name != tables.ROW]
     namings: dict[str, Naming] = {}
     for name in frame_columns:
@@ -382,7 +406,9 @@ def as_read(c: "Competition", part: str, ev: Evidence) -> "Competition":
 
 
 def chosen_train(roles: Roles, ev: Evidence, asked: list[str], stated: "Competition") -> Table | None:
-    """The table of the training images; None where folders are the classes that the sample asks for and no column is."""
+    """The table of the training images; None where folders are the classes that the sample asks for and no
+    column is.
+    """
     train = roles.train
     if train is None:
         return None
@@ -396,8 +422,8 @@ def chosen_train(roles: Roles, ev: Evidence, asked: list[str], stated: "Competit
         images, differ = differing(train, rival, column)
         if differ and not re.search(table_roles.ANSWER_NAME, rival.name):
             raise Unclear(
-                f"which train_csv? {train.file} and {rival.file} both have {column!r} of the same {images} images, "
-                f"and {differ} differ: " + state("train_csv"),
+                f"which train_csv? {train.file} and {rival.file} both have {column!r} of the same {images}"
+                f" images, and {differ} differ: " + state("train_csv"),
                 {"train_csv": train.file},
                 {"train_csv": rival.file},
             )

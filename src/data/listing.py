@@ -9,18 +9,35 @@ from pathlib import Path
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 # what a read_image opens
-OTHER_SUFFIXES = (".dcm", ".dicom", ".npy", ".npz", ".h5", ".hdf5", ".nii", ".heic", ".jp2", ".avif", ".svg", ".ppm", ".pgm")
+OTHER_SUFFIXES = (
+    ".dcm",
+    ".dicom",
+    ".npy",
+    ".npz",
+    ".h5",
+    ".hdf5",
+    ".nii",
+    ".heic",
+    ".jp2",
+    ".avif",
+    ".svg",
+    ".ppm",
+    ".pgm",
+)
 ANY_SUFFIX = {*IMAGE_SUFFIXES, *OTHER_SUFFIXES}
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".001")
-OWN = {"competition.py", "external.csv", "groups.csv", "folds.csv"}  # what a user or the kit puts beside the host's files
+# what a user or the kit puts beside the host's files
+OWN = {"competition.py", "external.csv", "groups.csv", "folds.csv"}
 EXTERNAL = "external.csv"  # more training images than the host's, and a folder of that name for them
-PLAIN_FIRST, PLAIN_LAST = (".", " ", "\t", "/", ""), ("/", " ", "\t", "\n")  # a path with others there needs no cleaning
+# a path with others there needs no cleaning
+PLAIN_FIRST, PLAIN_LAST = (".", " ", "\t", "/", ""), ("/", " ", "\t", "\n")
 CROWDED = 16  # images of one name, from which on they are looked up with their folder
 
 
 def list_files(root: Path, below: str = "") -> list[str]:
-    """Every file's path relative to root, sorted. Links are followed, but no folder is entered twice; hidden files are left out,
-    and links to nothing."""
+    """Every file's path relative to root, sorted. Links are followed, but no folder is entered twice; hidden
+    files are left out, and links to nothing.
+    """
     found: list[str] = []
     seen: set[tuple[int, int]] = set()
 
@@ -57,7 +74,9 @@ def dead_links(root: Path) -> list[str]:
 
 
 def host_files(root: Path) -> list[str]:
-    """The files that tell what the competition is: not the kit's own, nor those in external/, where there is an external.csv."""
+    """The files that tell what the competition is: not the kit's own, nor those in external/, where there is
+    an external.csv.
+    """
     files = list_files(root)
     aside = "external/" if EXTERNAL in files else "\0"
     return [file for file in files if file not in OWN and not file.startswith(aside)]
@@ -69,8 +88,17 @@ def only_images(files: list[str], any_file: bool = False) -> list[str]:
 
 
 def clean(path: str) -> str:
-    """A path column may say ./train/a.JPG or train\\a.jpg; the case of an image's suffix tells nothing, nor how a Mac writes an accent."""
-    if not path.isascii() or "\\" in path or "//" in path or "/." in path or path[:1] in PLAIN_FIRST or path[-1:] in PLAIN_LAST:
+    """A path column may say ./train/a.JPG or train\\a.jpg; the case of an image's suffix tells nothing, nor
+    how a Mac writes an accent.
+    """
+    if (
+        not path.isascii()
+        or "\\" in path
+        or "//" in path
+        or "/." in path
+        or path[:1] in PLAIN_FIRST
+        or path[-1:] in PLAIN_LAST
+    ):
         path = posixpath.normpath(unicodedata.normalize("NFC", path).strip().replace("\\", "/"))
     stem, dot, suffix = path.rpartition(".")
     return f"{stem}.{suffix.lower()}" if stem and dot + suffix.lower() in IMAGE_SUFFIXES else path
@@ -83,12 +111,15 @@ def without_suffix(path: str) -> str:
 
 
 class ImageIndex:
-    """The places (numbers in `files`) of the images that a name may mean: by the last part of the path, without suffix, in any case."""
+    """The places (numbers in `files`) of the images that a name may mean: by the last part of the path,
+    without suffix, in any case.
+    """
 
     def __init__(self, files: list[str]) -> None:
         self.files = files
         self.paths = [clean(file).casefold() for file in files]  # as they are compared
-        self.by_stem: dict[str, int | list[int]] = {}  # a list only where several have the stem: a million lists need memory
+        # a list only where several have the stem: a million lists need memory
+        self.by_stem: dict[str, int | list[int]] = {}
         for place, path in enumerate(self.paths):
             name = path[path.rfind("/") + 1 :]
             stem, bare = stem_of(name), without_suffix(name)
@@ -105,7 +136,7 @@ class ImageIndex:
 
     @cached_property
     def by_folder(self) -> dict[str, list[int]]:
-        """"folder/stem" -> places, for stems that many images have: 1.jpg in each of a thousand folders."""
+        """ "folder/stem" -> places, for stems that many images have: 1.jpg in each of a thousand folders."""
         found: dict[str, list[int]] = {}
         for stem, places in self.by_stem.items():
             for place in places if isinstance(places, list) and len(places) > CROWDED else ():
@@ -120,10 +151,12 @@ class ImageIndex:
             return [places]
         if len(places) <= CROWDED:
             return places
-        return self.by_folder.get(f"{folder}/{stem}") or places[: 4 * CROWDED]       # more is as unclear
+        return self.by_folder.get(f"{folder}/{stem}") or places[: 4 * CROWDED]  # more is as unclear
 
     def named(self, value: str) -> list[int]:
-        """The images that the value names: by as much of its path as fits, by its suffix where one has it, by its case."""
+        """The images that the value names: by as much of its path as fits, by its suffix where one has it, by
+        its case.
+        """
         wanted = clean(value)
         folded = wanted.casefold()
         folder, _, name = folded.rpartition("/")
@@ -149,7 +182,12 @@ class ImageIndex:
         places = self.of_stem(name, above)
         if (bare := without_suffix(name)) != name:
             places = [*places, *(place for place in self.of_stem(bare, above) if place not in places)]
-        if len(places) == 1 and head is None and any_suffix and (self.paths[places[0]].rpartition(".")[0] in (folded, without_suffix(folded))):
+        if (
+            len(places) == 1
+            and head is None
+            and any_suffix
+            and (self.paths[places[0]].rpartition(".")[0] in (folded, without_suffix(folded)))
+        ):
             return places
         ends = {folded, without_suffix(folded)} if any_suffix else {folded}
         start = (head or "").casefold()

@@ -1,4 +1,6 @@
-"""A perceptual hash: what a picture looks like in 255 bits, the same for copies that were resized, compressed anew or brightened."""
+"""A perceptual hash: what a picture looks like in 255 bits, the same for copies that were resized, compressed
+anew or brightened.
+"""
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,15 +16,19 @@ WAVES = np.cos(
     np.pi * np.outer(np.arange(16), 2 * np.arange(SIDE) + 1) / (2 * SIDE)
 )  # the slow ones of the cosine transform
 BITS = 255  # of the hash
-# Bits in which copies may differ where nothing else confirms them. Measured: of 50 photographs, copies at half the size, of JPEG
-# quality 20, or mirrored differ in 2 to 8; the nearest strangers among 3,781 photographs in 40, among 5,000 digits (the 1s!) in 20.
+# Bits in which copies may differ where nothing else confirms them. Measured: of 50 photographs, copies at
+# half the size, of JPEG
+# quality 20, or mirrored differ in 2 to 8; the nearest strangers among 3,781 photographs in 40, among 5,000
+# digits (the 1s!) in 20.
 ALONE = 8
 FLAT = 2  # grey values: a picture with less spread resembles everything
 
 
 def looks(grey: np.ndarray) -> str:
-    """The hash of a (SIDE, SIDE) picture as hex: which of the slow waves are above the median. A copy that is smaller, compressed
-    anew or brighter differs in a few bits, another picture of the same scene in 50, a stranger in 127."""
+    """The hash of a (SIDE, SIDE) picture as hex: which of the slow waves are above the median. A copy that is
+    smaller, compressed anew or brighter differs in a few bits, another picture of the same scene in 50, a
+    stranger in 127.
+    """
     waves = (WAVES @ grey @ WAVES.T).flatten()[1:]  # without the mean
     return np.packbits(waves > np.median(waves)).tobytes().hex()
 
@@ -39,7 +45,9 @@ def differing(some_of: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def grey_of(record: dict[str, str], reader: Reader | None, max_pixels: int) -> np.ndarray | None:
-    """The small grey picture of a record (a row of the table, and `file`); None where the image can't be read or shows nothing."""
+    """The small grey picture of a record (a row of the table, and `file`); None where the image can't be read
+    or shows nothing.
+    """
     try:
         check_file(Path(record["file"]))
         if reader is None:

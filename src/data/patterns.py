@@ -64,11 +64,15 @@ def patterns_of(naming: Naming, rows: list[list[int]], most: int, evidence: Evid
     patterns = set()
     for home in whole:
         ends = []
-        if end and any(len(row) > 1 for row in rows):                # a.jpg and a.png side by side
+        if end and any(len(row) > 1 for row in rows):  # a.jpg and a.png side by side
             suffixes = Counter(
                 suffix
                 for value, row in zip(naming.values, rows)
-                for suffix in {posixpath.splitext(evidence.images[place])[1] for place in row if home_of(evidence.images[place], value) == home}
+                for suffix in {
+                    posixpath.splitext(evidence.images[place])[1]
+                    for place in row
+                    if home_of(evidence.images[place], value) == home
+                }
             )
             is_twice = sum(suffixes.values()) > sum(home in row for row in homes)
             ends = [suffix for suffix, count in suffixes.items() if count >= 0.98 * most] if is_twice else []
@@ -77,7 +81,9 @@ def patterns_of(naming: Naming, rows: list[list[int]], most: int, evidence: Evid
 
 
 def home_of(file: str, value: str) -> str | None:
-    """What stands before the value in the file's path, such as "train/"; None where the value has a folder that the path lacks."""
+    """What stands before the value in the file's path, such as "train/"; None where the value has a folder
+    that the path lacks.
+    """
     if "/" not in value and "\\" not in value:
         return file[: file.rfind("/") + 1]
     wanted = clean(value)

@@ -13,7 +13,9 @@ from src.data.tables import listed, state
 def find_images(
     table: Table, ev: Evidence, part: str, id: str, taken: frozenset[int], notes: list[str]
 ) -> Located:
-    """Where the part's images lie. The id names them, or a path that stands beside it, which is said where both name different ones."""
+    """Where the part's images lie. The id names them, or a path that stands beside it, which is said where
+    both name different ones.
+    """
     namings = {
         name: one
         for name, one in table.namings.items()
@@ -71,7 +73,7 @@ def only_pattern(where: Located, table: Table, ev: Evidence, part: str, like: st
     """The only pattern; of several the one that is most like the training's; else a question."""
     patterns = list(where.patterns)
     if len(patterns) > 1 and like:
-        home = like.rpartition("/")[0]                   # where the training images of the same names lie
+        home = like.rpartition("/")[0]  # where the training images of the same names lie
         patterns = [pattern for pattern in patterns if pattern.rpartition("/")[0] != home] or patterns
         suffix = posixpath.splitext(like)[1]
         patterns = [pattern for pattern in patterns if posixpath.splitext(pattern)[1] == suffix] or patterns
@@ -98,9 +100,9 @@ def nothing_found(table: Table, ev: Evidence, part: str) -> Unclear:
     )
     archives = f": {listed(packed(ev.files))}" if packed(ev.files) else ""
     return Unclear(
-        f"none of {len(ids)} {part} ids ({listed(list(ids[:3]))} ...) names an image; of {len(ev.images)} images "
-        f"({', '.join((own or ev.images)[:1]) or 'none'} ...) {len(own)} lie in a folder named {part}.{dead} "
-        f"Is it empty, or still packed{archives} (then `make data COMP=...` unpacks it)? Else "
+        f"none of {len(ids)} {part} ids ({listed(list(ids[:3]))} ...) names an image; of {len(ev.images)}"
+        f" images ({', '.join((own or ev.images)[:1]) or 'none'} ...) {len(own)} lie in a folder named"
+        f" {part}.{dead} Is it empty, or still packed{archives} (then `make data COMP=...` unpacks it)? Else "
         + state(
             f"{part}_images, or a {'make_test' if part == 'test' else 'make_table'} that adds a column path,"
         )

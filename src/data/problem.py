@@ -22,7 +22,8 @@ def find_task(
     file: str = "",
 ) -> str:
     """What the labels' columns and cells are: classes, several classes of an image, or numbers."""
-    values = train.loc[(train[list(labels)] != "").all(axis=1), list(labels)]  # make_train reports the missing ones
+    # make_train reports the missing ones
+    values = train.loc[(train[list(labels)] != "").all(axis=1), list(labels)]
     if len(labels) > 1:
         return task_of_columns(values)
     label, num = values[labels[0]], values[labels[0]].nunique()
@@ -36,7 +37,8 @@ def find_task(
             return "regression"
         if wants_float:
             raise Unclear(
-                f"the sample wants one number, but {labels[0]!r} has {num} classes: " + state("task or answer"),
+                f"the sample wants one number, but {labels[0]!r} has {num} classes: "
+                + state("task or answer"),
                 *one_number(label, asked),
             )
     if num < 2:
@@ -64,10 +66,13 @@ def task_of_columns(values: pd.DataFrame) -> str:
 
 
 def refuse_cells(label: pd.Series, mark: str, asked: list[str], file: str) -> None:
-    """Cells that are no label as they stand: a decimal comma, names with spaces joined by a mark, outlines. Raises Unclear."""
+    """Cells that are no label as they stand: a decimal comma, names with spaces joined by a mark, outlines.
+    Raises Unclear.
+    """
     if label.nunique() > 2 and label.str.fullmatch(r"[+-]?\d+,\d+").all():
         raise Unclear(
-            f"the numbers of {label.name!r} have a decimal comma: {state('a make_table that writes a point')}",
+            f"the numbers of {label.name!r} have a decimal comma:"
+            f" {state('a make_table that writes a point')}",
             {"make_table": Code(f'lambda root: reshape.replaced(root, {file!r}, {label.name!r}, ",", ".")')},
         )
     if mark.strip() and label.str.split(mark, regex=False).explode().str.strip().str.contains(" ").any():
@@ -79,13 +84,16 @@ def refuse_cells(label: pd.Series, mark: str, asked: list[str], file: str) -> No
         )
     if is_outline(label):
         raise Unclear(
-            f"the cells of {label.name!r} are lists of numbers such as {label.iloc[0][:30]!r}, as outlines, boxes or keypoints "
-            "have: this kit tells what an image shows, not where; else " + state("task or make_table")
+            f"the cells of {label.name!r} are lists of numbers such as {label.iloc[0][:30]!r}, as outlines,"
+            " boxes or keypoints have: this kit tells what an image shows, not where; else "
+            + state("task or make_table")
         )
 
 
 def one_number(label: pd.Series, asked: list[str]) -> list[dict[str, Any]]:
-    """Statements for a sample that wants one number of several classes: how sure it is that an image is not of one of them."""
+    """Statements for a sample that wants one number of several classes: how sure it is that an image is not
+    of one of them.
+    """
     column = asked[0] if asked else "label"
     text = "lambda by_row, sample: sample.assign(**{%r: 1 - by_row[%r].to_numpy()})"
     names = sorted(label.unique())[:4]
@@ -124,7 +132,9 @@ def find_bounds(labels: pd.DataFrame) -> tuple[float, ...]:
 
 
 def find_answer(c: "Competition", wants_probability: bool, cells: pd.Series) -> str:
-    """The form that the sample's columns and numbers ask for; cells: its only column, where there is only one."""
+    """The form that the sample's columns and numbers ask for; cells: its only column, where there is only
+    one.
+    """
     if OUTPUT in c.row:
         return "value" if c.task in NUMBERS else "probabilities"
     if (

@@ -1,4 +1,6 @@
-"""Which table is which: the training table, the list of test images and the sample, by what they name and hold."""
+"""Which table is which: the training table, the list of test images and the sample, by what they name and
+hold.
+"""
 
 import re
 from collections import Counter
@@ -37,7 +39,9 @@ def is_constant(column: pd.Series) -> bool:
 
 
 def sample_score(table: Table, evidence: Evidence) -> float:
-    """How much speaks for a sample submission: its name, cells that tell nothing, and ids of images that are no training images."""
+    """How much speaks for a sample submission: its name, cells that tell nothing, and ids of images that are
+    no training images.
+    """
     name, parts = table.name, parts_named(table, evidence)
     is_called_train = bool(re.match(r"train|labels?[._]", name))
     score = (
@@ -56,14 +60,18 @@ def sample_score(table: Table, evidence: Evidence) -> float:
     )
     if table.key and table.key.share >= 0.5:
         is_elsewhere = parts["valid"] + parts[""] >= 0.5
-        score += 3 if parts["test"] >= 0.5 else 2 if is_elsewhere else 0 if re.search(SAMPLE_NAME, name) else -5
+        score += (
+            3 if parts["test"] >= 0.5 else 2 if is_elsewhere else 0 if re.search(SAMPLE_NAME, name) else -5
+        )
     return score
 
 
 def find_sample(evidence: Evidence) -> tuple[Table | None, tuple[Table, ...]]:
     """The table that most speaks for, and those for which as much speaks."""
     scores = {table.file: sample_score(table, evidence) for table in evidence.tables}
-    possible = [table for table in evidence.tables if scores[table.file] >= 3.5 and not is_test_list(table, evidence)]
+    possible = [
+        table for table in evidence.tables if scores[table.file] >= 3.5 and not is_test_list(table, evidence)
+    ]
     if not possible:
         return None, ()
     named = [table for table in possible if re.search(SAMPLE_NAME, table.name)]
@@ -80,18 +88,27 @@ def find_sample(evidence: Evidence) -> tuple[Table | None, tuple[Table, ...]]:
 
 
 def is_test_list(table: Table, evidence: Evidence) -> bool:
-    """A list of test images by its contents: another table has all its columns, of other images, and at least one more, the label."""
+    """A list of test images by its contents: another table has all its columns, of other images, and at least
+    one more, the label.
+    """
     if re.search(f"{SAMPLE_NAME}|{ANSWER_NAME}", table.name) or not table.key:
         return False
     mine = {row[0] for row in table.key.places if row}
     for other in evidence.tables:
-        if other is not table and other.key and {*table.frame} < {*other.frame} and not mine & {row[0] for row in other.key.places if row}:
+        if (
+            other is not table
+            and other.key
+            and {*table.frame} < {*other.frame}
+            and not mine & {row[0] for row in other.key.places if row}
+        ):
             return True
     return False
 
 
 def row_column(sample: Table, evidence: Evidence) -> str:
-    """The sample's column that names its rows: usually the first; another where that one does not tell them apart and the other does."""
+    """The sample's column that names its rows: usually the first; another where that one does not tell them
+    apart and the other does.
+    """
     first = str(sample.frame.columns[0])
     others = [str(name) for name in sample.frame.columns[1:]]
     if sample.key and sample.key.column != first and sample.key.share > 0.9 and sample.key.is_unique:
@@ -105,7 +122,11 @@ def row_column(sample: Table, evidence: Evidence) -> str:
             or first.startswith("Unnamed")
         ):
             naming = [name for name, one in sample.namings.items() if one.share > 0.9 and one.is_unique]
-            shared = [name for name in naming if any(name in table.frame for table in evidence.tables if table is not sample)]
+            shared = [
+                name
+                for name in naming
+                if any(name in table.frame for table in evidence.tables if table is not sample)
+            ]
             return (shared or [sample.key.column])[0]
     if not sample.frame[first].is_unique and len(sample.frame) > 1:
         unique = [name for name in others if sample.frame[name].is_unique]
@@ -122,7 +143,9 @@ def is_line_number(column: pd.Series) -> bool:
 def find_roles(
     evidence: Evidence, train: Table | None = None, sample: Table | None = None, *, is_stated: bool = False
 ) -> Roles:
-    """The tables of the training images, of the test images, and the sample. What is stated comes in and stays."""
+    """The tables of the training images, of the test images, and the sample. What is stated comes in and
+    stays.
+    """
     rivals: tuple[Table, ...] = ()
     if not sample and not is_stated:
         sample, rivals = find_sample(evidence)
@@ -156,8 +179,9 @@ def train_score(
     asked: list[str],
     sample: Table | None,
 ) -> float:
-    """How much speaks for the table of the training images: images that are not the test's, the columns or cells that the sample has,
-    its name."""
+    """How much speaks for the table of the training images: images that are not the test's, the columns or
+    cells that the sample has, its name.
+    """
     key, frame = table.key, table.frame
     labels = [
         name
@@ -168,13 +192,21 @@ def train_score(
     if not labels:
         return -10
     score = train_name_score(table)
-    own = [[p for p in row if p not in tested and evidence.parts[p] != "test"] for row in key.places] if key else []
+    own = (
+        [[p for p in row if p not in tested and evidence.parts[p] != "test"] for row in key.places]
+        if key
+        else []
+    )
     share = sum(map(bool, own)) / max(len(frame), 1)
     if sample and key and rows and share < 0.5 and key.column in sample.frame and "train" not in table.name:
         score -= 4
     if key and share >= 0.1:
         in_train = sum(any(evidence.parts[place] == "train" for place in row) for row in own) / len(frame)
-        score += 4 * share + in_train + (min(1.0, len({row[0] for row in own if row}) / 1000) if share >= 0.5 else 0)
+        score += (
+            4 * share
+            + in_train
+            + (min(1.0, len({row[0] for row in own if row}) / 1000) if share >= 0.5 else 0)
+        )
     if {*asked} & {*labels}:
         return score + (4 if share else 3)
     if len(asked) > 1:
@@ -201,7 +233,9 @@ def train_name_score(table: Table) -> float:
 def find_test(
     others: list[Table], sample: Table | None, row: str, rows: set[str], evidence: Evidence
 ) -> Table | None:
-    """The table that holds the sample's rows and says more of them; without a sample, the one that names images of the test part."""
+    """The table that holds the sample's rows and says more of them; without a sample, the one that names
+    images of the test part.
+    """
     fitting = []
     for table in others:
         if sample:

@@ -1,7 +1,9 @@
-"""Check a run's model and recipe before they cost hours: a line per check, and on failure what to change.  runs/<name>/ -> doctor/*.png
+"""Check a run's model and recipe before they cost hours: a line per check, and on failure what to change.
+runs/<name>/ -> doctor/*.png
 
 Run: python -m src.doctor runs/<name> [--quick] [--quiet] [--json]        exit code 1 when a check fails
 """
+
 import contextlib
 import io
 import traceback
@@ -22,16 +24,19 @@ from src.findings import Finding, arguments, fail, report
 from src.fit.loop import NotFinite
 from src.runs import RunPaths
 
-NEEDED: dict[str, Check] = BEFORE | {"shapes": shapes}                # where one of these fails, the others have nothing to look at
-QUICK: dict[str, Check] = LABELS | SCORING | MODEL | LOSS | BUDGET    # seconds: before every training
-FULL: dict[str, Check] = QUICK | PICTURES | LEARNING | RATE           # a minute: make doctor. Add yours: a function (Case) -> Finding, a word here
+# where one of these fails, the others have nothing to look at
+NEEDED: dict[str, Check] = BEFORE | {"shapes": shapes}
+QUICK: dict[str, Check] = LABELS | SCORING | MODEL | LOSS | BUDGET  # seconds: before every training
+# a minute: make doctor. Add yours: a function (Case) -> Finding, a word here
+FULL: dict[str, Check] = QUICK | PICTURES | LEARNING | RATE
 
 
 def examine(settings: Settings, paths: RunPaths, checks: Mapping[str, Check]) -> Iterator[Finding]:
     """Each check's finding, as soon as it is made; a mistake that breaks several checks is told once."""
     case, told = Case(settings, paths), set()
     for name, check in (NEEDED | dict(checks)).items():
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):      # the core's own remarks come in training
+        # the core's own remarks come in training
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             finding = attempt(check, case)._replace(check=name)
         if finding.level == "pass" or finding.seen not in told:
             yield finding
@@ -45,11 +50,22 @@ def attempt(check: Check, case: Case) -> Finding:
     try:
         return check(case)
     except NotFinite as error:
-        return fail(f"{error}; images {[case.job.table['id'][i] for i in error.rows]}", "lower lr, set clip_grad=1; see the check loss")
+        return fail(
+            f"{error}; images {[case.job.table['id'][i] for i in error.rows]}",
+            "lower lr, set clip_grad=1; see the check loss",
+        )
     except Exception as error:
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).resolve().is_relative_to(runs.SRC)]
+        frames = [
+            f
+            for f in traceback.extract_tb(error.__traceback__)
+            if Path(f.filename).resolve().is_relative_to(runs.SRC)
+        ]
         own = [f for f in frames if "doctor" not in Path(f.filename).parts] or frames
-        where = f"{Path(own[-1].filename).resolve().relative_to(runs.SRC.parent)}:{own[-1].lineno}" if own else "the code it calls"
+        where = (
+            f"{Path(own[-1].filename).resolve().relative_to(runs.SRC.parent)}:{own[-1].lineno}"
+            if own
+            else "the code it calls"
+        )
         if isinstance(error, ValueError) and own:
             return fail(str(error), f"as the message says ({where})")
         return fail(f"{type(error).__name__}: {error}", f"look at {where}, and at what calls it")

@@ -1,4 +1,5 @@
 """What a check is given, a Case: the run's settings, job and model, some real images, some real steps."""
+
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -26,14 +27,16 @@ from src.model.classifier import Classifier
 from src.runs import RunPaths
 from src.tasks import TASKS
 
-NUM_IMAGES = 16         # in the quick checks and in the overfitting: the smallest batch that BatchNorm and a few classes find enough
+# in the quick checks and in the overfitting: the smallest batch that BatchNorm and a few classes find enough
+NUM_IMAGES = 16
 
 
 class Stepped(NamedTuple):
     """What two real training steps did to a copy of the model."""
 
-    moved: set[str]                         # parameters and buffers that changed
-    gradients: dict[str, float]             # learning parameter -> its largest gradient, -1.0 where none arrived
+    moved: set[str]  # parameters and buffers that changed
+    # learning parameter -> its largest gradient, -1.0 where none arrived
+    gradients: dict[str, float]
     model: Classifier
 
 
@@ -84,11 +87,16 @@ class Case:
         """The file of pretrained weights by the place in the backbone that reads it, "" for the whole."""
         if hasattr(self.fresh, "timm_name"):
             return {"": weights.resolve_weights(self.config.backbone, self.config.weights)}
-        files = {place: vars(part).get("weights_file") for place, part in make_backbone(self.config).named_modules()}
+        files = {
+            place: vars(part).get("weights_file")
+            for place, part in make_backbone(self.config).named_modules()
+        }
         return {place: file for place, file in files.items() if file}
 
     def make_sample(self, number: int = NUM_IMAGES) -> Batch:
-        """Real images that fold 0 learns from, as even over the classes as can be, decoded and batched by the core's own functions."""
+        """Real images that fold 0 learns from, as even over the classes as can be, decoded and batched by the
+        core's own functions.
+        """
         training = np.random.default_rng(0).permutation(np.flatnonzero(self.job.table["fold"] != 0))
         nth_of_its_class = self.labels.iloc[training].groupby(self.labels).cumcount().to_numpy()
         chosen = training[np.argsort(nth_of_its_class, kind="stable")[:number]]
@@ -99,7 +107,9 @@ class Case:
         return batch._replace(index=torch.from_numpy(chosen).to(batch.image.device))
 
     def features_of(self, batch: Batch) -> Batch:
-        """The batch with the trunk's output in place of the images, as the cache would give it; the images themselves without a trunk."""
+        """The batch with the trunk's output in place of the images, as the cache would give it; the images
+        themselves without a trunk.
+        """
         if not self.model.cut_at:
             return batch
         with self.job.accelerator.autocast():
@@ -120,17 +130,31 @@ class Case:
 
     @property
     def prior_loss(self) -> float:
-        """The loss of an answer that looks at no image: all classes alike, the middle of a range, or the mean value."""
+        """The loss of an answer that looks at no image: all classes alike, the middle of a range, or the mean
+        value.
+        """
         target = self.sample().target
-        return self.loss_of(target.mean(dim=0).expand_as(target) if self.is_linear else torch.zeros_like(target), target)
+        return self.loss_of(
+            target.mean(dim=0).expand_as(target) if self.is_linear else torch.zeros_like(target), target
+        )
 
     def steps(self, model: Classifier, batch: Batch, config: Config, forward=None) -> Iterator[float]:
         """The losses of config.epochs steps on one batch, by the core's own loop and optimizer."""
         job = self.job
         optimizer = job.accelerator.prepare(make_optimizer(model.learning(), config))
         smooth = config.label_smoothing if self.is_single else 0.0
-        for step in train_steps(forward or model.forward, lambda epoch: [batch], optimizer, self.loss_fn, config=config, fold=0,
-                                accelerator=job.accelerator, begin_epoch=model.train, sizes=lambda epoch: [[len(batch.image)]], smooth=smooth):
+        for step in train_steps(
+            forward or model.forward,
+            lambda epoch: [batch],
+            optimizer,
+            self.loss_fn,
+            config=config,
+            fold=0,
+            accelerator=job.accelerator,
+            begin_epoch=model.train,
+            sizes=lambda epoch: [[len(batch.image)]],
+            smooth=smooth,
+        ):
             yield step.loss
 
     @cached_property
@@ -143,11 +167,14 @@ class Case:
         def remember(name: str):
             def hook(parameter: Tensor) -> None:
                 gradients[name] = max(gradients[name], float(parameter.grad.abs().max()))
+
             return hook
 
         for name in gradients:
             model.get_parameter(name).register_post_accumulate_grad_hook(remember(name))
-        for _ in self.steps(model, self.sample(), replace(self.config, epochs=2, head_epochs=0, warmup_epochs=0.0)):
+        for _ in self.steps(
+            model, self.sample(), replace(self.config, epochs=2, head_epochs=0, warmup_epochs=0.0)
+        ):
             pass
         moved = {name for name, value in tensors(model).items() if not torch.equal(value, before[name])}
         return Stepped(moved, gradients, model)

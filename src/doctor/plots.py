@@ -1,23 +1,31 @@
 """Two pictures, drawn with Pillow: a contact sheet of images, and a curve over a logarithmic axis."""
+
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-INK, PALE, LINE, MARKS = (40, 40, 40), (215, 215, 215), (30, 90, 200), ((200, 40, 40), (20, 140, 60), (150, 80, 180))
+INK, PALE, LINE, MARKS = (
+    (40, 40, 40),
+    (215, 215, 215),
+    (30, 90, 200),
+    ((200, 40, 40), (20, 140, 60), (150, 80, 180)),
+)
 
 
 def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size=size)
 
 
-def contact_sheet(path: Path, rows: list[list[np.ndarray]], captions: list[str], heads: list[str], cell: int = 128) -> None:
+def contact_sheet(
+    path: Path, rows: list[list[np.ndarray]], captions: list[str], heads: list[str], cell: int = 128
+) -> None:
     """Rows of uint8 (H, W, 3) images, a caption above each row and a head above each column."""
     gap, top, line = 4, 26, 20
-    columns = max(3, *map(len, rows))                       # a caption needs some room
+    columns = max(3, *map(len, rows))  # a caption needs some room
     sheet = Image.new("RGB", (columns * (cell + gap) + gap, top + len(rows) * (cell + line + gap)), "white")
     pen = ImageDraw.Draw(sheet)
-    for c, head in enumerate(heads[:max(map(len, rows))]):
+    for c, head in enumerate(heads[: max(map(len, rows))]):
         pen.text((gap + c * (cell + gap), 5), head, INK, font(14))
     for r, (row, caption) in enumerate(zip(rows, captions)):
         y = top + r * (cell + line + gap)
@@ -28,8 +36,16 @@ def contact_sheet(path: Path, rows: list[list[np.ndarray]], captions: list[str],
     sheet.save(path)
 
 
-def draw_curve(path: Path, x: np.ndarray, y: np.ndarray, smooth: np.ndarray, *, title: str, marks: dict[str, float],
-               size: tuple[int, int] = (760, 420)) -> None:
+def draw_curve(
+    path: Path,
+    x: np.ndarray,
+    y: np.ndarray,
+    smooth: np.ndarray,
+    *,
+    title: str,
+    marks: dict[str, float],
+    size: tuple[int, int] = (760, 420),
+) -> None:
     """y over a logarithmic x: the values as dots, the smoothed ones as a line, a vertical line per mark."""
     left, top, right, bottom = 60, 62, size[0] - 20, size[1] - 44
     low, high = 0.0, float(min(1.15 * y.max(), 2.5 * y[0]))
@@ -37,13 +53,15 @@ def draw_curve(path: Path, x: np.ndarray, y: np.ndarray, smooth: np.ndarray, *, 
 
     def place(value_x: float, value_y: float) -> tuple[float, float]:
         share = (np.log10(value_x) - first) / (last - first)
-        return left + share * (right - left), bottom - (min(value_y, high) - low) / (high - low) * (bottom - top)
+        return left + share * (right - left), bottom - (min(value_y, high) - low) / (high - low) * (
+            bottom - top
+        )
 
     picture = Image.new("RGB", size, "white")
     pen = ImageDraw.Draw(picture)
     pen.text((left, 8), title, INK, font(15))
     for decade in range(int(np.ceil(first)), int(np.floor(last)) + 1):
-        at, _ = place(10.0 ** decade, 0)
+        at, _ = place(10.0**decade, 0)
         pen.line([(at, top), (at, bottom)], PALE)
         pen.text((at, bottom + 6), f"1e{decade}", INK, font(13), anchor="ma")
     for value in np.linspace(low, high, 5):

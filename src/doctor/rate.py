@@ -1,4 +1,5 @@
 """The learning-rate range test, with a plot: which rate the data suggest, beside the one that is set."""
+
 import copy
 import time
 from collections.abc import Callable
@@ -12,24 +13,42 @@ from src.doctor.plots import draw_curve
 from src.findings import Finding, fail, good, warn
 from src.fit.optim import make_optimizer
 
-SECONDS = 30.0      # for all its steps
+SECONDS = 30.0  # for all its steps
 
 
 def rate_range(case: Case) -> Finding:
-    """The loss while the rate rises from 1e-6 to 10, as a plot; the rate of its fastest fall beside the one set. Smith 2017, arXiv:1506.01186."""
+    """The loss while the rate rises from 1e-6 to 10, as a plot; the rate of its fastest fall beside the one
+    set. Smith 2017, arXiv:1506.01186.
+    """
     rates, losses = sweep(case)
     if len(rates) < 10:
-        return warn(f"a step takes too long to try more than {len(rates)} rates", "make doctor on the GPU, or with a smaller image_size")
+        return warn(
+            f"a step takes too long to try more than {len(rates)} rates",
+            "make doctor on the GPU, or with a smaller image_size",
+        )
     smooth = smoothed(losses)
     lowest = int(np.argmin(smooth))
-    slopes = np.gradient(smooth[:lowest + 2], np.log(rates[:lowest + 2])) if lowest else np.zeros(1)
+    slopes = np.gradient(smooth[: lowest + 2], np.log(rates[: lowest + 2])) if lowest else np.zeros(1)
     suggested = rates[int(np.argmin(slopes))]
-    above = [rate for rate, loss in zip(rates[lowest:], smooth[lowest:]) if loss > max(2 * smooth[0], smooth[lowest] + 1)]
+    above = [
+        rate
+        for rate, loss in zip(rates[lowest:], smooth[lowest:])
+        if loss > max(2 * smooth[0], smooth[lowest] + 1)
+    ]
     breaks, ours = above[0] if above else rates[-1], float(case.config.lr)
     path = case.paths.root / "doctor" / "rate.png"
-    draw_curve(path, rates, losses, smooth, title=f"{case.job.paths.name}: loss of a batch of {NUM_IMAGES} while the head's rate rises",
-               marks={f"set: lr={ours:.2g}": ours, f"falls fastest: {suggested:.2g}": suggested})
-    seen = f"lr={ours:.2g} is set; the loss falls fastest at {suggested:.2g}, lowest at {rates[lowest]:.2g}, breaks out at {breaks:.2g}: {path}"
+    draw_curve(
+        path,
+        rates,
+        losses,
+        smooth,
+        title=f"{case.job.paths.name}: loss of a batch of {NUM_IMAGES} while the head's rate rises",
+        marks={f"set: lr={ours:.2g}": ours, f"falls fastest: {suggested:.2g}": suggested},
+    )
+    seen = (
+        f"lr={ours:.2g} is set; the loss falls fastest at {suggested:.2g}, lowest at {rates[lowest]:.2g},"
+        f" breaks out at {breaks:.2g}: {path}"
+    )
     if above and ours > breaks:
         return (fail if ours > 3 * breaks else warn)(seen, f"lr={suggested:.1g}, and body_lr in proportion")
     if ours < suggested / 100:
@@ -38,7 +57,9 @@ def rate_range(case: Case) -> Finding:
 
 
 def sweep(case: Case, most: int = 80) -> tuple[np.ndarray, np.ndarray]:
-    """(rates of the head, losses) of steps at a growing rate, all in proportion; fewer where a step takes long; ends where the loss explodes."""
+    """(rates of the head, losses) of steps at a growing rate, all in proportion; fewer where a step takes
+    long; ends where the loss explodes.
+    """
     batch, model = case.features_of(case.sample(128)), copy.deepcopy(case.model)
     optimizer = make_optimizer(model.learning(), case.config)
     forward, rng, began = case.forward(model), np.random.default_rng(0), time.thread_time()
@@ -53,14 +74,21 @@ def sweep(case: Case, most: int = 80) -> tuple[np.ndarray, np.ndarray]:
         loss = step(case, forward, optimizer, image, target, extra)
         losses.append(loss)
         spent, top = time.thread_time() - began, 3 * max(losses[0], 1)
-        if len(losses) == 1:                        # how many there is time for
+        if len(losses) == 1:  # how many there is time for
             rates = np.geomspace(1e-6, 10, int(np.clip(SECONDS / spent, 8, most))).tolist()
         if not np.isfinite(loss) or np.mean(losses[-5:]) > top or spent > 2 * SECONDS:
             break
-    return np.array(rates[:len(losses)]), np.nan_to_num(np.array(losses), nan=top, posinf=top).clip(max=top)
+    return np.array(rates[: len(losses)]), np.nan_to_num(np.array(losses), nan=top, posinf=top).clip(max=top)
 
 
-def step(case: Case, forward: Callable, optimizer: torch.optim.Optimizer, image: Tensor, target: Tensor, extra: Tensor) -> float:
+def step(
+    case: Case,
+    forward: Callable,
+    optimizer: torch.optim.Optimizer,
+    image: Tensor,
+    target: Tensor,
+    extra: Tensor,
+) -> float:
     with case.job.accelerator.autocast():
         logits = forward(image, extra)
     loss = case.loss_fn(logits.float(), target).mean()

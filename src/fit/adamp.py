@@ -1,4 +1,7 @@
-"""AdamP as the package adamp computes it, bit for bit, in portions that fit the cache: small tensors together, big ones in bands."""
+"""AdamP as the package adamp computes it, bit for bit, in portions that fit the cache: small tensors
+together, big ones in bands.
+"""
+
 import math
 from collections.abc import Callable, Iterator, Sequence
 
@@ -8,8 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Tensors = Sequence[Tensor]
-CPU_PORTION, PORTION = 2**18, 2**26     # elements handled at once: on a CPU what stays in its cache, elsewhere what keeps a GPU busy
-LOOK = 16                               # so many rows show nearly always that a matrix needs no projection by rows
+# elements handled at once: on a CPU what stays in its cache, elsewhere what keeps a GPU busy
+CPU_PORTION, PORTION = 2**18, 2**26
+# so many rows show nearly always that a matrix needs no projection by rows
+LOOK = 16
 
 
 class AdamP(adamp.AdamP):
@@ -19,7 +24,8 @@ class AdamP(adamp.AdamP):
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
         loss = torch.enable_grad()(closure)() if closure else None
         for group in self.param_groups:
-            alike: dict[tuple, list[Tensor]] = {}     # what one foreach call can take; a parameter that missed a step counts its own
+            # what one foreach call can take; a parameter that missed a step counts its own
+            alike: dict[tuple, list[Tensor]] = {}
             for p in group["params"]:
                 if p.grad is not None:
                     state = self.state[p]
@@ -31,8 +37,11 @@ class AdamP(adamp.AdamP):
                 size = CPU_PORTION if device.type == "cpu" else PORTION
                 for some in portions(params, size):
                     views = find_projections(some, size, group["delta"], group["eps"])
-                    columns = zip(*((p, p.grad, self.state[p]["exp_avg"], self.state[p]["exp_avg_sq"]) for p in some))
-                    height = math.inf if by_layer in views else size     # a projection of the whole layer can't be cut
+                    columns = zip(
+                        *((p, p.grad, self.state[p]["exp_avg"], self.state[p]["exp_avg_sq"]) for p in some)
+                    )
+                    # a projection of the whole layer can't be cut
+                    height = math.inf if by_layer in views else size
                     for cut in zip(*(cut_all(column, height) for column in columns)):
                         update(*cut, views=views, step=step, group=group)
         return loss
@@ -50,17 +59,24 @@ def portions(params: list[Tensor], size: int) -> Iterator[list[Tensor]]:
         if total >= size:
             yield small
             small, total = [], 0
-    yield small     # empty at times, which does nothing
+    yield small  # empty at times, which does nothing
 
 
 def cut_all(tensors: Tensors, size: float) -> Iterator[tuple[Tensor, ...]]:
-    """Band by band: small tensors uncut in one tuple, a big one alone as many views of some rows each, of about `size` elements."""
+    """Band by band: small tensors uncut in one tuple, a big one alone as many views of some rows each, of
+    about `size` elements.
+    """
     # never a single row: torch sums a lone row in another order
-    return zip(*(x.tensor_split(max(1, min(x.numel() // size, len(x) // 2))) if x.numel() > size else (x,) for x in tensors))
+    return zip(
+        *(
+            x.tensor_split(max(1, min(x.numel() // size, len(x) // 2))) if x.numel() > size else (x,)
+            for x in tensors
+        )
+    )
 
 
 def by_row(x: Tensor) -> Tensor:
-    return x.flatten(1)     # of a channels_last tensor a copy, in the order that the sums are made in
+    return x.flatten(1)  # of a channels_last tensor a copy, in the order that the sums are made in
 
 
 def by_layer(x: Tensor) -> Tensor:
@@ -71,8 +87,12 @@ def cosine(grad: Tensor, p: Tensor, view: Callable[[Tensor], Tensor], eps: float
     return F.cosine_similarity(view(grad), view(p), dim=1, eps=eps).abs_().max()
 
 
-def find_projections(params: list[Tensor], size: int, delta: float, eps: float) -> list[Callable[[Tensor], Tensor] | None]:
-    """Per parameter by_row, by_layer or None: whether, and over what, its gradient is nearly orthogonal to it."""
+def find_projections(
+    params: list[Tensor], size: int, delta: float, eps: float
+) -> list[Callable[[Tensor], Tensor] | None]:
+    """Per parameter by_row, by_layer or None: whether, and over what, its gradient is nearly orthogonal to
+    it.
+    """
     matrices = [p for p in params if p.ndim > 1]
     if not matrices:
         return [None] * len(params)
@@ -82,27 +102,44 @@ def find_projections(params: list[Tensor], size: int, delta: float, eps: float) 
         products = [(g.dot(w), g.dot(g), w.dot(w)) for g, w in pairs]
         seen.append(cosine(p.grad[:LOOK], p[:LOOK], by_row, eps))
         seen += map(sum, zip(*products)) if len(products) > 1 else products[0]
-    numbers = iter(torch.stack(seen).tolist())     # one wait for the device
+    numbers = iter(torch.stack(seen).tolist())  # one wait for the device
     found = {}
     for p in matrices:
         first_rows, dot, gg, pp = (next(numbers) for _ in range(4))
         row_limit, layer_limit = delta / math.sqrt(p.numel() / len(p)), delta / math.sqrt(p.numel())
-        if first_rows < row_limit and all(cosine(g, w, by_row, eps) < row_limit for g, w in cut_all([p.grad, p], size)):
+        if first_rows < row_limit and all(
+            cosine(g, w, by_row, eps) < row_limit for g, w in cut_all([p.grad, p], size)
+        ):
             found[p] = by_row
-        elif (clear := clearly_below(dot, gg, pp, layer_limit, eps)) or clear is None and cosine(p.grad, p, by_layer, eps) < layer_limit:
+        elif (
+            (clear := clearly_below(dot, gg, pp, layer_limit, eps))
+            or clear is None
+            and cosine(p.grad, p, by_layer, eps) < layer_limit
+        ):
             found[p] = by_layer
     return [found.get(p) for p in params]
 
 
 def clearly_below(dot: float, gg: float, pp: float, limit: float, eps: float) -> bool | None:
-    """Is the layer's |cosine| below the limit? None where only the package's own sums can tell: near it, or with odd norms."""
-    norms, least = math.sqrt(gg * pp), 100 * max(eps, 1e-8)     # the package clamps each norm to eps
+    """Is the layer's |cosine| below the limit? None where only the package's own sums can tell: near it, or
+    with odd norms.
+    """
+    norms, least = math.sqrt(gg * pp), 100 * max(eps, 1e-8)  # the package clamps each norm to eps
     if not least**2 < min(gg, pp) <= max(gg, pp) < 1e30 or limit / 2 <= abs(dot) / norms <= 2 * limit:
-        return None     # float32 sums err by far less than that factor of 2
+        return None  # float32 sums err by far less than that factor of 2
     return abs(dot) < limit * norms
 
 
-def update(params: Tensors, grads: Tensors, exp_avgs: Tensors, exp_avg_sqs: Tensors, *, views: list, step: int, group: dict) -> None:
+def update(
+    params: Tensors,
+    grads: Tensors,
+    exp_avgs: Tensors,
+    exp_avg_sqs: Tensors,
+    *,
+    views: list,
+    step: int,
+    group: dict,
+) -> None:
     """One step on tensors that are alike, in the package's order of operations."""
     beta1, beta2 = group["betas"]
     torch._foreach_mul_(exp_avgs, beta1)
@@ -125,5 +162,8 @@ def update(params: Tensors, grads: Tensors, exp_avgs: Tensors, exp_avg_sqs: Tens
             p_n = p / view(p).norm(dim=1).view(column).add_(group["eps"])
             perturb -= p_n.mul_(view(p_n * perturb).sum(dim=1).view(column))
     if group["weight_decay"] > 0:
-        torch._foreach_mul_(params, [1 - group["lr"] * group["weight_decay"] * (group["wd_ratio"] if view else 1) for view in views])
+        torch._foreach_mul_(
+            params,
+            [1 - group["lr"] * group["weight_decay"] * (group["wd_ratio"] if view else 1) for view in views],
+        )
     torch._foreach_add_(params, perturbs, alpha=-group["lr"] / (1 - beta1**step))

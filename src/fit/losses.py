@@ -1,4 +1,7 @@
-"""Losses: (logits (B, T), dense targets (B, T)) -> one value per image (B,). Dense targets let mixed, smoothed and soft labels work with each."""
+"""Losses: (logits (B, T), dense targets (B, T)) -> one value per image (B,). Dense targets let mixed,
+smoothed and soft labels work with each.
+"""
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -27,6 +30,12 @@ def smooth_l1(logits: Tensor, targets: Tensor) -> Tensor:
     return F.smooth_l1_loss(logits, targets, reduction="none").mean(dim=1)
 
 
-ONE_CLASS = {"cross_entropy", "focal"}       # a softmax over the columns: of exactly one class per image
-LOSSES = {"cross_entropy": cross_entropy, "focal": focal, "binary_cross_entropy": binary_cross_entropy, "mse": mse, "smooth_l1": smooth_l1}
+ONE_CLASS = {"cross_entropy", "focal"}  # a softmax over the columns: of exactly one class per image
+LOSSES = {
+    "cross_entropy": cross_entropy,
+    "focal": focal,
+    "binary_cross_entropy": binary_cross_entropy,
+    "mse": mse,
+    "smooth_l1": smooth_l1,
+}
 # add yours: a function above, a word here

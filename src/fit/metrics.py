@@ -1,8 +1,12 @@
-"""Metrics as hosts publish them: (solution, submission) -> float. Both frames are indexed by row and hold the answer's columns.
+"""Metrics as hosts publish them: (solution, submission) -> float. Both frames are indexed by row and hold the
+answer's columns.
 
-One column of labels, one of the positive class's probability, or a column per class: accuracy, F1 and their like take all three. is_single, where
-a metric has it: is one class of the columns right? The task tells; None, for frames of which nothing else is known: where all rows sum to one.
-The name in METRICS is all that early stopping, curves, decoding, blending and the ledger know of it."""
+One column of labels, one of the positive class's probability, or a column per class: accuracy, F1 and their
+like take all three. is_single, where a metric has it: is one class of the columns right? The task tells;
+None, for frames of which nothing else is known: where all rows sum to one. The name in METRICS is all that
+early stopping, curves, decoding, blending and the ledger know of it.
+"""
+
 from collections.abc import Callable
 from functools import partial
 
@@ -10,12 +14,27 @@ import numpy as np
 import pandas as pd
 
 # they cannot read labels
-PROBABILITY_METRICS = {"log_loss", "roc_auc", "partial_auc", "average_precision", "probabilistic_f1", "top3", "top5", "spearman"}
+PROBABILITY_METRICS = {
+    "log_loss",
+    "roc_auc",
+    "partial_auc",
+    "average_precision",
+    "probabilistic_f1",
+    "top3",
+    "top5",
+    "spearman",
+}
 # of labels: a number that is not rounded to one is no answer
-LABEL_METRICS = {"accuracy", "balanced_accuracy", "mcc", "quadratic_weighted_kappa",
-                 *(f"{average}_f{beta}" for average in ("macro", "micro", "samples") for beta in (1, 2))}
+LABEL_METRICS = {
+    "accuracy",
+    "balanced_accuracy",
+    "mcc",
+    "quadratic_weighted_kappa",
+    *(f"{average}_f{beta}" for average in ("macro", "micro", "samples") for beta in (1, 2)),
+}
 LOWER_IS_BETTER = {"log_loss", "rmse", "mae"}
-READS_ORDER = {"roc_auc", "partial_auc", "average_precision", "spearman"}       # of each column's values, nothing else
+# of each column's values, nothing else
+READS_ORDER = {"roc_auc", "partial_auc", "average_precision", "spearman"}
 
 
 def paired(solution: pd.DataFrame, submission: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -30,18 +49,27 @@ def numbers(solution: pd.DataFrame, submission: pd.DataFrame) -> tuple[np.ndarra
     try:
         truth, guess = (frame.to_numpy(dtype=float) for frame in paired(solution, submission))
     except ValueError as error:
-        raise ValueError(f"this metric reads numbers, the answer holds labels ({error}): state another metric or answer") from None
+        raise ValueError(
+            f"this metric reads numbers, the answer holds labels ({error}): state another metric or answer"
+        ) from None
     return truth, guess
 
 
 def is_multiclass(is_single: bool | None, truth: np.ndarray, *guess: np.ndarray) -> bool:
-    """Is the largest column the label? Otherwise each is a yes or no of its own. Where rows are pooled by max, guesses need not sum to one."""
+    """Is the largest column the label? Otherwise each is a yes or no of its own. Where rows are pooled by
+    max, guesses need not sum to one.
+    """
     if is_single is None:
-        return all(frame.shape[1] > 1 and np.allclose(frame.sum(axis=1), 1, atol=1e-3) for frame in (truth, *guess))
-    return is_single and truth.shape[1] > 1 and bool((truth.sum(axis=1) > 0).all())         # a class may have no column
+        return all(
+            frame.shape[1] > 1 and np.allclose(frame.sum(axis=1), 1, atol=1e-3) for frame in (truth, *guess)
+        )
+    # a class may have no column
+    return is_single and truth.shape[1] > 1 and bool((truth.sum(axis=1) > 0).all())
 
 
-def decisions(solution: pd.DataFrame, submission: pd.DataFrame, is_single: bool | None = None) -> tuple[np.ndarray, np.ndarray]:
+def decisions(
+    solution: pd.DataFrame, submission: pd.DataFrame, is_single: bool | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Labels (N,), or zeros and ones (N, columns) where a row may have several."""
     solution, submission = paired(solution, submission)
     if solution.shape[1] == 1:
@@ -49,7 +77,11 @@ def decisions(solution: pd.DataFrame, submission: pd.DataFrame, is_single: bool 
         if not all(pd.api.types.is_numeric_dtype(column) for column in (truth, guess)):
             return truth.astype(str).to_numpy(), guess.astype(str).to_numpy()
         is_probability = truth.isin([0, 1]).all() and guess.between(0, 1).all()
-        return (truth.to_numpy() >= 0.5, guess.to_numpy() >= 0.5) if is_probability else (truth.to_numpy(), guess.to_numpy())
+        return (
+            (truth.to_numpy() >= 0.5, guess.to_numpy() >= 0.5)
+            if is_probability
+            else (truth.to_numpy(), guess.to_numpy())
+        )
     truth, guess = numbers(solution, submission)
     if is_multiclass(is_single, truth, guess):
         return truth.argmax(axis=1), guess.argmax(axis=1)
@@ -62,9 +94,12 @@ def accuracy(solution: pd.DataFrame, submission: pd.DataFrame, is_single: bool |
     return float((truth == guess).reshape(len(truth), -1).all(axis=1).mean())
 
 
-def balanced_accuracy(solution: pd.DataFrame, submission: pd.DataFrame, is_single: bool | None = None) -> float:
+def balanced_accuracy(
+    solution: pd.DataFrame, submission: pd.DataFrame, is_single: bool | None = None
+) -> float:
     """Mean over the classes of the share found; a class that is only guessed has none."""
     from sklearn.metrics import recall_score
+
     truth, guess = decisions(solution, submission, is_single)
     present = np.unique(truth) if truth.ndim == 1 else np.flatnonzero(truth.any(axis=0))
     if not len(present):
@@ -72,10 +107,15 @@ def balanced_accuracy(solution: pd.DataFrame, submission: pd.DataFrame, is_singl
     return float(recall_score(truth, guess, labels=present, average="macro", zero_division=0))
 
 
-def f_beta(solution: pd.DataFrame, submission: pd.DataFrame, average: str, beta: float, is_single: bool | None = None) -> float:
-    """(1 + b^2) TP / (TP + FP + b^2 (TP + FN)): mean over classes (macro), of all cells at once (micro), or mean over rows' sets of labels (samples).
+def f_beta(
+    solution: pd.DataFrame, submission: pd.DataFrame, average: str, beta: float, is_single: bool | None = None
+) -> float:
+    """(1 + b^2) TP / (TP + FP + b^2 (TP + FN)): mean over classes (macro), of all cells at once (micro), or
+    mean over rows' sets of labels (samples).
 
-    scikit-learn's values, without its checks: a decoder asks thousands of times. Nothing to find and nothing said is 0, for a row 1."""
+    scikit-learn's values, without its checks: a decoder asks thousands of times. Nothing to find and nothing
+    said is 0, for a row 1.
+    """
     if average == "samples" and not pd.api.types.is_numeric_dtype(solution.iloc[:, 0]):
         solution, submission = split_words(solution, submission)
     truth, guess = decisions(solution, submission, is_single)
@@ -83,27 +123,36 @@ def f_beta(solution: pd.DataFrame, submission: pd.DataFrame, average: str, beta:
         return float((truth == guess).mean())
     if truth.ndim == 1:
         codes, classes = pd.factorize(np.concatenate([truth, guess]), sort=True)
-        truth, guess = codes[:len(truth)], codes[len(truth):]
-        hits, true, said = (np.bincount(labels, minlength=len(classes)) for labels in (truth[truth == guess], truth, guess))
+        truth, guess = codes[: len(truth)], codes[len(truth) :]
+        hits, true, said = (
+            np.bincount(labels, minlength=len(classes)) for labels in (truth[truth == guess], truth, guess)
+        )
     else:
-        hits, true, said = (cells.sum(axis=int(average == "samples")) for cells in (truth * guess, truth, guess))
+        hits, true, said = (
+            cells.sum(axis=int(average == "samples")) for cells in (truth * guess, truth, guess)
+        )
     if average == "micro":
         hits, true, said = hits.sum(), true.sum(), said.sum()
     size = beta**2 * true + said
-    return float(np.mean(np.where(size > 0, (1 + beta**2) * hits / np.where(size > 0, size, 1), average == "samples")))
+    return float(
+        np.mean(np.where(size > 0, (1 + beta**2) * hits / np.where(size > 0, size, 1), average == "samples"))
+    )
 
 
 def split_words(solution: pd.DataFrame, submission: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Labels joined by spaces become a column of zeros and ones per word."""
     pair = [frame.iloc[:, 0] for frame in paired(solution, submission)]
-    codes, cells = pd.factorize(np.concatenate(pair))                # few cells differ, and taking them apart is slow
+    # few cells differ, and taking them apart is slow
+    codes, cells = pd.factorize(np.concatenate(pair))
     said = pd.Series(cells, dtype=str).str.get_dummies(" ").sort_index(axis=1)
     truth, guess = (said.iloc[part].set_axis(solution.index) for part in np.split(codes, 2))
     return truth, guess
 
 
 def log_loss(solution: pd.DataFrame, submission: pd.DataFrame, is_single: bool | None = None) -> float:
-    """Mean of -log p(truth); rows are made to sum to one, as most hosts do. Several labels: the mean over all cells."""
+    """Mean of -log p(truth); rows are made to sum to one, as most hosts do. Several labels: the mean over all
+    cells.
+    """
     truth, guess = numbers(solution, submission)
     if is_multiclass(is_single, truth):
         guess = np.clip(guess, 1e-15, None)
@@ -112,26 +161,42 @@ def log_loss(solution: pd.DataFrame, submission: pd.DataFrame, is_single: bool |
     return float(-(truth * np.log(guess) + (1 - truth) * np.log(1 - guess)).mean())
 
 
-def by_column(value: Callable[[np.ndarray, np.ndarray], float], solution: pd.DataFrame, submission: pd.DataFrame, needs: str = "two truths") -> float:
-    """The mean over columns of value(truth (N,), guess (N,)); columns without what it needs, two truths or a positive, are left out."""
+def by_column(
+    value: Callable[[np.ndarray, np.ndarray], float],
+    solution: pd.DataFrame,
+    submission: pd.DataFrame,
+    needs: str = "two truths",
+) -> float:
+    """The mean over columns of value(truth (N,), guess (N,)); columns without what it needs, two truths or a
+    positive, are left out.
+    """
     columns = zip(*(array.T for array in numbers(solution, submission)))
-    values = [value(truth, guess) for truth, guess in columns if (truth.any() if needs == "a positive" else len(np.unique(truth)) > 1)]
+    values = [
+        value(truth, guess)
+        for truth, guess in columns
+        if (truth.any() if needs == "a positive" else len(np.unique(truth)) > 1)
+    ]
     return float(np.mean(values)) if values else float("nan")
 
 
 def roc_auc(solution: pd.DataFrame, submission: pd.DataFrame) -> float:
     """Area under the ROC curve, the mean over columns."""
     from sklearn.metrics import roc_auc_score
+
     return by_column(roc_auc_score, solution, submission)
 
 
 def partial_auc(solution: pd.DataFrame, submission: pd.DataFrame, min_tpr: float = 0.8) -> float:
-    """The area between the ROC curve and the line of 80 % found, 0..0.2, as ISIC 2024 has it: with the classes exchanged it lies left of 20 % FPR."""
+    """The area between the ROC curve and the line of 80 % found, 0..0.2, as ISIC 2024 has it: with the
+    classes exchanged it lies left of 20 % FPR.
+    """
     from sklearn.metrics import roc_auc_score
+
     most = 1 - min_tpr
 
     def area(truth: np.ndarray, guess: np.ndarray) -> float:
-        scaled = roc_auc_score(1 - truth, -guess, max_fpr=most)             # McClish's: a half by chance, 1 at best
+        # McClish's: a half by chance, 1 at best
+        scaled = roc_auc_score(1 - truth, -guess, max_fpr=most)
         return most**2 / 2 + (2 * scaled - 1) * (most - most**2 / 2)
 
     return by_column(area, solution, submission)
@@ -140,11 +205,13 @@ def partial_auc(solution: pd.DataFrame, submission: pd.DataFrame, min_tpr: float
 def average_precision(solution: pd.DataFrame, submission: pd.DataFrame) -> float:
     """Precision at each true row, by descending probability; the mean over columns."""
     from sklearn.metrics import average_precision_score
+
     return by_column(average_precision_score, solution, submission, needs="a positive")
 
 
 def probabilistic_f1(solution: pd.DataFrame, submission: pd.DataFrame) -> float:
     """F1 whose counts are sums of probabilities, as RSNA 2022 has it; the mean over columns."""
+
     def f1(truth: np.ndarray, guess: np.ndarray) -> float:
         guess = guess.clip(0, 1)
         return 2 * (truth * guess).sum() / (truth.sum() + guess.sum())
@@ -163,23 +230,36 @@ def spearman(solution: pd.DataFrame, submission: pd.DataFrame) -> float:
 
 
 def top(solution: pd.DataFrame, submission: pd.DataFrame, k: int) -> float:
-    """Share of rows whose class is among the k likeliest; of equals the earlier column, so that a constant answer gains nothing."""
+    """Share of rows whose class is among the k likeliest; of equals the earlier column, so that a constant
+    answer gains nothing.
+    """
     truth, guess = numbers(solution, submission)
     first = np.argsort(-guess, axis=1, kind="stable")[:, :k]
     return float(np.take_along_axis(truth, first, axis=1).any(axis=1).mean())
 
 
 def mean_average_precision(solution: pd.DataFrame, submission: pd.DataFrame, k: int) -> float:
-    """MAP@k of words, best first: with one true word a row counts 1 / its place, else the precision at each place that is right, over the places."""
+    """MAP@k of words, best first: with one true word a row counts 1 / its place, else the precision at each
+    place that is right, over the places.
+    """
+
     def of_row(true: set[str], said: list[str]) -> float:
-        right = np.array([word in true and word not in said[:place] for place, word in enumerate(said)], dtype=bool)
-        return (right * right.cumsum() / np.arange(1, len(said) + 1)).sum() / min(len(true), k) if right.any() else 0.0
+        right = np.array(
+            [word in true and word not in said[:place] for place, word in enumerate(said)], dtype=bool
+        )
+        return (
+            (right * right.cumsum() / np.arange(1, len(said) + 1)).sum() / min(len(true), k)
+            if right.any()
+            else 0.0
+        )
 
     truth, guess = (frame.iloc[:, 0].astype(str).str.split() for frame in paired(solution, submission))
     return float(np.mean([of_row(set(true), said[:k]) for true, said in zip(truth, guess)]))
 
 
-def single(solution: pd.DataFrame, submission: pd.DataFrame, name: str, is_single: bool | None) -> tuple[np.ndarray, np.ndarray]:
+def single(
+    solution: pd.DataFrame, submission: pd.DataFrame, name: str, is_single: bool | None
+) -> tuple[np.ndarray, np.ndarray]:
     """Labels (N,). Raises ValueError where a row may have several."""
     truth, guess = decisions(solution, submission, is_single)
     if truth.ndim > 1:
@@ -190,15 +270,25 @@ def single(solution: pd.DataFrame, submission: pd.DataFrame, name: str, is_singl
 def mcc(solution: pd.DataFrame, submission: pd.DataFrame, is_single: bool | None = None) -> float:
     """Matthews' correlation coefficient."""
     from sklearn.metrics import matthews_corrcoef
+
     return float(matthews_corrcoef(*single(solution, submission, "mcc", is_single)))
 
 
-def quadratic_weighted_kappa(solution: pd.DataFrame, submission: pd.DataFrame, is_single: bool | None = None) -> float:
-    """1 - mean squared difference of the pairs / that of all possible pairs: the usual definition without its matrices."""
+def quadratic_weighted_kappa(
+    solution: pd.DataFrame, submission: pd.DataFrame, is_single: bool | None = None
+) -> float:
+    """1 - mean squared difference of the pairs / that of all possible pairs: the usual definition without its
+    matrices.
+    """
     try:
-        truth, guess = (labels.astype(float) for labels in single(solution, submission, "quadratic_weighted_kappa", is_single))
+        truth, guess = (
+            labels.astype(float)
+            for labels in single(solution, submission, "quadratic_weighted_kappa", is_single)
+        )
     except ValueError as error:
-        raise ValueError(f"quadratic_weighted_kappa reads grades that are numbers ({error}): state another metric") from None
+        raise ValueError(
+            f"quadratic_weighted_kappa reads grades that are numbers ({error}): state another metric"
+        ) from None
     by_chance = truth.var() + guess.var() + (truth.mean() - guess.mean()) ** 2
     return float(1 - ((truth - guess) ** 2).mean() / by_chance) if by_chance > 0 else 1.0
 
@@ -214,11 +304,25 @@ def mae(solution: pd.DataFrame, submission: pd.DataFrame) -> float:
     return float(np.abs(truth - guess).mean())
 
 
-METRICS: dict[str, Callable[..., float]] = {      # add yours: a function above, a word here (and in the sets at the top)
-    "accuracy": accuracy, "balanced_accuracy": balanced_accuracy, "log_loss": log_loss, "roc_auc": roc_auc, "partial_auc": partial_auc,
-    "average_precision": average_precision, "probabilistic_f1": probabilistic_f1, "mcc": mcc, "rmse": rmse, "mae": mae, "spearman": spearman,
+# add yours: a function above, a word here (and in the sets at the top)
+METRICS: dict[str, Callable[..., float]] = {
+    "accuracy": accuracy,
+    "balanced_accuracy": balanced_accuracy,
+    "log_loss": log_loss,
+    "roc_auc": roc_auc,
+    "partial_auc": partial_auc,
+    "average_precision": average_precision,
+    "probabilistic_f1": probabilistic_f1,
+    "mcc": mcc,
+    "rmse": rmse,
+    "mae": mae,
+    "spearman": spearman,
     "quadratic_weighted_kappa": quadratic_weighted_kappa,
-    **{f"{average}_f{beta}": partial(f_beta, average=average, beta=beta) for average in ("macro", "micro", "samples") for beta in (1, 2)},
+    **{
+        f"{average}_f{beta}": partial(f_beta, average=average, beta=beta)
+        for average in ("macro", "micro", "samples")
+        for beta in (1, 2)
+    },
     **{f"top{k}": partial(top, k=k) for k in (3, 5)},
     **{f"map{k}": partial(mean_average_precision, k=k) for k in (3, 5, 10, 20)},
 }

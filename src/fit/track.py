@@ -1,4 +1,7 @@
-"""What a run reports while it trains: log.jsonl is the record, W&B mirrors it and can neither stop, ask nor hold up a fold."""
+"""What a run reports while it trains: log.jsonl is the record, W&B mirrors it and can neither stop, ask nor
+hold up a fold.
+"""
+
 import json
 import math
 import os
@@ -10,31 +13,57 @@ from typing import Any, Self
 
 import numpy as np
 
-INIT_SECONDS = 10       # W&B itself waits 90 s when there is a key but no network
-FINISH_SECONDS = 20     # and for ever at the end of a run; what is not uploaded by then stays on disk, see sync_command
-_said: set[str] = set()         # lines printed by this process: with ten folds, each is said once
+INIT_SECONDS = 10  # W&B itself waits 90 s when there is a key but no network
+# and for ever at the end of a run; what is not uploaded by then stays on disk, see sync_command
+FINISH_SECONDS = 20
+_said: set[str] = set()  # lines printed by this process: with ten folds, each is said once
 _online_failed: list[str] = []  # after one failure the later folds do not wait again
 
 
 class Tracker:
-    """The log of one fold, or of the summary.  `with Tracker(...) as tracker: tracker.log({"epoch": 1, ...}); tracker.finish({...})`"""
+    """The log of one fold, or of the summary.  `with Tracker(...) as tracker: tracker.log({"epoch": 1, ...});
+    tracker.finish({...})`
+    """
 
-    def __init__(self, log_path: Path, *, mode: str, project: str, group: str, name: str, job_type: str, config: dict, dir: Path,
-                 tags: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        log_path: Path,
+        *,
+        mode: str,
+        project: str,
+        group: str,
+        name: str,
+        job_type: str,
+        config: dict,
+        dir: Path,
+        tags: Iterable[str] = (),
+    ) -> None:
         self.path = Path(log_path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         drop_torn_line(self.path)
-        self.run: Any = None        # W&B's run, while there is one
-        if mode != "off":       # W&B makes dir/wandb/; one group per run, job_type is "fold" or "summary"
-            self.run = start_wandb(mode, {"project": project, "group": group, "name": name, "job_type": job_type, "config": config,
-                                          "tags": list(tags), "dir": str(dir)})
+        self.run: Any = None  # W&B's run, while there is one
+        if mode != "off":  # W&B makes dir/wandb/; one group per run, job_type is "fold" or "summary"
+            self.run = start_wandb(
+                mode,
+                {
+                    "project": project,
+                    "group": group,
+                    "name": name,
+                    "job_type": job_type,
+                    "config": config,
+                    "tags": list(tags),
+                    "dir": str(dir),
+                },
+            )
 
     def log(self, values: dict) -> None:
         """One line of log.jsonl, on disk when this returns; then the same to W&B."""
         values = plain(values)
         with open(self.path, "a", encoding="utf-8", newline="\n") as file:
             # nan is not JSON: it becomes null, so that any reader can go on
-            file.write(json.dumps({key: None if is_nan(value) else value for key, value in values.items()}) + "\n")
+            file.write(
+                json.dumps({key: None if is_nan(value) else value for key, value in values.items()}) + "\n"
+            )
         self._mirror(lambda: self.run.log(values))
 
     def finish(self, summary: dict, *, exit_code: int = 0) -> None:
@@ -61,21 +90,40 @@ class Tracker:
 def start_wandb(mode: str, facts: dict):
     """A W&B run, online where possible, else offline, else None. Never prompts."""
     try:
-        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")     # else, without network, the process takes 22 s to exit (measured)
+        # else, without network, the process takes 22 s to exit (measured)
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         import wandb
-        quiet = wandb.Settings(silent=True, console="off", init_timeout=INIT_SECONDS, finish_timeout=FINISH_SECONDS, reinit="create_new",
-                               save_code=False, disable_code=True, disable_git=True, disable_job_creation=True, x_disable_stats=True,
-                               x_disable_meta=True, x_disable_machine_info=True, x_save_requirements=False)
-        mode = wandb.setup(quiet).settings.mode if mode == "auto" else mode     # online, unless WANDB_MODE says otherwise
+
+        quiet = wandb.Settings(
+            silent=True,
+            console="off",
+            init_timeout=INIT_SECONDS,
+            finish_timeout=FINISH_SECONDS,
+            reinit="create_new",
+            save_code=False,
+            disable_code=True,
+            disable_git=True,
+            disable_job_creation=True,
+            x_disable_stats=True,
+            x_disable_meta=True,
+            x_disable_machine_info=True,
+            x_save_requirements=False,
+        )
+        # online, unless WANDB_MODE says otherwise
+        mode = wandb.setup(quiet).settings.mode if mode == "auto" else mode
         if mode == "online" and not _online_failed:
             try:
-                if wandb.login(prompt=False, verify=False):     # a key in the environment or in netrc; nothing is asked or sent
+                # a key in the environment or in netrc; nothing is asked or sent
+                if wandb.login(prompt=False, verify=False):
                     return wandb.init(mode="online", settings=quiet, **facts)
                 problem = "no key, `wandb login` stores one"
             except Exception as error:  # no network, a malformed or refused key, a time-out
                 problem = first_line(error)
             _online_failed.append(problem)
-            say(f'W&B: {problem}; logging offline, `{sync_command(facts["dir"])}` sends it later, MACHINE="wandb=off" leaves it out')
+            say(
+                f"W&B: {problem}; logging offline, `{sync_command(facts['dir'])}` sends it later,"
+                ' MACHINE="wandb=off" leaves it out'
+            )
         return None if mode == "disabled" else wandb.init(mode="offline", settings=quiet, **facts)
     except Exception as error:  # not installed, a full disk ...
         say(f"W&B is left out ({first_line(error)}); log.jsonl is written all the same")
@@ -83,7 +131,9 @@ def start_wandb(mode: str, facts: dict):
 
 
 def sync_command(folder: str) -> str:
-    """What sends the offline runs below a folder: typed in a shell as it stands, whether a venv is active or not."""
+    """What sends the offline runs below a folder: typed in a shell as it stands, whether a venv is active or
+    not.
+    """
     python = Path(sys.executable)
     python = python.relative_to(Path.cwd()) if python.is_relative_to(Path.cwd()) else python
     return f"{shlex.quote(str(python))} -m wandb sync {shlex.quote(folder)}/wandb/offline-run-*"
@@ -92,9 +142,15 @@ def sync_command(folder: str) -> str:
 def plain(values: dict) -> dict:
     """Numbers and strings only: a tensor in a log keeps a whole model alive."""
     values = {key: value.item() if isinstance(value, np.generic) else value for key, value in values.items()}
-    wrong = [f"{key} ({type(value).__name__})" for key, value in values.items() if not isinstance(value, int | float | str | None)]
+    wrong = [
+        f"{key} ({type(value).__name__})"
+        for key, value in values.items()
+        if not isinstance(value, int | float | str | None)
+    ]
     if wrong:
-        raise TypeError(f"only plain numbers and strings can be logged, not {', '.join(wrong)}: use tensor.item()")
+        raise TypeError(
+            f"only plain numbers and strings can be logged, not {', '.join(wrong)}: use tensor.item()"
+        )
     return values
 
 
@@ -106,7 +162,7 @@ def drop_torn_line(path: Path) -> None:
     """A killed process can leave half a line; the next line must not be glued to it."""
     data = path.read_bytes() if path.exists() else b""
     if data and not data.endswith(b"\n"):
-        path.write_bytes(data[:data.rfind(b"\n") + 1])
+        path.write_bytes(data[: data.rfind(b"\n") + 1])
 
 
 def first_line(error: Exception) -> str:

@@ -1,16 +1,26 @@
-"""Backbones: any timm model by name, or a function here. It takes normalised images (B, 3, H, W) and returns features (B, F) or (B, C, h, w).
+"""Backbones: any timm model by name, or a function here. It takes normalised images (B, 3, H, W) and returns
+features (B, F) or (B, C, h, w).
 
-Your own: a function (config) -> nn.Module and a word in BACKBONES, at the end of this file. What the kit reads of such a module:
+Your own: a function (config) -> nn.Module and a word in BACKBONES, at the end of this file. What the kit
+reads of such a module:
 
-pretrained weights   of a timm model inside it, where from_timm(config) made that one: by name, from weights/NAME/ or the hub, or weights=FILE.
-                     Of your own layers: weights.load_into(layers, FILE) in the function, `if config.pretrained`. A file that holds all
-                     the module's names (weights=FILE, or weights/<word in BACKBONES>/model.safetensors) is loaded whole, with no code for it.
-mean and std         of the timm models inside; or the module has pretrained_cfg = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
-layer groups         those of the timm models inside, several side by side and aligned at their ends; without one, the module's children; or it
-                     has layer_groups = [["stem"], ["stage1", "stage2"]], beginnings of parameter names from the image to the output.
+pretrained weights   of a timm model inside it, where from_timm(config) made that one: by name, from
+weights/NAME/ or the hub, or weights=FILE.
+                     Of your own layers: weights.load_into(layers, FILE) in the function, `if
+                         config.pretrained`. A file that holds all
+                     the module's names (weights=FILE, or weights/<word in BACKBONES>/model.safetensors) is
+                         loaded whole, with no code for it.
+mean and std         of the timm models inside; or the module has pretrained_cfg = {"mean": (0.5, 0.5, 0.5),
+"std": (0.5, 0.5, 0.5)}
+layer groups         those of the timm models inside, several side by side and aligned at their ends; without
+one, the module's children; or it
+                     has layer_groups = [["stem"], ["stage1", "stage2"]], beginnings of parameter names from
+                         the image to the output.
                      Parameters in no group have no pretrained value: like the head they always learn, at lr.
-rates                by the name that follows the colon: gem:convnext_tiny learns at the rates of a convnext, a name without one at a cnn's
+rates                by the name that follows the colon: gem:convnext_tiny learns at the rates of a convnext,
+a name without one at a cnn's
 """
+
 from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +34,8 @@ from src.model import weights
 from src.model.trainable import is_timm, timm_inside
 from src.model.try_out import check_module, check_parameters, explain, name_of, place_of
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)      # of ImageNet: for modules that bring no pretrained_cfg
+# of ImageNet: for modules that bring no pretrained_cfg
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Inception(nn.Module):
@@ -35,23 +46,37 @@ class Inception(nn.Module):
         branch = channels_out // 4
         self.point = convolution(channels_in, branch, 1)
         self.local = convolution(channels_in, 2 * branch, 3)
-        self.wide = nn.Sequential(convolution(channels_in, branch, 3), convolution(branch, channels_out - 3 * branch, 3))
+        self.wide = nn.Sequential(
+            convolution(channels_in, branch, 3), convolution(branch, channels_out - 3 * branch, 3)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([self.point(x), self.local(x), self.wide(x)], dim=1)
 
 
 def convolution(channels_in: int, channels_out: int, size: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(channels_in, channels_out, size, stride, size // 2, bias=False), nn.BatchNorm2d(channels_out), nn.ReLU())
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels_out, size, stride, size // 2, bias=False),
+        nn.BatchNorm2d(channels_out),
+        nn.ReLU(),
+    )
 
 
 def branch_cnn(config: Config) -> nn.Module:
     """A small network of one's own, to start from: a stem, two merges of branches, features (B, 128, h, w)."""
-    return nn.Sequential(convolution(3, 32, 3, stride=2), Inception(32, 64), nn.MaxPool2d(2), Inception(64, 128), nn.AdaptiveAvgPool2d(1))
+    return nn.Sequential(
+        convolution(3, 32, 3, stride=2),
+        Inception(32, 64),
+        nn.MaxPool2d(2),
+        Inception(64, 128),
+        nn.AdaptiveAvgPool2d(1),
+    )
 
 
 class GeM(nn.Module):
-    """Generalised mean pooling, (B, C, h, w) -> (B, C): p = 1 is the mean, a large p nears the maximum. Radenovic et al. 2018, arXiv:1711.02512."""
+    """Generalised mean pooling, (B, C, h, w) -> (B, C): p = 1 is the mean, a large p nears the maximum.
+    Radenovic et al. 2018, arXiv:1711.02512.
+    """
 
     def __init__(self, p: float = 3.0) -> None:
         super().__init__()
@@ -62,7 +87,9 @@ class GeM(nn.Module):
 
 
 def gem(config: Config) -> nn.Module:
-    """backbone=gem:NAME, a timm network by that name with GeM in place of its pooling. The exponent is new: it always learns."""
+    """backbone=gem:NAME, a timm network by that name with GeM in place of its pooling. The exponent is new:
+    it always learns.
+    """
     return nn.Sequential(OrderedDict(body=from_timm(config, global_pool=""), pool=GeM()))
 
 
@@ -80,10 +107,12 @@ class Standardise(nn.Module):
 
 
 def from_timm(config: Config, name: str = "", **changes: Any) -> nn.Module:
-    """A timm model without its classifier, with its pretrained weights when the settings ask for them; call it in your own backbone too.
+    """A timm model without its classifier, with its pretrained weights when the settings ask for them; call
+    it in your own backbone too.
 
-    name: "" is the one in the settings, what follows the colon in gem:NAME. changes: to the arguments of timm.create_model. The weights come as
-    a file from weights.resolve_weights and pass through timm's own filters.
+    name: "" is the one in the settings, what follows the colon in gem:NAME. changes: to the arguments of
+    timm.create_model. The weights come as a file from weights.resolve_weights and pass through timm's own
+    filters.
     """
     import timm
 
@@ -93,18 +122,23 @@ def from_timm(config: Config, name: str = "", **changes: Any) -> nn.Module:
     settings: dict[str, Any] = {"num_classes": 0}
     if config.drop_path_rate:
         settings["drop_path_rate"] = config.drop_path_rate
-    if config.pool_type != "auto":                            # "" gives the feature map itself, (B, C, h, w) or (B, tokens, C)
+    # "" gives the feature map itself, (B, C, h, w) or (B, tokens, C)
+    if config.pool_type != "auto":
         settings["global_pool"] = "" if config.pool_type == "none" else config.pool_type
     if timm.get_pretrained_cfg(name).fixed_input_size:
-        settings["img_size"] = config.image_size              # ViT: the position embedding is resampled to it
+        settings["img_size"] = config.image_size  # ViT: the position embedding is resampled to it
     if "global_pool" in changes and config.pool_type != "auto":
-        raise ValueError(f"pool_type={config.pool_type} has no effect with backbone={config.backbone}, which pools by itself: set pool_type=auto")
+        raise ValueError(
+            f"pool_type={config.pool_type} has no effect with backbone={config.backbone}, which pools by"
+            " itself: set pool_type=auto"
+        )
     settings |= changes
     file = weights.resolve_weights(name, config.weights) if config.pretrained else None
     if file:
         if file.suffix != ".safetensors":
-            weights.load_state(file)                          # refuses, with a reason, what would run code
-        # `checkpoint_path` fails when the class count differs; `pretrained=False` with an overlay would be silently random
+            weights.load_state(file)  # refuses, with a reason, what would run code
+        # `checkpoint_path` fails when the class count differs; `pretrained=False` with an overlay would be
+        # silently random
         settings |= {"pretrained": True, "pretrained_cfg_overlay": {"file": str(file)}}
     try:
         model: Any = timm.create_model(name, **settings)
@@ -114,7 +148,11 @@ def from_timm(config: Config, name: str = "", **changes: Any) -> nn.Module:
             raise
         raise ValueError(f"weights file {file} is not one of {name}: {problems}") from error
     except (TypeError, AssertionError, ValueError) as error:
-        given = {"pool_type": config.pool_type, "drop_path_rate": config.drop_path_rate, "image_size": config.image_size} | changes
+        given = {
+            "pool_type": config.pool_type,
+            "drop_path_rate": config.drop_path_rate,
+            "image_size": config.image_size,
+        } | changes
         words = ", ".join(f"{setting}={value}" for setting, value in given.items())
         raise ValueError(f"timm can't make {name!r} with {words}: {error}") from error
     model.timm_name, model.weights_file = name, file
@@ -126,13 +164,21 @@ def unknown(backbone: str, name: str) -> str:
     import timm
 
     if name in BACKBONES:
-        return f"backbone={backbone} is built around a timm model: say which, such as backbone={name}:tf_efficientnet_lite0"
+        return (
+            f"backbone={backbone} is built around a timm model: say which, such as"
+            f" backbone={name}:tf_efficientnet_lite0"
+        )
     near = ", ".join(timm.list_models(f"*{name.rpartition(':')[2].split('_')[0]}*")[:5]) or "nothing like it"
-    return f"backbone {backbone!r} is unknown; timm has {near}; own ones, in src/model/backbone.py: {', '.join(BACKBONES)}"
+    return (
+        f"backbone {backbone!r} is unknown; timm has {near}; own ones, in src/model/backbone.py:"
+        f" {', '.join(BACKBONES)}"
+    )
 
 
 def make_backbone(config: Config) -> nn.Module:
-    """The backbone named in the settings, with its pretrained weights when asked for. Raises ValueError for an unknown name or lost weights."""
+    """The backbone named in the settings, with its pretrained weights when asked for. Raises ValueError for
+    an unknown name or lost weights.
+    """
     word = config.backbone.partition(":")[0]
     if word not in BACKBONES:
         return from_timm(config, config.backbone)
@@ -140,13 +186,17 @@ def make_backbone(config: Config) -> nn.Module:
     backbone = make_own(word, replace(config, pretrained=False, weights="") if file else config)
     check_name(config.backbone, timm_names(backbone))
     if file and timm_names(backbone) and not holds_names_of(file, backbone):
-        backbone, file = make_own(word, config), None        # it is one of the timm model inside, without the names that are around it
+        # it is one of the timm model inside, without the names that are around it
+        backbone, file = make_own(word, config), None
     if file:
         weights.load_into(backbone, file)
     if config.pretrained and not weights.files_of(backbone):
         inside = "".join(f'make {name} by from_timm(config, "{name}"), or ' for name in timm_names(backbone))
-        raise ValueError(f"backbone={config.backbone} is one of your own, and no pretrained weights were read for it: {inside}set pretrained=false, "
-                         f"or weights=FILE, or put the file at {weights.WEIGHTS / word / 'model.safetensors'}")
+        raise ValueError(
+            f"backbone={config.backbone} is one of your own, and no pretrained weights were read for it:"
+            f" {inside}set pretrained=false, or weights=FILE, or put the file at"
+            f" {weights.WEIGHTS / word / 'model.safetensors'}"
+        )
     return backbone
 
 
@@ -157,16 +207,18 @@ def make_own(word: str, config: Config) -> nn.Module:
     check_parameters(make, ["config"], f"{what} ({place_of(make)})", line)
     try:
         backbone = make(config)
-    except ValueError:                                        # says itself what is wrong
+    except ValueError:  # says itself what is wrong
         raise
-    except Exception as error:                                # whatever one's own function meets
+    except Exception as error:  # whatever one's own function meets
         raise ValueError(f"{what} can't be made: {explain(error)}") from error
     check_module(backbone, what, make)
     return backbone
 
 
 def whole_file(config: Config) -> Path | None:
-    """The file that may hold all weights of an own backbone: weights=FILE, or model.safetensors in that folder or in weights/<word>/."""
+    """The file that may hold all weights of an own backbone: weights=FILE, or model.safetensors in that
+    folder or in weights/<word>/.
+    """
     if config.weights and not Path(config.weights).is_dir():
         return weights.resolve_weights(config.backbone, config.weights)
     file = Path(config.weights or weights.WEIGHTS / config.backbone.partition(":")[0]) / "model.safetensors"
@@ -180,13 +232,20 @@ def holds_names_of(file: Path, backbone: nn.Module) -> bool:
 
 
 def check_name(backbone: str, inside: list[str]) -> None:
-    """config.py sets the rates by the name, so it must not say something else than the timm models inside. Raises ValueError."""
+    """config.py sets the rates by the name, so it must not say something else than the timm models inside.
+    Raises ValueError.
+    """
     word, _, base = backbone.partition(":")
     if base and base.split(".")[0] not in [name.split(".")[0] for name in inside]:
-        raise ValueError(f"backbone={backbone}: {word}, in src/model/backbone.py, has no {base} inside: write backbone={word}")
+        raise ValueError(
+            f"backbone={backbone}: {word}, in src/model/backbone.py, has no {base} inside: write"
+            f" backbone={word}"
+        )
     if inside and family(backbone) not in map(family, inside):
-        raise ValueError(f"backbone={backbone} has {inside[0]} inside, which learns at the rates of a {family(inside[0])}: "
-                         f"write backbone={word}:{inside[0]}, since the rates go by the name")
+        raise ValueError(
+            f"backbone={backbone} has {inside[0]} inside, which learns at the rates of a {family(inside[0])}:"
+            f" write backbone={word}:{inside[0]}, since the rates go by the name"
+        )
 
 
 def timm_models(backbone: nn.Module) -> list[nn.Module]:
@@ -196,7 +255,10 @@ def timm_models(backbone: nn.Module) -> list[nn.Module]:
 
 def timm_names(backbone: nn.Module) -> list[str]:
     """Their names; one that from_timm did not make is known without its tag."""
-    names = [getattr(model, "timm_name", "") or dict(model.pretrained_cfg).get("architecture", "") for model in timm_models(backbone)]
+    names = [
+        getattr(model, "timm_name", "") or dict(model.pretrained_cfg).get("architecture", "")
+        for model in timm_models(backbone)
+    ]
     return [name for name in names if name]
 
 
@@ -207,15 +269,20 @@ def normalisation(backbone: nn.Module) -> tuple[tuple[float, ...], tuple[float, 
 
 
 def trained_with(backbone: nn.Module) -> dict[str, Any]:
-    """mean, std, input_size ... as the backbone states them, or the timm models inside; {} where nobody does. Raises ValueError when they differ."""
+    """mean, std, input_size ... as the backbone states them, or the timm models inside; {} where nobody does.
+    Raises ValueError when they differ.
+    """
     stated = dict(getattr(backbone, "pretrained_cfg", {}))
     inside = [dict(model.pretrained_cfg) for model in timm_models(backbone)]
     scales = {(tuple(one["mean"]), tuple(one["std"])) for one in inside if "mean" in one}
     if len(scales) > 1 and "mean" not in stated:
-        raise ValueError(f"{', '.join(timm_names(backbone))} were trained with different mean and std: in your module write "
-                         'pretrained_cfg = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}, so that it is given 0..1 pixels, and before each of '
-                         "these models its own Standardise(model)")
+        raise ValueError(
+            f"{', '.join(timm_names(backbone))} were trained with different mean and std: in your module"
+            ' write pretrained_cfg = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}, so that it is'
+            " given 0..1 pixels, and before each of these models its own Standardise(model)"
+        )
     return next(iter(inside), {}) | stated
 
 
-BACKBONES = {"branch_cnn": branch_cnn, "gem": gem}     # add yours: a function above that returns any nn.Module, a word here
+# add yours: a function above that returns any nn.Module, a word here
+BACKBONES = {"branch_cnn": branch_cnn, "gem": gem}

@@ -1,4 +1,7 @@
-"""The classifier: uint8 images -> normalise -> trunk -> tail -> head -> logits. Build it from the settings, save and load what learned."""
+"""The classifier: uint8 images -> normalise -> trunk -> tail -> head -> logits. Build it from the settings,
+save and load what learned.
+"""
+
 from pathlib import Path
 
 import numpy as np
@@ -19,32 +22,48 @@ PLAIN = np.float32([[0], [1]])
 
 
 class Normalise(nn.Module):
-    """Pixels 0..255 of any dtype (B, 3, H, W) -> what the backbone was trained with. The first layer, so that no data code knows the backbone."""
+    """Pixels 0..255 of any dtype (B, 3, H, W) -> what the backbone was trained with. The first layer, so that
+    no data code knows the backbone.
+    """
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
         self.register_buffer("scale", 1 / (255 * torch.tensor(std).view(1, -1, 1, 1)), persistent=False)
-        self.register_buffer("shift", -(torch.tensor(mean) / torch.tensor(std)).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer(
+            "shift", -(torch.tensor(mean) / torch.tensor(std)).view(1, -1, 1, 1), persistent=False
+        )
 
     def forward(self, image: Tensor) -> Tensor:
-        return torch.addcmul(self.shift, image.float().contiguous(memory_format=torch.channels_last), self.scale)
+        return torch.addcmul(
+            self.shift, image.float().contiguous(memory_format=torch.channels_last), self.scale
+        )
 
 
 class Classifier(nn.Module):
-    """trunk: frozen, in eval, its output may be cached. tail: the backbone's layers that learn (and all after the first of them). head: new.
+    """trunk: frozen, in eval, its output may be cached. tail: the backbone's layers that learn (and all after
+    the first of them). head: new.
 
-    cut_at names the graph node where the trunk ends, "" when there is none; why says what prevented it. depths: parameter of the tail ->
-    0 for the last layer group, 1 for the one before ... for layer-wise rates, -1 for a new layer of one's own. unit: shift and scale (2, T) of
-    the targets it learns, for the task's activation; it lies in the checkpoint, so that who predicts need not know what it was fitted on.
+    cut_at names the graph node where the trunk ends, "" when there is none; why says what prevented it.
+    depths: parameter of the tail -> 0 for the last layer group, 1 for the one before ... for layer-wise
+    rates, -1 for a new layer of one's own. unit: shift and scale (2, T) of the targets it learns, for the
+    task's activation; it lies in the checkpoint, so that who predicts need not know what it was fitted on.
     """
 
     def __init__(
-        self, normalise: nn.Module, trunk: nn.Module, tail: nn.Module, head: nn.Module, *, cut_at: str, why: str, depths: dict[str, int],
+        self,
+        normalise: nn.Module,
+        trunk: nn.Module,
+        tail: nn.Module,
+        head: nn.Module,
+        *,
+        cut_at: str,
+        why: str,
+        depths: dict[str, int],
     ) -> None:
         super().__init__()
         self.normalise, self.trunk, self.tail, self.head = normalise, trunk, tail, head
         self.cut_at, self.why, self.depths, self.unit = cut_at, why, depths, PLAIN
-        self.trunk.eval()                                         # and never anything else: see train()
+        self.trunk.eval()  # and never anything else: see train()
 
     def features(self, image: Tensor) -> Tensor:
         """uint8 (B, 3, H, W) -> what the trunk hands to the tail."""
@@ -66,24 +85,38 @@ class Classifier(nn.Module):
         return self
 
     def learning(self) -> list[tuple[str, nn.Parameter, int]]:
-        """(name, parameter, depth) of all that learns, once each; depth -1 is the head or as new as it, 0 the last group of the backbone, 1 ..."""
+        """(name, parameter, depth) of all that learns, once each; depth -1 is the head or as new as it, 0 the
+        last group of the backbone, 1 ...
+        """
         tail = [(name, p, self.depths[name]) for name, p in self.tail.named_parameters() if p.requires_grad]
         return tail + [(f"head.{name}", p, -1) for name, p in self.head.named_parameters() if p.requires_grad]
 
     def learned(self) -> dict[str, Tensor]:
-        """What a checkpoint holds: every learning parameter, and every buffer of tail and head, by timm's own names."""
+        """What a checkpoint holds: every learning parameter, and every buffer of tail and head, by timm's own
+        names.
+        """
         state = {name: p for name, p, _ in self.learning()}
-        state |= {name: b for name, b in self.tail.named_buffers() if not name.startswith("_tensor_constant")}     # those are torch.fx's
-        return {k: v.detach() for k, v in (state | {f"head.{name}": b for name, b in self.head.named_buffers()}).items()}
+        # those are torch.fx's
+        state |= {name: b for name, b in self.tail.named_buffers() if not name.startswith("_tensor_constant")}
+        return {
+            k: v.detach()
+            for k, v in (state | {f"head.{name}": b for name, b in self.head.named_buffers()}).items()
+        }
 
     def save(self, path: Path) -> None:
         """Write learned() as safetensors, in a fixed order: equal weights are equal files."""
         beside = {"unit": torch.from_numpy(self.unit)} if (self.unit != PLAIN).any() else {}
-        save_file({name: value.contiguous().cpu() for name, value in sorted((self.learned() | beside).items())}, path)
-        path.chmod(0o644)                                         # safetensors writes for the owner's eyes only
+        save_file(
+            {name: value.contiguous().cpu() for name, value in sorted((self.learned() | beside).items())},
+            path,
+        )
+        # safetensors writes for the owner's eyes only
+        path.chmod(0o644)
 
     def load(self, path: Path, *, strict: bool = True) -> list[str]:
-        """Read learned() back in place; returns the names that were not taken. Raises ValueError when strict and the names or shapes differ."""
+        """Read learned() back in place; returns the names that were not taken. Raises ValueError when strict
+        and the names or shapes differ.
+        """
         try:
             stored, own = load_file(path), self.learned()
         except SafetensorError as error:
@@ -92,8 +125,12 @@ class Classifier(nn.Module):
         fitting = {name for name in own if name in stored and stored[name].shape == own[name].shape}
         left = sorted(set(own).symmetric_difference(stored) | (set(own) - fitting))
         if strict and left:
-            raise ValueError(f"{path} does not fit this model: {', '.join(left[:5])}; it was made with other settings of backbone, trainable or head")
-        if strict:                                                # else it is a training that begins there, with a unit of its own
+            raise ValueError(
+                f"{path} does not fit this model: {', '.join(left[:5])}; it was made with other settings of"
+                " backbone, trainable or head"
+            )
+        # else it is a training that begins there, with a unit of its own
+        if strict:
             self.unit = PLAIN if unit is None else unit.numpy()
         with torch.no_grad():
             for name in fitting:
@@ -102,7 +139,8 @@ class Classifier(nn.Module):
 
 
 def build(config: Config, num_outputs: int, num_extra: int = 0, *, is_proven: bool = False) -> Classifier:
-    """The classifier of an experiment, on the CPU, its head drawn by config.seed; is_proven: its cut was proven before.
+    """The classifier of an experiment, on the CPU, its head drawn by config.seed; is_proven: its cut was
+    proven before.
 
     Raises ValueError for a setting or a module that does not fit.
     """
@@ -113,9 +151,18 @@ def build(config: Config, num_outputs: int, num_extra: int = 0, *, is_proven: bo
     image = torch.randint(0, 256, (2, 3, config.image_size, config.image_size), dtype=torch.uint8)
     shape = tuple(run_once(backbone, (normalise(image),), f"backbone {config.backbone!r}").shape[1:])
     torch.manual_seed(config.seed)
-    head = make_head(pick(HEADS, config.head, "head", "src/model/heads.py"), config.head, shape, num_outputs, config, num_extra)
+    head = make_head(
+        pick(HEADS, config.head, "head", "src/model/heads.py"),
+        config.head,
+        shape,
+        num_outputs,
+        config,
+        num_extra,
+    )
     layers = groups(backbone)
-    depths = dict.fromkeys(new_layers(backbone), -1) | {name: len(layers) - 1 - number for number, group in enumerate(layers) for name in group}
+    depths = dict.fromkeys(new_layers(backbone), -1) | {
+        name: len(layers) - 1 - number for number, group in enumerate(layers) for name in group
+    }
     try:
         trunk, tail, cut_at = cut(backbone, normalise(image), is_proven=is_proven)
         why = ""
@@ -124,17 +171,25 @@ def build(config: Config, num_outputs: int, num_extra: int = 0, *, is_proven: bo
     classifier = Classifier(normalise, trunk, tail, head, cut_at=cut_at, why=why, depths=depths)
     asked = {name for name, p in backbone.named_parameters() if p.requires_grad}
     used = {name for name, p in classifier.tail.named_parameters() if p.requires_grad}
-    if lost := sorted(asked - used):                             # torch.fx leaves out what the output does not depend on
-        raise ValueError(f"trainable={config.trainable} asks {', '.join(lost[:3])} to learn, but the output of {config.backbone} does not: "
-                         "a branch that forward does not use: use it, or remove it")
+    # torch.fx leaves out what the output does not depend on
+    if lost := sorted(asked - used):
+        raise ValueError(
+            f"trainable={config.trainable} asks {', '.join(lost[:3])} to learn, but the output of"
+            f" {config.backbone} does not: a branch that forward does not use: use it, or remove it"
+        )
     in_head = {f"head.{part}" for part in head.state_dict()}
-    if shared := sorted(in_head & {*tail.state_dict()}):         # a checkpoint would hold one of the two
-        raise ValueError(f"head {config.head!r} has a part by the name of one of {config.backbone}, {shared[0]}: give it another name in your head")
+    if shared := sorted(in_head & {*tail.state_dict()}):  # a checkpoint would hold one of the two
+        raise ValueError(
+            f"head {config.head!r} has a part by the name of one of {config.backbone}, {shared[0]}: give it"
+            " another name in your head"
+        )
     return classifier.eval()
 
 
 def pick(table: dict, name: str, what: str, file: str):
     """The entry of a table of choices, which stands in this file. Raises ValueError with the choices."""
     if name not in table:
-        raise ValueError(f"{what} {name!r} is unknown; choose from {', '.join(sorted(table))}, or add it in {file}")
+        raise ValueError(
+            f"{what} {name!r} is unknown; choose from {', '.join(sorted(table))}, or add it in {file}"
+        )
     return table[name]

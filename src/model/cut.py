@@ -1,7 +1,10 @@
-"""Cut a backbone where learning begins: trunk (frozen, run once per image) | tail (learns, run every step). requires_grad is the architecture.
+"""Cut a backbone where learning begins: trunk (frozen, run once per image) | tail (learns, run every step).
+requires_grad is the architecture.
 
-The trace is torch.fx (Reed et al. 2022, arXiv:2112.08429); nothing is assumed about the model, the two halves are proven equal to the whole.
+The trace is torch.fx (Reed et al. 2022, arXiv:2112.08429); nothing is assumed about the model, the two halves
+are proven equal to the whole.
 """
+
 import torch
 import torch.nn.functional as F
 from timm.layers import DropPath, get_notrace_functions, get_notrace_modules
@@ -17,7 +20,8 @@ class CannotCut(Exception):
 def set_mode(module: nn.Module, training: bool) -> None:
     """train() or eval(), except that a part holding parameters of which none learns stays in eval.
 
-    requires_grad=False does not stop BatchNorm's running statistics, nor dropout inside a frozen block (FIELD B14).
+    requires_grad=False does not stop BatchNorm's running statistics, nor dropout inside a frozen block (FIELD
+    B14).
     """
     nn.Module.train(module, training)
     for part in module.modules():
@@ -34,7 +38,11 @@ class Tracer(fx.Tracer):
         self.whole = (DropPath, *get_notrace_modules())
 
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        return super().is_leaf_module(module, name) or isinstance(module, self.whole) or "Norm" in type(module).__name__
+        return (
+            super().is_leaf_module(module, name)
+            or isinstance(module, self.whole)
+            or "Norm" in type(module).__name__
+        )
 
     def create_args_for_root(self, root_fn, is_module, concrete_args=None):
         # one image; other arguments, such as ViT's attn_mask, keep their defaults
@@ -42,7 +50,9 @@ class Tracer(fx.Tracer):
 
 
 def trace(backbone: nn.Module) -> fx.Graph:
-    """The backbone as a graph, with each F.dropout turned into an nn.Dropout of the part that called it (else the trace bakes self.training in)."""
+    """The backbone as a graph, with each F.dropout turned into an nn.Dropout of the part that called it (else
+    the trace bakes self.training in).
+    """
     graph = Tracer().trace(backbone)
     for number, node in enumerate(list(graph.nodes)):
         if node.op != "call_function" or node.target not in DROPOUTS:
@@ -67,7 +77,11 @@ def is_live(node: fx.Node, backbone: nn.Module) -> bool:
     if node.op != "call_module":
         return False
     module = backbone.get_submodule(node.target)
-    drops = module.training and "Drop" in type(module).__name__ and (getattr(module, "p", 0) or getattr(module, "drop_prob", 0) or 0) > 0
+    drops = (
+        module.training
+        and "Drop" in type(module).__name__
+        and (getattr(module, "p", 0) or getattr(module, "drop_prob", 0) or 0) > 0
+    )
     return drops or any(p.requires_grad for p in module.parameters())
 
 
@@ -77,7 +91,8 @@ def find_end(graph: fx.Graph, backbone: nn.Module) -> fx.Node:
     place = {n: i for i, n in enumerate(nodes)}
     place[next(n for n in graph.nodes if n.op == "output")] = len(nodes)
     from_image: set[fx.Node] = set()
-    end, crossing, open_until = None, [], {}                   # open_until: a value that depends on the image -> place of its last use
+    # open_until: a value that depends on the image -> place of its last use
+    end, crossing, open_until = None, [], {}
     for i, node in enumerate(nodes):
         if is_live(node, backbone):
             break
@@ -90,13 +105,21 @@ def find_end(graph: fx.Graph, backbone: nn.Module) -> fx.Node:
     if end is None:
         raise CannotCut("no place where a single tensor crosses")
     if end.op == "placeholder":
-        raise CannotCut("learning begins at the first layer" if len(crossing) == 1 else f"learning begins at {node.name}, where {len(crossing)} "
-                        "tensors cross, as between branches side by side, and a trunk hands on one")
+        raise CannotCut(
+            "learning begins at the first layer"
+            if len(crossing) == 1
+            else (
+                f"learning begins at {node.name}, where {len(crossing)} "
+                "tensors cross, as between branches side by side, and a trunk hands on one"
+            )
+        )
     return end
 
 
 def copy_ancestors(into: fx.Graph, node: fx.Node, copies: dict[fx.Node, fx.Node]) -> fx.Node:
-    """Copy `node` and what it needs, in the order of the graph; `copies` says what stands already. Constants (ViT's attn_mask) are copied along."""
+    """Copy `node` and what it needs, in the order of the graph; `copies` says what stands already. Constants
+    (ViT's attn_mask) are copied along.
+    """
     needed, todo = set(), [node]
     while todo:
         if (one := todo.pop()) not in needed and one not in copies:
@@ -109,7 +132,9 @@ def copy_ancestors(into: fx.Graph, node: fx.Node, copies: dict[fx.Node, fx.Node]
 
 
 def split_graph(graph: fx.Graph, backbone: nn.Module, end: fx.Node) -> tuple[nn.Module, nn.Module]:
-    """Two modules that share the backbone's parameters, by their own names: up to and with `end`, and all that follows."""
+    """Two modules that share the backbone's parameters, by their own names: up to and with `end`, and all
+    that follows.
+    """
     (result,) = next(n for n in graph.nodes if n.op == "output").args
     front, back = fx.Graph(), fx.Graph()
     front.output(copy_ancestors(front, end, {}))
@@ -121,12 +146,15 @@ def split_graph(graph: fx.Graph, backbone: nn.Module, end: fx.Node) -> tuple[nn.
 
 @torch.no_grad()
 def prove(backbone: nn.Module, trunk: nn.Module, tail: nn.Module, image: Tensor) -> None:
-    """The halves equal the whole bit for bit: in eval, in training with the same seed, and in eval again. Raises CannotCut."""
+    """The halves equal the whole bit for bit: in eval, in training with the same seed, and in eval again.
+    Raises CannotCut.
+    """
     buffers = {name: value.clone() for name, value in backbone.state_dict().items()}
     for training in (False, True, False):
         outputs = []
         for run in (lambda: backbone(image), lambda: tail(trunk(image))):
-            backbone.load_state_dict(buffers)                  # a step in training mode moves the statistics of the norms that learn
+            # a step in training mode moves the statistics of the norms that learn
+            backbone.load_state_dict(buffers)
             set_mode(backbone, training)
             set_mode(tail, training)
             trunk.eval()
@@ -139,9 +167,11 @@ def prove(backbone: nn.Module, trunk: nn.Module, tail: nn.Module, image: Tensor)
 
 
 def cut(backbone: nn.Module, image: Tensor, *, is_proven: bool = False) -> tuple[nn.Module, nn.Module, str]:
-    """(trunk, tail, name of the node where the trunk ends) by the parameters' requires_grad. image: one random normalised (2, C, H, W).
+    """(trunk, tail, name of the node where the trunk ends) by the parameters' requires_grad. image: one
+    random normalised (2, C, H, W).
 
-    is_proven skips the proof, for a model that this run has proven before. Raises CannotCut, saying why; the caller then trains without a trunk.
+    is_proven skips the proof, for a model that this run has proven before. Raises CannotCut, saying why; the
+    caller then trains without a trunk.
     """
     if any(m.p > 0 for name, m in backbone.named_modules() if name.endswith("attn_drop") and hasattr(m, "p")):
         raise CannotCut("attn_drop > 0 draws inside the attention, where a trace cannot see it")
@@ -155,8 +185,12 @@ def cut(backbone: nn.Module, image: Tensor, *, is_proven: bool = False) -> tuple
         trunk, tail = split_graph(graph, backbone, end)
     except CannotCut:
         raise
-    except Exception as error:                                 # whatever fx meets in a model it can't follow; the reason is reported, not hidden
-        raise CannotCut(f"torch.fx cannot follow it ({type(error).__name__}: {str(error).splitlines()[0][:120] if str(error) else ''})") from error
+    # whatever fx meets in a model it can't follow; the reason is reported, not hidden
+    except Exception as error:
+        raise CannotCut(
+            f"torch.fx cannot follow it ({type(error).__name__}:"
+            f" {str(error).splitlines()[0][:120] if str(error) else ''})"
+        ) from error
     if not is_proven:
         prove(backbone, trunk, tail, image)
     return trunk, tail, end.name

@@ -28,14 +28,27 @@ WAYS_OUT = """{problem}. Three ways out:
 
 
 def resolve_weights(backbone: str, weights: str = "", *, root: Path = WEIGHTS) -> Path:
-    """The file with the backbone's pretrained weights: the one given, the one under weights/, or brought there from the hub."""
+    """The file with the backbone's pretrained weights: the one given, the one under weights/, or brought
+    there from the hub.
+    """
     if weights:
         path = Path(weights)
-        if path.is_dir():                                     # of this backbone, or with a folder for each
-            path = next((folder for folder in (path / backbone, path) if (folder / "model.safetensors").is_file()), path) / "model.safetensors"
+        if path.is_dir():  # of this backbone, or with a folder for each
+            path = (
+                next(
+                    (
+                        folder
+                        for folder in (path / backbone, path)
+                        if (folder / "model.safetensors").is_file()
+                    ),
+                    path,
+                )
+                / "model.safetensors"
+            )
         if not path.is_file():
             raise ValueError(
-                f"weights={weights}: there is no file {path}; give an existing file, or weights= to look under {root}/{backbone}/"
+                f"weights={weights}: there is no file {path}; give an existing file, or weights= to look"
+                f" under {root}/{backbone}/"
             )
         return path
     path = root / backbone / "model.safetensors"
@@ -43,7 +56,9 @@ def resolve_weights(backbone: str, weights: str = "", *, root: Path = WEIGHTS) -
 
 
 def load_state(path: Path) -> dict[str, "Tensor"]:
-    """The tensors of a weights file by name; a training checkpoint's state_dict (its EMA first) is found inside."""
+    """The tensors of a weights file by name; a training checkpoint's state_dict (its EMA first) is found
+    inside.
+    """
     import pickle
 
     import timm
@@ -56,19 +71,23 @@ def load_state(path: Path) -> dict[str, "Tensor"]:
         state = timm.models.load_state_dict(str(path), weights_only=True)
     except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, AttributeError) as error:
         raise ValueError(
-            f"weights file {path} can't be read: it is damaged, or holds Python objects, which are refused because loading them runs code. "
-            "Where you trust it: torch.save(model.state_dict(), 'new.pth') and give that file"
+            f"weights file {path} can't be read: it is damaged, or holds Python objects, which are refused"
+            " because loading them runs code. Where you trust it: torch.save(model.state_dict(), 'new.pth')"
+            " and give that file"
         ) from error
     strangers = [name for name, value in state.items() if not isinstance(value, torch.Tensor)]
     if strangers or not state:
         raise ValueError(
-            f"weights file {path} is no state_dict: not tensors: {strangers[:5] or 'it is empty'}; save model.state_dict() alone"
+            f"weights file {path} is no state_dict: not tensors: {strangers[:5] or 'it is empty'}; save"
+            " model.state_dict() alone"
         )
     return state
 
 
 def load_into(module: "nn.Module", file: str | Path) -> None:
-    """Read a file of weights into a module of your own, and note it there: the run's recipe and `make doctor` must know it."""
+    """Read a file of weights into a module of your own, and note it there: the run's recipe and `make doctor`
+    must know it.
+    """
     state = load_state(Path(file))
     if problems := mismatches(state, module.state_dict()):
         raise ValueError(f"weights file {file} is not one of this {type(module).__name__}: {problems}")
@@ -77,7 +96,9 @@ def load_into(module: "nn.Module", file: str | Path) -> None:
 
 
 def mismatches(state: Mapping[str, "Tensor"], own: Mapping[str, "Tensor"]) -> str:
-    """How the tensors of a file differ by name and shape from those of a module, in words; "" where they don't."""
+    """How the tensors of a file differ by name and shape from those of a module, in words; "" where they
+    don't.
+    """
     kinds = {
         "the file lacks": [name for name in own if name not in state],
         "the module lacks": [name for name in state if name not in own],
@@ -97,8 +118,10 @@ def files_of(backbone: "nn.Module") -> list[Path]:
 
 
 def weights_hash(path: Path) -> str:
-    """Hash of the file's bytes, kept beside it until its size or time changes: a big file is read once. Where nothing can be written beside it, as
-    under /kaggle/input, the hash is kept in weights/; where not even there, the file is read each time."""
+    """Hash of the file's bytes, kept beside it until its size or time changes: a big file is read once. Where
+    nothing can be written beside it, as under /kaggle/input, the hash is kept in weights/; where not even
+    there, the file is read each time.
+    """
     places = [path.with_name(path.name + ".hash"), WEIGHTS / f"{runs.sha256(str(path.resolve()))}.hash"]
     status = path.stat()
     stamp = {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
@@ -129,7 +152,8 @@ def pretrained_hash(config: "Config") -> str:
     if not config.pretrained:
         return ""
     kept = WEIGHTS / config.backbone / "model.safetensors"
-    if kept.is_file() and not config.weights and ":" not in config.backbone:      # so the audit needs no torch
+    # so the audit needs no torch
+    if kept.is_file() and not config.weights and ":" not in config.backbone:
         return weights_hash(kept)
     from src.model.backbone import BACKBONES, make_backbone
 
@@ -169,7 +193,10 @@ def from_hub(backbone: str, folder: Path) -> Path:
 
     if not timm.is_model(backbone):
         near = difflib.get_close_matches(backbone, timm.list_models(), n=3)
-        raise ValueError(f"backbone {backbone!r} is not known to timm; near: {', '.join(near) or 'none'}; timm.list_models() has all")
+        raise ValueError(
+            f"backbone {backbone!r} is not known to timm; near: {', '.join(near) or 'none'};"
+            " timm.list_models() has all"
+        )
     reason = "the Hugging Face hub can't be reached"
     if constants.HF_HUB_OFFLINE or hub_reachable():  # offline, the hub's own cache may still have it
         try:
@@ -182,7 +209,9 @@ def from_hub(backbone: str, folder: Path) -> Path:
 
 
 def save(model: "nn.Module", folder: Path) -> Path:
-    """Write a timm model in timm's 'local-dir' layout: config.json, then model.safetensors, which says that the folder is whole."""
+    """Write a timm model in timm's 'local-dir' layout: config.json, then model.safetensors, which says that
+    the folder is whole.
+    """
     import timm
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,5 @@
 """Batches: every position once, the same draws with any number of workers, the fixed views in turn."""
+
 import shutil
 
 import numpy as np
@@ -23,11 +24,13 @@ def rows(n):
 @pytest.fixture
 def decoded(tmp_path):
     values = np.random.default_rng(0).integers(0, 255, (11, 16, 16, 3), dtype=np.uint8)
-    return make_array(tmp_path / "a.npy", values.shape, "uint8", lambda out: out.__setitem__(slice(None), values))
+    return make_array(
+        tmp_path / "a.npy", values.shape, "uint8", lambda out: out.__setitem__(slice(None), values)
+    )
 
 
 @given(n=st.integers(1, 40), size=st.integers(1, 12), plain=st.booleans())
-def test_every_position_is_in_exactly_one_part(n, size, plain):            # FIELD B2: nothing is dropped
+def test_every_position_is_in_exactly_one_part(n, size, plain):  # FIELD B2: nothing is dropped
     parts = in_parts(np.arange(n), size, alone=plain)
     assert np.concatenate(parts).tolist() == list(range(n))
     assert plain or len(parts) == 1 or len(parts[-1]) > 1 or size == 1 and len(parts[-1]) >= 1
@@ -42,7 +45,9 @@ def collect(batches, n, epoch, **how):
 def test_a_cpu_predicts_few_pictures_at_once_and_vectors_as_asked(tmp_path):
     def sizes(shape: tuple[int, ...]) -> list[int]:
         array = make_array(tmp_path / f"{len(shape)}.npy", shape, "float32", lambda out: out.fill(1))
-        return [len(batch.index) for batch in Batches([array], rows(40), device=CPU).predicting(np.arange(40), 32)]
+        return [
+            len(batch.index) for batch in Batches([array], rows(40), device=CPU).predicting(np.arange(40), 32)
+        ]
 
     assert sizes((40, 2, 2, 3)) == [16, 16, 8] and sizes((40, 6)) == [32, 8]
     assert at_once(torch.device("cuda"), 64) == 64 and at_once(CPU, 8) == 8
@@ -56,13 +61,26 @@ def test_a_closed_array_is_read_again(decoded):
 
 def test_zero_and_two_workers_give_the_same_images(decoded):
     transforms = {"": AUGMENTS["strong"](16, "h")}
-    results = [[collect(Batches([decoded], rows(11), device=CPU, seed=3, transforms=transforms, workers=w), 11, epoch)[0] for epoch in (0, 1)] for w in (0, 2)]
+    results = [
+        [
+            collect(
+                Batches([decoded], rows(11), device=CPU, seed=3, transforms=transforms, workers=w), 11, epoch
+            )[0]
+            for epoch in (0, 1)
+        ]
+        for w in (0, 2)
+    ]
     assert all(torch.equal(a, b) for a, b in zip(*results))
     assert not torch.equal(*results[0]), "fresh draws each epoch"
 
 
 def test_no_two_images_or_folds_draw_alike(tmp_path):
-    same = make_array(tmp_path / "s.npy", (8, 16, 16, 3), "uint8", lambda out: out.__setitem__(slice(None), np.arange(16, dtype=np.uint8)[None, :, None, None] * 15))
+    same = make_array(
+        tmp_path / "s.npy",
+        (8, 16, 16, 3),
+        "uint8",
+        lambda out: out.__setitem__(slice(None), np.arange(16, dtype=np.uint8)[None, :, None, None] * 15),
+    )
     transforms = {"": AUGMENTS["medium"](16, "h")}
     images, _ = collect(Batches([same], rows(8), device=CPU, fold=0, transforms=transforms), 8, 0)
     others, _ = collect(Batches([same], rows(8), device=CPU, fold=1, transforms=transforms), 8, 0)
@@ -70,10 +88,17 @@ def test_no_two_images_or_folds_draw_alike(tmp_path):
 
 
 def test_fixed_views_come_in_turn_and_validation_sees_the_plain_one(decoded, tmp_path):
-    views = [make_array(tmp_path / f"v{v}.npy", (11, 2), "float32", lambda out, v=v: out.__setitem__(slice(None), v)) for v in range(3)]
+    views = [
+        make_array(
+            tmp_path / f"v{v}.npy", (11, 2), "float32", lambda out, v=v: out.__setitem__(slice(None), v)
+        )
+        for v in range(3)
+    ]
     batches = Batches(views, rows(11), device=CPU)
     seen = np.stack([collect(batches, 11, epoch)[0][:, 0].numpy() for epoch in range(3)])
-    assert (np.sort(seen, axis=0) == np.arange(3)[:, None]).all(), "each image sees each view once in three epochs"
+    assert (np.sort(seen, axis=0) == np.arange(3)[:, None]).all(), (
+        "each image sees each view once in three epochs"
+    )
     assert len(set(seen[0])) > 1, "one epoch mixes the views"
     assert (collect(batches, 11, 1, plain=True)[0] == 0).all()
 
@@ -82,12 +107,18 @@ def test_fixed_views_without_a_cache_are_the_same_pictures_each_time(decoded):
     light = AUGMENTS["light"](16, "h")
     batches = Batches([decoded], rows(11), device=CPU, seed=1, transforms={"plain": None, "light-h-1": light})
     epochs = [collect(batches, 11, epoch)[0] for epoch in range(4)]
-    assert torch.equal(epochs[0], epochs[2]) and torch.equal(epochs[1], epochs[3]) and not torch.equal(epochs[0], epochs[1])
+    assert (
+        torch.equal(epochs[0], epochs[2])
+        and torch.equal(epochs[1], epochs[3])
+        and not torch.equal(epochs[0], epochs[1])
+    )
 
 
 def test_maps_are_read_back_in_channels_last(tmp_path):
     stored = np.random.default_rng(0).random((5, 4, 4, 8), dtype=np.float32)
-    array = make_array(tmp_path / "f.npy", stored.shape, "float32", lambda out: out.__setitem__(slice(None), stored))
+    array = make_array(
+        tmp_path / "f.npy", stored.shape, "float32", lambda out: out.__setitem__(slice(None), stored)
+    )
     image, _ = collect(Batches([array], rows(5), device=CPU), 4, 0)
     assert image.shape == (4, 8, 4, 4) and np.allclose(image.numpy(), stored[:4].transpose(0, 3, 1, 2))
 
@@ -133,32 +164,46 @@ def test_extra_columns_are_fitted_on_the_training_part_only():
 
 # -- the shared memory through which workers hand over their batches
 
+
 def augmented(decoded, workers):
-    return Batches([decoded], rows(11), device=CPU, transforms={"": AUGMENTS["light"](16, "h")}, workers=workers)
+    return Batches(
+        [decoded], rows(11), device=CPU, transforms={"": AUGMENTS["light"](16, "h")}, workers=workers
+    )
 
 
 def test_without_shared_memory_the_way_out_is_told_before_anything_starts(decoded, tmp_path, monkeypatch):
     monkeypatch.setattr(batches, "SHARED_MEMORY", tmp_path / "shm")
-    with pytest.raises(ValueError, match='2 workers share memory by .*shm, which is not there or not writable: MACHINE="workers=0"'):
+    with pytest.raises(
+        ValueError,
+        match='2 workers share memory by .*shm, which is not there or not writable: MACHINE="workers=0"',
+    ):
         collect(augmented(decoded, 2), 11, 0)
     assert len(collect(augmented(decoded, 0), 11, 0)[0]) == 11
 
 
 def test_too_little_shared_memory_for_the_batches_is_told_before_anything_starts(decoded, monkeypatch):
-    need = 2 * 2 * 4 * 16 * 16 * 3                # two batches of four pictures by each of two workers
+    need = 2 * 2 * 4 * 16 * 16 * 3  # two batches of four pictures by each of two workers
     for free in (need - 1, need):
-        monkeypatch.setattr(batches.shutil, "disk_usage", lambda path, free=free: shutil._ntuple_diskusage(free, 0, free))
+        monkeypatch.setattr(
+            batches.shutil, "disk_usage", lambda path, free=free: shutil._ntuple_diskusage(free, 0, free)
+        )
         if free < need:
-            with pytest.raises(ValueError, match='shm has 0 MB free, 2 workers need 0 MB there: MACHINE="workers=0" does without'):
+            with pytest.raises(
+                ValueError,
+                match='shm has 0 MB free, 2 workers need 0 MB there: MACHINE="workers=0" does without',
+            ):
                 collect(augmented(decoded, 2), 11, 0)
         else:
             assert len(collect(augmented(decoded, 2), 11, 0)[0]) == 11
 
 
-@pytest.mark.parametrize("problem", [
-    "Caught RuntimeError in DataLoader worker process 0.\n ... unable to allocate shared memory(shm) for file </torch_1_2_3>: No space left on device (28)",
-    "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's workers are out of shared memory.",
-])
+@pytest.mark.parametrize(
+    "problem",
+    [
+        "Caught RuntimeError in DataLoader worker process 0.\n ... unable to allocate shared memory(shm) for file </torch_1_2_3>: No space left on device (28)",
+        "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's workers are out of shared memory.",
+    ],
+)
 def test_shared_memory_that_ends_on_the_way_is_told_too(decoded, monkeypatch, problem):
     def fails(*args):
         raise RuntimeError(problem)

@@ -1,4 +1,5 @@
 """Images come out upright, RGB and square, whatever goes in; what can't be read is named."""
+
 import os
 import subprocess
 import sys
@@ -13,11 +14,16 @@ from src.data import images
 def records(folder, **pictures):
     for name, picture in pictures.items():
         picture.save(folder / name.replace("_", "."))
-    return [{"id": name, "path": name.replace("_", "."), "file": str(folder / name.replace("_", "."))} for name in pictures]
+    return [
+        {"id": name, "path": name.replace("_", "."), "file": str(folder / name.replace("_", "."))}
+        for name in pictures
+    ]
 
 
 def decode(folder, rows, size=16, **how):
-    array, bad = images.decode(rows, size, folder / "cache" / "x.npy", workers=2, **{"max_pixels": 10**8} | how)
+    array, bad = images.decode(
+        rows, size, folder / "cache" / "x.npy", workers=2, **{"max_pixels": 10**8} | how
+    )
     assert not bad or how.get("tolerant")
     return array
 
@@ -25,8 +31,14 @@ def decode(folder, rows, size=16, **how):
 def test_modes_and_sizes_all_become_square_rgb(tmp_path):
     ramp = np.arange(40 * 60, dtype=np.uint16).reshape(40, 60) * 20
     rows = records(
-        tmp_path, grey_png=Image.new("L", (60, 40), 100), colour_jpg=Image.new("RGB", (60, 40), (200, 10, 10)), cmyk_jpg=Image.new("CMYK", (30, 30), (0, 255, 255, 0)),
-        palette_png=Image.new("RGB", (9, 9), (0, 255, 0)).convert("P"), alpha_png=Image.new("RGBA", (9, 9), (0, 0, 255, 255)), deep_png=Image.fromarray(ramp), one_png=Image.new("RGB", (1, 1)),
+        tmp_path,
+        grey_png=Image.new("L", (60, 40), 100),
+        colour_jpg=Image.new("RGB", (60, 40), (200, 10, 10)),
+        cmyk_jpg=Image.new("CMYK", (30, 30), (0, 255, 255, 0)),
+        palette_png=Image.new("RGB", (9, 9), (0, 255, 0)).convert("P"),
+        alpha_png=Image.new("RGBA", (9, 9), (0, 0, 255, 255)),
+        deep_png=Image.fromarray(ramp),
+        one_png=Image.new("RGB", (1, 1)),
     )
     found = decode(tmp_path, rows).values
     assert found.shape == (7, 16, 16, 3) and found.dtype == np.uint8
@@ -37,16 +49,22 @@ def test_modes_and_sizes_all_become_square_rgb(tmp_path):
 
 
 def test_a_rotated_photograph_is_brought_upright(tmp_path):
-    picture = Image.fromarray(np.concatenate([np.zeros((20, 40, 3), np.uint8), np.full((20, 40, 3), 255, np.uint8)]))
+    picture = Image.fromarray(
+        np.concatenate([np.zeros((20, 40, 3), np.uint8), np.full((20, 40, 3), 255, np.uint8)])
+    )
     exif = picture.getexif()
-    exif[0x0112] = 3                                               # upside down
+    exif[0x0112] = 3  # upside down
     picture.save(tmp_path / "a.jpg", exif=exif)
     (found,) = decode(tmp_path, [{"id": "a", "path": "a.jpg", "file": str(tmp_path / "a.jpg")}]).values
     assert found[:6].mean() > 200 and found[-6:].mean() < 50
 
 
 def test_every_unreadable_image_is_named_at_once_and_nothing_is_left(tmp_path):
-    rows = records(tmp_path, good_png=Image.new("RGB", (9, 9)), cut_jpg=Image.fromarray(np.random.default_rng(0).integers(0, 255, (200, 200, 3), dtype=np.uint8)))
+    rows = records(
+        tmp_path,
+        good_png=Image.new("RGB", (9, 9)),
+        cut_jpg=Image.fromarray(np.random.default_rng(0).integers(0, 255, (200, 200, 3), dtype=np.uint8)),
+    )
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "cut.jpg").read_bytes()[:3000])
     (tmp_path / "empty.jpg").write_bytes(b"")
     rows.append({"id": "e", "path": "empty.jpg", "file": str(tmp_path / "empty.jpg")})
@@ -93,8 +111,16 @@ def test_content_hashes_are_remembered_and_follow_the_bytes(tmp_path):
 def broken(folder):
     """Every way in which a file under an image's name can be no image, and ones that only look so."""
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (200, 200, 3), dtype=np.uint8))
-    for name, suffix in (("whole.jpg", "JPEG"), ("png_named.jpg", "PNG"), ("a b'c\"d.png", "PNG"), ("größe.png", "PNG"), ("gif.gif", "GIF"), ("bmp.bmp", "BMP"),
-                         ("webp.webp", "WEBP"), ("tiff.tif", "TIFF")):
+    for name, suffix in (
+        ("whole.jpg", "JPEG"),
+        ("png_named.jpg", "PNG"),
+        ("a b'c\"d.png", "PNG"),
+        ("größe.png", "PNG"),
+        ("gif.gif", "GIF"),
+        ("bmp.bmp", "BMP"),
+        ("webp.webp", "WEBP"),
+        ("tiff.tif", "TIFF"),
+    ):
         noise.save(folder / name, format=suffix)
     Image.new("RGB", (1, 1)).save(folder / "one.png")
     Image.new("1", (20, 20), 1).save(folder / "bits.png")
@@ -110,7 +136,9 @@ def broken(folder):
     (folder / "garbage.png").write_bytes(b"\x00\xff" * 500)
     (folder / "text.jpg").write_text("<html>403 forbidden</html>")
     for name in ("whole.jpg", "größe.png", "gif.gif", "bmp.bmp", "webp.webp", "tiff.tif"):
-        (folder / f"cut_{name}").write_bytes((folder / name).read_bytes()[:len((folder / name).read_bytes()) // 2])
+        (folder / f"cut_{name}").write_bytes(
+            (folder / name).read_bytes()[: len((folder / name).read_bytes()) // 2]
+        )
     (folder / "folder.jpg").mkdir()
     (folder / "loop.png").symlink_to("loop.png")
     (folder / "nowhere.png").symlink_to("gone.png")
@@ -121,10 +149,17 @@ def broken(folder):
 def test_each_kind_of_bad_image_is_named_and_each_odd_one_is_read(tmp_path):
     good, bad = broken(tmp_path)
     rows = [{"id": name, "path": name, "file": str(tmp_path / name)} for name in good + bad]
-    array, unreadable = images.decode(rows, 12, tmp_path / "cache" / "x.npy", tolerant=True, workers=2, max_pixels=900_000)
+    array, unreadable = images.decode(
+        rows, 12, tmp_path / "cache" / "x.npy", tolerant=True, workers=2, max_pixels=900_000
+    )
     assert sorted(unreadable) == bad and len(good) == 17 and len(bad) == 13
-    assert array.values.shape == (30, 12, 12, 3) and (array.values[:len(good)].reshape(len(good), -1).std(axis=1) >= 0).all()
-    hashes = images.content_hashes([tmp_path / name for name in ("folder.jpg", "loop.png", "nowhere.png")], tmp_path / "memory.json")
+    assert (
+        array.values.shape == (30, 12, 12, 3)
+        and (array.values[: len(good)].reshape(len(good), -1).std(axis=1) >= 0).all()
+    )
+    hashes = images.content_hashes(
+        [tmp_path / name for name in ("folder.jpg", "loop.png", "nowhere.png")], tmp_path / "memory.json"
+    )
     assert len(set(hashes)) == 3, "what can't be read is no copy of anything"
 
 
@@ -135,7 +170,9 @@ def test_no_picture_starts_another_program(tmp_path, monkeypatch):
     from PIL import EpsImagePlugin
 
     started = []
-    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *args, **how: started.append(args) or Image.new("RGB", (8, 8)))
+    monkeypatch.setattr(
+        EpsImagePlugin, "Ghostscript", lambda *args, **how: started.append(args) or Image.new("RGB", (8, 8))
+    )
     (tmp_path / "a.png").write_bytes(EPS)
     rows = [{"id": "a", "path": "a.png", "file": str(tmp_path / "a.png")}]
     with pytest.raises(ValueError, match="1 of 1 images can't be read:\n  a.png: cannot identify image file"):
@@ -163,5 +200,8 @@ assert hashes == [f"unreadable {folder / name}" for name in names], hashes
 def test_a_pipe_or_a_device_in_the_place_of_an_image_is_named_and_never_read(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "zero.png").symlink_to("/dev/zero")
-    done = subprocess.run([sys.executable, "-c", READ_PIPES, str(tmp_path)], capture_output=True, text=True, timeout=1200)       # else it waits for ever
+    # else it waits for ever
+    done = subprocess.run(
+        [sys.executable, "-c", READ_PIPES, str(tmp_path)], capture_output=True, text=True, timeout=1200
+    )
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,5 @@
 """One fact from files: images by name, folders per class, words and groups; a tie is asked back."""
+
 from pathlib import Path
 
 import layouts
@@ -22,7 +23,9 @@ def ids(*values: str, **columns: list[str]) -> pd.DataFrame:
 def pattern_of(root: Path, frame: pd.DataFrame, part: str) -> str:
     evidence = Evidence(root)
     table = infer.as_table(frame, evidence)
-    return places.only_pattern(places.find_images(table, evidence, part, "id", frozenset(), []), table, evidence, part, "")
+    return places.only_pattern(
+        places.find_images(table, evidence, part, "id", frozenset(), []), table, evidence, part, ""
+    )
 
 
 def class_folders(root: Path, *names: str) -> str:
@@ -87,53 +90,110 @@ def test_test_ids_are_never_looked_for_among_the_training_images(tmp_path):
         places.find_images(table, evidence, "test", "id", trained, [])
 
 
-@pytest.mark.parametrize("names, pattern", [
-    (["data/train/a/1.jpg", "data/train/b/1.jpg", "data/val/a/1.jpg", "data/test/a/1.jpg"], "data/train/{label}/*"),
-    (["a/1.jpg", "b/1.jpg", "test/1.jpg"], "{label}/*"),
-    (["train/a/images/1.jpg", "train/b/images/1.jpg", "logo.png"], "train/{label}/images/*"),
-    (["train/bus/1.jpg", "train/train/1.jpg", "train/cover.jpg"], "train/{label}/*"),
-])
+@pytest.mark.parametrize(
+    "names, pattern",
+    [
+        (
+            ["data/train/a/1.jpg", "data/train/b/1.jpg", "data/val/a/1.jpg", "data/test/a/1.jpg"],
+            "data/train/{label}/*",
+        ),
+        (["a/1.jpg", "b/1.jpg", "test/1.jpg"], "{label}/*"),
+        (["train/a/images/1.jpg", "train/b/images/1.jpg", "logo.png"], "train/{label}/images/*"),
+        (["train/bus/1.jpg", "train/train/1.jpg", "train/cover.jpg"], "train/{label}/*"),
+    ],
+)
 def test_a_folder_per_class_is_found_where_it_lies(names, pattern, tmp_path):
     assert class_folders(tmp_path, *names) == pattern
 
 
-@pytest.mark.parametrize("names, message", [
-    (["small/a/1.jpg", "small/b/1.jpg", "large/a/1.jpg", "large/b/1.jpg"], r'class in large/a, .*: state .*"\{label\}/\*\*/\*" or "\*/\{label\}/\*"'),
-    (["train/a/1.jpg", "train/a/more/2.jpg", "train/b/1.jpg"], r'"train/\{label\}/\*\*/\*"'),
-    (["train/1.jpg", "test/1.jpg"], r"no train.csv and no folder per class .* \(there are x.csv\)"),
-])
+@pytest.mark.parametrize(
+    "names, message",
+    [
+        (
+            ["small/a/1.jpg", "small/b/1.jpg", "large/a/1.jpg", "large/b/1.jpg"],
+            r'class in large/a, .*: state .*"\{label\}/\*\*/\*" or "\*/\{label\}/\*"',
+        ),
+        (["train/a/1.jpg", "train/a/more/2.jpg", "train/b/1.jpg"], r'"train/\{label\}/\*\*/\*"'),
+        (["train/1.jpg", "test/1.jpg"], r"no train.csv and no folder per class .* \(there are x.csv\)"),
+    ],
+)
 def test_a_folder_per_class_that_is_none_or_two_is_asked_back(names, message, tmp_path):
     (tmp_path / "x.csv").write_text("name,size\nx,1\n")
     with pytest.raises(ValueError, match=message):
         class_folders(tmp_path, *names)
 
 
-@pytest.mark.parametrize("folder, part", [("train_images", "train"), ("comp/test1", "test"), ("train/test", "test"), ("seg_train/seg_train/cat", "train"),
-                                          ("Validation", "valid"), ("valid", "valid"), ("eval", "test"), ("medieval", ""), ("interval", ""), ("images", ""),
-                                          ("contest", ""), ("train/intestine", "train"), ("PetsTest", "test"), ("invalid", ""), ("strain_a", "")])
+@pytest.mark.parametrize(
+    "folder, part",
+    [
+        ("train_images", "train"),
+        ("comp/test1", "test"),
+        ("train/test", "test"),
+        ("seg_train/seg_train/cat", "train"),
+        ("Validation", "valid"),
+        ("valid", "valid"),
+        ("eval", "test"),
+        ("medieval", ""),
+        ("interval", ""),
+        ("images", ""),
+        ("contest", ""),
+        ("train/intestine", "train"),
+        ("PetsTest", "test"),
+        ("invalid", ""),
+        ("strain_a", ""),
+    ],
+)
 def test_folders_say_which_part_they_hold(folder, part):
     assert part_of(folder) == part
 
 
-@pytest.mark.parametrize("values, expected", [
-    (["a", "b", "a b", "c"], True),                                                    # combinations of words that occur alone
-    (["clear primary", "clear water", "clear", "primary road water", "clear road", "primary clear water road", "clear primary road",
-      "water primary", "road"], True),                                                 # some words never alone, but few of them
-    (["golden retriever", "labrador retriever", "poodle"], False),
-    (["t shirt", "long sleeve", "hat", "long hat"], False),
-    (["dark red", "dark blue", "light red", "light blue", "red", "blue"], False),
-    (["a", "b", ""], False),
-])
+@pytest.mark.parametrize(
+    "values, expected",
+    [
+        # combinations of words that occur alone
+        (["a", "b", "a b", "c"], True),
+        (
+            [
+                "clear primary",
+                "clear water",
+                "clear",
+                "primary road water",
+                "clear road",
+                "primary clear water road",
+                "clear primary road",
+                # some words never alone, but few of them
+                "water primary",
+                "road",
+            ],
+            True,
+        ),
+        (["golden retriever", "labrador retriever", "poodle"], False),
+        (["t shirt", "long sleeve", "hat", "long hat"], False),
+        (["dark red", "dark blue", "light red", "light blue", "red", "blue"], False),
+        (["a", "b", ""], False),
+    ],
+)
 def test_words_are_told_from_names_with_a_space(values, expected):
     assert doubts.are_words(pd.Series(values)) is expected
 
 
 def test_a_group_is_suspected_by_name_or_by_values_that_return():
-    train = pd.DataFrame({"patient_id": [f"p{n // 3}" for n in range(60)], "who": [f"w{n % 15}" for n in range(60)], "sex": ["m", "f"] * 30,
-                          "user": [f"u{n}" for n in range(60)], "width": [str(n * 2) for n in range(60)], "Subject Focus": ["0", "1"] * 30})
+    train = pd.DataFrame(
+        {
+            "patient_id": [f"p{n // 3}" for n in range(60)],
+            "who": [f"w{n % 15}" for n in range(60)],
+            "sex": ["m", "f"] * 30,
+            "user": [f"u{n}" for n in range(60)],
+            "width": [str(n * 2) for n in range(60)],
+            "Subject Focus": ["0", "1"] * 30,
+        }
+    )
     assert doubts.find_suspects(train) == ("patient_id", "who")
 
 
-@pytest.mark.parametrize("values, idle", [("0123", True), ("1234", True), ("aaaa", True), ("1243", False), ("0101", False), (["00", "01"], False)])
+@pytest.mark.parametrize(
+    "values, idle",
+    [("0123", True), ("1234", True), ("aaaa", True), ("1243", False), ("0101", False), (["00", "01"], False)],
+)
 def test_a_constant_and_the_number_of_the_line_tell_nothing(values, idle):
     assert doubts.is_idle(pd.Series(list(values))) is idle

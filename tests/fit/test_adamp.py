@@ -1,4 +1,5 @@
 """The batched AdamP against its oracle, the package: equal bit for bit."""
+
 import copy
 import math
 
@@ -25,7 +26,9 @@ def orthogonal(grad: Tensor, p: Tensor, view) -> Tensor:
 
 
 def mixed_gradient(p: Tensor) -> Tensor | None:
-    """One of what training can bring: none, ordinary, parallel, orthogonal by row, over the layer or nearly so, dying, zero."""
+    """One of what training can bring: none, ordinary, parallel, orthogonal by row, over the layer or nearly
+    so, dying, zero.
+    """
     kind = torch.randint(10, ()).item()
     grad = torch.randn(p.shape) * 0.01
     if p.ndim < 2 or kind < 4:
@@ -35,7 +38,7 @@ def mixed_gradient(p: Tensor) -> Tensor | None:
         return p + 0.01 * grad
     if kind in (5, 6):
         return orthogonal(grad, p, by_row if kind == 5 else by_layer)
-    if kind == 7:      # around the layer's limit, 0.1 / sqrt(n), where only the package's own sums can tell
+    if kind == 7:  # around the layer's limit, 0.1 / sqrt(n), where only the package's own sums can tell
         factor = 0.1 / math.sqrt(p.numel()) * (0.3 + 2.2 * torch.rand(()))
         return orthogonal(grad, p, by_layer) + factor * grad.norm() / p.norm() * p
     return grad * (1e-11 if kind == 8 else 0)
@@ -48,7 +51,11 @@ def run(optimizers: list, copies: list[list[nn.Parameter]], steps: int) -> set:
         for same in zip(*copies, strict=True):
             grad = mixed_gradient(same[0])
             for p in same:
-                p.grad = None if grad is None else grad.clone(memory_format=torch.preserve_format).to(memory_format=layout(p))
+                p.grad = (
+                    None
+                    if grad is None
+                    else grad.clone(memory_format=torch.preserve_format).to(memory_format=layout(p))
+                )
         fired.update(find_projections([p for p in copies[-1] if p.grad is not None], 2**18, 0.1, 1e-8))
         for optimizer in optimizers:
             optimizer.step()
@@ -67,7 +74,10 @@ def parameters(sizes: list[tuple[int, ...]], copies: int = 2) -> list[list[nn.Pa
 
 def make(optimizer: type, params: list[nn.Parameter], **settings):
     """As training groups them: weight decay on matrices alone."""
-    groups = [{"params": [p for p in params if p.ndim > 1], "weight_decay": 0.05}, {"params": [p for p in params if p.ndim < 2]}]
+    groups = [
+        {"params": [p for p in params if p.ndim > 1], "weight_decay": 0.05},
+        {"params": [p for p in params if p.ndim < 2]},
+    ]
     return optimizer(groups, **{"lr": 3e-3} | settings)
 
 
@@ -79,7 +89,9 @@ def assert_equal(theirs: list[nn.Parameter], ours: list[nn.Parameter], package, 
         assert all(torch.equal(x[name], y[name]) for name in x if name != "step")
 
 
-@pytest.mark.parametrize(("backbone", "shrink"), [("tf_efficientnet_lite0", 2), ("convnext_tiny", 6), ("vgg19", 16)])
+@pytest.mark.parametrize(
+    ("backbone", "shrink"), [("tf_efficientnet_lite0", 2), ("convnext_tiny", 6), ("vgg19", 16)]
+)
 def test_fifty_steps_with_mixed_gradients_equal_the_package(backbone, shrink):
     theirs, ours = parameters(shapes(backbone, shrink))
     package, fast = make(adamp.AdamP, theirs), make(AdamP, ours)
@@ -87,9 +99,15 @@ def test_fifty_steps_with_mixed_gradients_equal_the_package(backbone, shrink):
     assert_equal(theirs, ours, package, fast)
 
 
-@pytest.mark.parametrize("settings", [{}, {"nesterov": True}, {"betas": (0.8, 0.95), "eps": 1e-5, "delta": 0.3, "wd_ratio": 0.7}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"nesterov": True}, {"betas": (0.8, 0.95), "eps": 1e-5, "delta": 0.3, "wd_ratio": 0.7}]
+)
 def test_big_matrices_in_bands_and_odd_sizes_equal_the_package(settings):
-    cut, tall, few_rows = [(1031, 517), (640, 21, 5, 5)], [(300_007,), (5, 1)], [(1, 300_001), (3, 200_003), (17, 40_000)]
+    cut, tall, few_rows = (
+        [(1031, 517), (640, 21, 5, 5)],
+        [(300_007,), (5, 1)],
+        [(1, 300_001), (3, 200_003), (17, 40_000)],
+    )
     theirs, ours = parameters([*cut, *tall, *few_rows, (37, 13, 3, 3), (1, 7), (3,), ()])
     package, fast = make(adamp.AdamP, theirs, **settings), make(AdamP, ours, **settings)
     run([package, fast], [theirs, ours], 30)
@@ -111,7 +129,9 @@ def test_a_state_goes_from_the_package_to_ours_and_back():
 
 def test_weights_in_channels_last_move_as_contiguous_ones_do():
     theirs, ours = parameters([(64, 3, 3, 3), (300, 100, 3, 3), (96, 1, 5, 5), (50, 64, 1, 1), (64,)])
-    ours = [nn.Parameter(p.detach().to(memory_format=torch.channels_last)) if p.ndim == 4 else p for p in ours]
+    ours = [
+        nn.Parameter(p.detach().to(memory_format=torch.channels_last)) if p.ndim == 4 else p for p in ours
+    ]
     package, fast = make(adamp.AdamP, theirs), make(AdamP, ours)
     assert run([package, fast], [theirs, ours], 50) == {None, by_row, by_layer}
     assert_equal(theirs, ours, package, fast)
@@ -126,7 +146,11 @@ def test_a_layer_is_only_called_clear_where_the_package_agrees():
             p, grad = torch.randn(2, 2, numel // 2)
             grad = orthogonal(grad, p, by_layer)
             grad += factor * limit / math.sqrt(1 - (factor * limit) ** 2) * grad.norm() / p.norm() * p
-            clear = clearly_below(*(x.flatten().dot(y.flatten()).item() for x, y in ((grad, p), (grad, grad), (p, p))), limit, 1e-8)
+            clear = clearly_below(
+                *(x.flatten().dot(y.flatten()).item() for x, y in ((grad, p), (grad, grad), (p, p))),
+                limit,
+                1e-8,
+            )
             assert clear in (None, bool(cosine(grad, p, by_layer, 1e-8) < limit))
             assert (clear is None) == (0.5 < factor < 2)
     nothing = (float("nan"), 0.0, float("inf"))

@@ -1,4 +1,5 @@
 """The loop: what a step changes, what it does not, and that a run is a function of its seed."""
+
 from dataclasses import replace
 
 import numpy as np
@@ -20,22 +21,49 @@ CONFIG = resolve(Config(epochs=2, batch_size=4, lr=1e-2, body_lr=1e-3, clip_grad
 @pytest.fixture
 def features(tmp_path):
     values = np.random.default_rng(0).standard_normal((14, 6), dtype=np.float32)
-    return make_array(tmp_path / "f.npy", values.shape, "float32", lambda out: out.__setitem__(slice(None), values))
+    return make_array(
+        tmp_path / "f.npy", values.shape, "float32", lambda out: out.__setitem__(slice(None), values)
+    )
 
 
-def run(features, config, *, batch_size=4, step_size=4, average=False, model=None, orders=(range(14), range(14)), weights=None):
+def run(
+    features,
+    config,
+    *,
+    batch_size=4,
+    step_size=4,
+    average=False,
+    model=None,
+    orders=(range(14), range(14)),
+    weights=None,
+):
     torch.manual_seed(0)
     model = model or nn.Sequential(nn.Dropout(0.3 if batch_size == step_size == 4 else 0.0), nn.Linear(6, 3))
-    rows = Rows(np.eye(3, dtype=np.float32)[np.arange(14) % 3], np.ones(14, np.float32) if weights is None else weights, np.zeros((14, 0), np.float32))
+    rows = Rows(
+        np.eye(3, dtype=np.float32)[np.arange(14) % 3],
+        np.ones(14, np.float32) if weights is None else weights,
+        np.zeros((14, 0), np.float32),
+    )
     batches = Batches([features], rows, device=torch.device("cpu"))
     optimizer = make_optimizer([(name, p, -1) for name, p in model.named_parameters()], config)
-    kept = Average({name: p.detach() for name, p in model.named_parameters()}, config.ema) if average else None
+    kept = (
+        Average({name: p.detach() for name, p in model.named_parameters()}, config.ema) if average else None
+    )
     plans = [in_steps(np.array(order), step_size, batch_size) for order in orders]
-    steps = list(train_steps(
-        lambda image, extra: model(image), lambda epoch: batches.of_parts(flat(plans[epoch]), epoch), optimizer, LOSSES["cross_entropy"],
-        config=config, fold=0, accelerator=Accelerator(cpu=True), begin_epoch=model.train, average=kept,
-        sizes=lambda epoch: [[len(part) for part in parts] for parts in plans[epoch]],
-    ))
+    steps = list(
+        train_steps(
+            lambda image, extra: model(image),
+            lambda epoch: batches.of_parts(flat(plans[epoch]), epoch),
+            optimizer,
+            LOSSES["cross_entropy"],
+            config=config,
+            fold=0,
+            accelerator=Accelerator(cpu=True),
+            begin_epoch=model.train,
+            average=kept,
+            sizes=lambda epoch: [[len(part) for part in parts] for parts in plans[epoch]],
+        )
+    )
     return model, steps, kept, batches
 
 
@@ -52,11 +80,13 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_others(features):
 
 @pytest.mark.parametrize("step_size, batch_size", [(8, 4), (8, 3), (5, 2), (14, 4), (12, 1)])
 def test_a_batch_in_parts_is_the_same_step_whatever_the_sizes_of_these(features, step_size, batch_size):
-    """Fourteen images: the last step is smaller, and so are some of the parts. Each image of a step counts alike."""
+    """Fourteen images: the last step is smaller, and so are some of the parts. Each image of a step counts
+    alike.
+    """
     balanced = np.linspace(0.2, 3, 14, dtype=np.float32)
     whole, *_ = run(features, CONFIG, batch_size=step_size, step_size=step_size, weights=balanced)
     parts, steps, *_ = run(features, CONFIG, batch_size=batch_size, step_size=step_size, weights=balanced)
-    assert torch.allclose(weights(whole), weights(parts), atol=1e-6)       # sums in another order
+    assert torch.allclose(weights(whole), weights(parts), atol=1e-6)  # sums in another order
     assert sum(step.has_updated for step in steps) == 2 * -(-14 // step_size)
 
 
@@ -64,7 +94,13 @@ def test_a_sampler_may_give_an_epoch_more_or_fewer_images(features):
     """As many steps as there are images for; the rate is at its end when the run is."""
     _, steps, *_ = run(features, CONFIG, orders=(range(6), range(14)), step_size=8)
     assert [(s.epoch, s.step, s.ends_epoch, s.has_updated) for s in steps] == [
-        (0, 0, False, False), (0, 1, True, True), (1, 0, False, False), (1, 1, False, True), (1, 2, False, False), (1, 3, True, True)]
+        (0, 0, False, False),
+        (0, 1, True, True),
+        (1, 0, False, False),
+        (1, 1, False, True),
+        (1, 2, False, False),
+        (1, 3, True, True),
+    ]
     run(features, CONFIG, orders=(range(14), range(3)), step_size=4)
 
 
@@ -73,7 +109,11 @@ def test_every_loss_gives_one_value_per_image_and_takes_mixed_targets():
     for name, loss in LOSSES.items():
         assert loss(logits, targets / targets.sum(1, keepdim=True)).shape == (5,), name
     one_hot = torch.eye(3)[[0, 1, 2, 0, 1]]
-    assert torch.allclose(LOSSES["cross_entropy"](logits, one_hot), nn.functional.cross_entropy(logits, one_hot.argmax(1), reduction="none"), atol=1e-6)
+    assert torch.allclose(
+        LOSSES["cross_entropy"](logits, one_hot),
+        nn.functional.cross_entropy(logits, one_hot.argmax(1), reduction="none"),
+        atol=1e-6,
+    )
     assert (LOSSES["focal"](logits, one_hot) <= LOSSES["cross_entropy"](logits, one_hot)).all()
 
 
@@ -94,9 +134,13 @@ def test_the_average_is_swapped_in_and_out_again(features):
     assert torch.equal(before, weights(model))
 
 
-def test_predict_returns_each_position_once(features):                     # FIELD B2
+def test_predict_returns_each_position_once(features):  # FIELD B2
     model, _, _, batches = run(features, CONFIG)
-    positions, logits = predict(lambda image, extra: model.eval()(image), batches(np.array([5, 1, 13]), 2, plain=True), accelerator=Accelerator(cpu=True))
+    positions, logits = predict(
+        lambda image, extra: model.eval()(image),
+        batches(np.array([5, 1, 13]), 2, plain=True),
+        accelerator=Accelerator(cpu=True),
+    )
     assert positions.tolist() == [5, 1, 13] and logits.shape == (3, 3)
 
 
@@ -107,7 +151,11 @@ def test_mixing_keeps_shapes_and_targets_that_sum_to_one(shape):
         for seed in range(5):
             torch.manual_seed(seed)
             image, mixed, weight = mix(torch.rand(shape), target, torch.ones(6), replace(CONFIG, **settings))
-            assert image.shape == shape and torch.allclose(mixed.sum(1), torch.ones(6)) and torch.allclose(weight, torch.ones(6))
+            assert (
+                image.shape == shape
+                and torch.allclose(mixed.sum(1), torch.ones(6))
+                and torch.allclose(weight, torch.ones(6))
+            )
 
 
 def test_mixing_is_off_unless_asked():
@@ -130,13 +178,22 @@ def test_balanced_classes_stay_balanced_when_mixed(settings):
 @pytest.mark.parametrize("loss", ["cross_entropy", "focal", "binary_cross_entropy"])
 def test_a_mixed_image_has_the_loss_of_both_its_labels_each_by_its_weight(loss):
     torch.manual_seed(3)
-    target, weight, logits, config = torch.eye(4), torch.tensor([0.5, 1.0, 2.0, 5.0]), torch.randn(4, 4), replace(CONFIG, mixup=1.0)
+    target, weight, logits, config = (
+        torch.eye(4),
+        torch.tensor([0.5, 1.0, 2.0, 5.0]),
+        torch.randn(4, 4),
+        replace(CONFIG, mixup=1.0),
+    )
     torch.manual_seed(3)
-    mixed_label = mix(torch.eye(4), target, torch.ones(4), config)[1]              # its entries are the shares
+    # its entries are the shares
+    mixed_label = mix(torch.eye(4), target, torch.ones(4), config)[1]
     torch.manual_seed(3)
     _, mixed, weights = mix(torch.eye(4), target, weight, config)
-    each = torch.stack([LOSSES[loss](logits, target[[k] * 4]) for k in range(4)], dim=1)        # (image, label)
-    assert torch.allclose(LOSSES[loss](logits, mixed) * weights, (mixed_label * weight * each).sum(1), atol=1e-5)
+    # (image, label)
+    each = torch.stack([LOSSES[loss](logits, target[[k] * 4]) for k in range(4)], dim=1)
+    assert torch.allclose(
+        LOSSES[loss](logits, mixed) * weights, (mixed_label * weight * each).sum(1), atol=1e-5
+    )
 
 
 def test_the_boxes_of_cutmix_reach_beyond_the_image_as_in_the_paper():
@@ -149,7 +206,7 @@ def test_the_boxes_of_cutmix_reach_beyond_the_image_as_in_the_paper():
         assert torch.allclose(image[0].mean(), target[0, 1], atol=1e-6)
         rows, columns = image[0, 0].any(1).sum(), image[0, 0].any(0).sum()
         cut_by_edge += int(rows != columns)
-    assert cut_by_edge > 50                                                # inside they are squares
+    assert cut_by_edge > 50  # inside they are squares
 
 
 def test_rates_warm_up_then_fall_and_the_body_waits_for_its_turn():
@@ -163,15 +220,24 @@ def test_rates_warm_up_then_fall_and_the_body_waits_for_its_turn():
         seen.append([g["lr"] for g in optimizer.param_groups])
     head_rate, near_rate, deep_rate = np.array(seen).T
     assert (near_rate[:10] == 0).all() and (head_rate[:10] > 0).all() and (near_rate[10:] > 0).all()
-    assert np.allclose(deep_rate, near_rate * 0.5) and np.isclose(near_rate.max(), config.body_lr, rtol=0.02) and head_rate[-1] < 0.01 * config.lr
+    assert (
+        np.allclose(deep_rate, near_rate * 0.5)
+        and np.isclose(near_rate.max(), config.body_lr, rtol=0.02)
+        and head_rate[-1] < 0.01 * config.lr
+    )
 
 
 def test_vectors_are_not_decayed():
-    optimizer = make_optimizer([("w", nn.Parameter(torch.zeros(2, 2)), -1), ("b", nn.Parameter(torch.zeros(2)), -1)], CONFIG)
-    assert {tuple(p.shape): g["weight_decay"] for g in optimizer.param_groups for p in g["params"]} == {(2, 2): 0.01, (2,): 0.0}
+    optimizer = make_optimizer(
+        [("w", nn.Parameter(torch.zeros(2, 2)), -1), ("b", nn.Parameter(torch.zeros(2)), -1)], CONFIG
+    )
+    assert {tuple(p.shape): g["weight_decay"] for g in optimizer.param_groups for p in g["params"]} == {
+        (2, 2): 0.01,
+        (2,): 0.0,
+    }
 
 
-def test_what_learns_but_is_not_optimized_is_found():                      # FIELD B15
+def test_what_learns_but_is_not_optimized_is_found():  # FIELD B15
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     optimizer = torch.optim.SGD(model[1].parameters(), lr=0.1)
     missing, strangers = unused(model, optimizer)

@@ -1,4 +1,5 @@
 """Between folds nothing that learned may stay alive, and what does is named (FIELD B21)."""
+
 import copy
 import gc
 import platform
@@ -16,7 +17,9 @@ from src.fit import memory
 from src.fit.memory import MemoryHeld, Watch, watch
 
 
-def give_back(watch: Watch, accelerator=None, *, device: torch.device | str, baseline: int) -> dict[str, float]:
+def give_back(
+    watch: Watch, accelerator=None, *, device: torch.device | str, baseline: int
+) -> dict[str, float]:
     """What the train stage does between folds, strictly."""
     numbers = memory.free(watch, accelerator, device=device)
     memory.judge(watch, device=device, baseline=baseline)
@@ -28,7 +31,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(autouse=True)
 def _baseline():
-    memory.baseline("cpu")      # as the stage does before its folds; each test would scan all of pytest's objects otherwise
+    # as the stage does before its folds; each test would scan all of pytest's objects otherwise
+    memory.baseline("cpu")
 
 
 class Net(nn.Module):
@@ -50,8 +54,12 @@ def forget(fold: dict):
     """Nothing is kept."""
 
 
-def train_fold(keep=forget, trunk: nn.Module | None = None, accelerator: Accelerator | None = None) -> tuple[Watch, object]:
-    """One fold as the stage trains it; `keep` takes what it wants from the fold's variables: that is the leak."""
+def train_fold(
+    keep=forget, trunk: nn.Module | None = None, accelerator: Accelerator | None = None
+) -> tuple[Watch, object]:
+    """One fold as the stage trains it; `keep` takes what it wants from the fold's variables: that is the
+    leak.
+    """
     torch.manual_seed(0)
     model = Net(trunk or make_trunk())
     seen = watch(model, shared=trunk)
@@ -83,6 +91,7 @@ def complaint(seen: Watch) -> str:
 
 # -- nothing held
 
+
 def test_a_finished_fold_is_given_back_and_measured():
     seen, _ = train_fold()
     told = finish(seen)
@@ -92,11 +101,13 @@ def test_a_finished_fold_is_given_back_and_measured():
 def test_what_learned_is_watched_and_the_shared_trunk_is_not():
     trunk = make_trunk()
     seen, _ = train_fold(trunk=trunk)
-    norm = {f"tail.1.{name}" for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")}
+    norm = {
+        f"tail.1.{name}" for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    }
     assert set(seen.tensors) == {"tail.0.weight", "tail.0.bias", "head.weight", "head.bias"} | norm
     finish(seen)
-    assert trunk[0].weight is not None      # alive, and that is no complaint
-    assert "trunk.1.running_mean" in train_fold()[0].tensors      # not shared: its statistics must go too
+    assert trunk[0].weight is not None  # alive, and that is no complaint
+    assert "trunk.1.running_mean" in train_fold()[0].tensors  # not shared: its statistics must go too
 
 
 def test_the_watch_itself_keeps_nothing_alive():
@@ -128,6 +139,7 @@ def test_a_reference_cycle_is_no_leak():
     def keep(fold):
         fold["model"].optimizer = fold["optimizer"]
         fold["optimizer"].model = fold["model"]
+
     seen, _ = train_fold(keep)
     finish(seen)
     assert not seen.alive()
@@ -137,6 +149,7 @@ def test_plain_numbers_and_copies_may_be_kept():
     def keep(fold):
         fine = [fold["loss"].item(), fold["loss"].detach(), *[output.detach() for output in fold["outputs"]]]
         return fine, copy.deepcopy(fold["model"].state_dict())
+
     seen, kept = train_fold(keep)
     finish(seen)
     assert kept
@@ -184,7 +197,10 @@ def test_a_list_of_losses_in_a_module():
 def test_a_kept_hook_output():
     seen, kept = train_fold(lambda fold: {"features": fold["outputs"]})
     told = complaint(seen)
-    assert "a result of shape (5, 8) (grad_fn reaches tail." in told and "keep its detach().cpu() instead" in told
+    assert (
+        "a result of shape (5, 8) (grad_fn reaches tail." in told
+        and "keep its detach().cpu() instead" in told
+    )
     assert "variable 'kept' (dict) of function test_a_kept_hook_output" in told
     assert kept
 
@@ -218,7 +234,10 @@ def test_a_kept_traceback():
         kept[0] = error
     del model
     told = complaint(seen)
-    assert "the traceback of a kept exception: variable 'model' (Net) of function" in told and "fail_with, test_memory.py:" in told
+    assert (
+        "the traceback of a kept exception: variable 'model' (Net) of function" in told
+        and "fail_with, test_memory.py:" in told
+    )
     assert "the exception is in variable 'kept' (list) of function test_a_kept_traceback" in told
 
 
@@ -233,15 +252,18 @@ def test_a_kept_state_dict():
 def test_a_model_whose_weights_were_moved_after_the_watch():
     def keep(fold):
         for parameter in fold["model"].parameters():
-            parameter.data = parameter.data.double()        # what .to(device) does
+            parameter.data = parameter.data.double()  # what .to(device) does
         return fold["model"].head
+
     seen, kept = train_fold(keep)
     assert "held by head." in (told := complaint(seen)) and "variable 'kept' (Linear)" in told
     assert kept
 
 
 def test_numpy_views_of_the_weights():
-    seen, kept = train_fold(lambda fold: {name: value.numpy() for name, value in fold["model"].state_dict().items()})
+    seen, kept = train_fold(
+        lambda fold: {name: value.numpy() for name, value in fold["model"].state_dict().items()}
+    )
     told = complaint(seen)
     assert "sharing storage with" in told
     assert kept
@@ -270,9 +292,11 @@ def test_a_model_in_an_object_in_a_closure_in_a_generator():
 
         def steps():
             yield callback.model
+
         running = steps()
         next(running)
         return running
+
     seen, kept = train_fold(keep)
     assert "variable 'kept' (generator) of function test_a_model_in_an_object" in complaint(seen)
     assert kept
@@ -281,11 +305,15 @@ def test_a_model_in_an_object_in_a_closure_in_a_generator():
 def test_an_accelerator_that_was_not_freed():
     accelerator = Accelerator(cpu=True)
     seen, _ = train_fold(accelerator=accelerator)
-    assert "variable 'accelerator' (Accelerator) of function test_an_accelerator_that_was_not_freed" in complaint(seen)
+    assert (
+        "variable 'accelerator' (Accelerator) of function test_an_accelerator_that_was_not_freed"
+        in complaint(seen)
+    )
 
 
 def test_the_interactive_last_exception(monkeypatch):
     """A notebook keeps the last traceback, and with it the fold that failed."""
+
     def fail(model):
         raise ArithmeticError
 
@@ -306,7 +334,7 @@ def test_on_a_gpu_the_allocation_is_back_at_the_baseline():
     def fold(keep) -> tuple[Watch, object]:
         model = Net(make_trunk()).cuda()
         seen = watch(model)
-        big = torch.rand(4096, 1024, device="cuda")        # 16 MiB
+        big = torch.rand(4096, 1024, device="cuda")  # 16 MiB
         model(torch.rand(5, 4, device="cuda")).sum().backward()
         return seen, big if keep else None
 
@@ -333,5 +361,12 @@ before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 step()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
-    faults = {how: int(subprocess.run([sys.executable, "-c", code, how], capture_output=True, text=True, check=True, cwd=ROOT).stdout) for how in ("keep", "not")}
+    faults = {
+        how: int(
+            subprocess.run(
+                [sys.executable, "-c", code, how], capture_output=True, text=True, check=True, cwd=ROOT
+            ).stdout
+        )
+        for how in ("keep", "not")
+    }
     assert faults["keep"] < 100 < 1000 < faults["not"]

@@ -1,4 +1,5 @@
 """The classifier: what learns, what is saved, and errors that say what to insert."""
+
 import copy
 from dataclasses import replace
 
@@ -28,16 +29,24 @@ def test_a_training_step_leaves_everything_frozen_untouched_buffers_too():
         model = build(replace(TINY, trainable=trainable), 5)
         for module in model.modules():
             if isinstance(module, nn.BatchNorm2d):
-                nn.init.ones_(module.weight)                            # timm starts a block's last one at 0, which stops its gradients
+                # timm starts a block's last one at 0, which stops its gradients
+                nn.init.ones_(module.weight)
         before = copy.deepcopy(model.state_dict())
         learning = {id(p) for _, p, _ in model.learning()}
         step(model)
         after = model.state_dict(keep_vars=True)
-        frozen_parts = [m for m in model.modules() if list(m.parameters(recurse=False)) and not any(p.requires_grad for p in m.parameters(recurse=False))]
+        frozen_parts = [
+            m
+            for m in model.modules()
+            if list(m.parameters(recurse=False))
+            and not any(p.requires_grad for p in m.parameters(recurse=False))
+        ]
         frozen_buffers = {id(b) for m in frozen_parts for b in m.buffers(recurse=False)}
         for name, value in after.items():
             if id(value) in learning:
-                assert not torch.equal(before[name], value), f"{name} should have moved with trainable={trainable}"
+                assert not torch.equal(before[name], value), (
+                    f"{name} should have moved with trainable={trainable}"
+                )
             elif isinstance(value, nn.Parameter) or id(value) in frozen_buffers:
                 assert torch.equal(before[name], value), f"{name} moved with trainable={trainable}"
 
@@ -52,7 +61,11 @@ def test_a_checkpoint_holds_what_learned_and_its_buffers_by_timms_names(tmp_path
     model.eval(), other.eval()
     assert torch.equal(model(images, torch.zeros(4, 0)), other(images, torch.zeros(4, 0)))
     names = set(model.learned())
-    assert "layer4.0.conv1.weight" in names and "layer4.0.bn1.running_mean" in names and "conv1.weight" not in names
+    assert (
+        "layer4.0.conv1.weight" in names
+        and "layer4.0.bn1.running_mean" in names
+        and "conv1.weight" not in names
+    )
 
 
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
@@ -71,18 +84,19 @@ def test_a_pattern_that_matches_nothing_is_an_error(trainable):
         build(replace(TINY, trainable=trainable), 5)
 
 
-def test_a_typo_such_as_require_grad_is_found():                       # FIELD B13
+def test_a_typo_such_as_require_grad_is_found():  # FIELD B13
     class Typo(nn.Linear):
         def named_parameters(self, *args, **kwargs):
             for name, parameter in super().named_parameters(*args, **kwargs):
-                parameter.requires_grad_ = lambda flag: None            # as good as `parameter.require_grad = flag`
+                # as good as `parameter.require_grad = flag`
+                parameter.requires_grad_ = lambda flag: None
                 yield name, parameter
 
     with pytest.raises(AssertionError, match="did not take"):
         set_trainable(Typo(2, 2), "head")
 
 
-def test_the_head_is_built_from_the_measured_shape_so_flatten_cannot_be_forgotten():       # FIELD B17
+def test_the_head_is_built_from_the_measured_shape_so_flatten_cannot_be_forgotten():  # FIELD B17
     model = build(replace(TINY, pool_type="none"), 5)
     assert model(torch.zeros(2, 3, 32, 32, dtype=torch.uint8), torch.zeros(2, 0)).shape == (2, 5)
 
@@ -101,6 +115,7 @@ def test_a_head_without_flatten_is_told_what_to_insert(monkeypatch):
 
             def forward(self, features, extra):
                 return self.fc(features)
+
         return Head()
 
     with pytest.raises(ValueError, match=r"fc = Linear.*nn.Flatten\(\).*in_features=\d+"):
@@ -115,7 +130,7 @@ def test_a_head_with_the_wrong_width_is_told_the_right_one(monkeypatch):
         with_head(monkeypatch, wrong)
 
 
-def test_a_view_that_changes_the_batch_size_is_found(monkeypatch):     # FIELD B6
+def test_a_view_that_changes_the_batch_size_is_found(monkeypatch):  # FIELD B6
     def mixed(feature_shape, num_outputs, config, num_extra):
         class Head(nn.Module):
             def __init__(self):
@@ -124,6 +139,7 @@ def test_a_view_that_changes_the_batch_size_is_found(monkeypatch):     # FIELD B
 
             def forward(self, features, extra):
                 return self.fc(features.view(-1, feature_shape[0] // 2))
+
         return Head()
 
     with pytest.raises(ValueError, match="batch"):
@@ -131,15 +147,26 @@ def test_a_view_that_changes_the_batch_size_is_found(monkeypatch):     # FIELD B
 
 
 def test_any_module_can_stand_in_for_a_timm_backbone(monkeypatch):
-    monkeypatch.setitem(backbones.BACKBONES, "mine", lambda config: nn.Sequential(nn.Conv2d(3, 8, 3, 4), nn.ReLU(), nn.Conv2d(8, 6, 3)))
+    monkeypatch.setitem(
+        backbones.BACKBONES,
+        "mine",
+        lambda config: nn.Sequential(nn.Conv2d(3, 8, 3, 4), nn.ReLU(), nn.Conv2d(8, 6, 3)),
+    )
     model = build(resolve(Config(backbone="mine", pretrained=False, trainable=("2",), image_size=32)), 5)
-    assert model.cut_at and model(torch.zeros(2, 3, 32, 32, dtype=torch.uint8), torch.zeros(2, 0)).shape == (2, 5)
+    assert model.cut_at and model(torch.zeros(2, 3, 32, 32, dtype=torch.uint8), torch.zeros(2, 0)).shape == (
+        2,
+        5,
+    )
     merged = build(resolve(Config(backbone="branch_cnn", pretrained=False, trainable=1, image_size=32)), 5)
     assert merged.cut_at and len(merged.learning()) > 2
 
 
 def test_an_own_backbone_with_wrong_shapes_names_the_layer(monkeypatch):
-    monkeypatch.setitem(backbones.BACKBONES, "mine", lambda config: nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Linear(10, 6)))
+    monkeypatch.setitem(
+        backbones.BACKBONES,
+        "mine",
+        lambda config: nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Linear(10, 6)),
+    )
     with pytest.raises(ValueError, match=r"breaks at layer 2 = Linear.*Flatten"):
         build(resolve(Config(backbone="mine", pretrained=False, image_size=32)), 5)
 
@@ -154,14 +181,16 @@ def test_what_is_asked_to_learn_must_be_used_by_forward(monkeypatch):
             return self.used(x).mean(dim=(2, 3))
 
     monkeypatch.setitem(backbones.BACKBONES, "mine", lambda config: Branches())
-    with pytest.raises(ValueError, match="asks aux.* to learn.*a branch that forward does not use: use it, or remove it"):
+    with pytest.raises(
+        ValueError, match="asks aux.* to learn.*a branch that forward does not use: use it, or remove it"
+    ):
         build(replace(TINY, backbone="mine", trainable=("aux",)), 4)
 
 
-def test_mean_and_deviation_are_the_backbones_own():                   # FIELD B24
+def test_mean_and_deviation_are_the_backbones_own():  # FIELD B24
     model = build(resolve(Config(backbone="tf_efficientnet_lite0", pretrained=False, image_size=32)), 5)
     white = model.normalise(torch.full((1, 3, 2, 2), 255, dtype=torch.uint8))
-    assert torch.allclose(white, torch.ones(1, 3, 2, 2), atol=1e-6)     # (1 - 0.5) / 0.5
+    assert torch.allclose(white, torch.ones(1, 3, 2, 2), atol=1e-6)  # (1 - 0.5) / 0.5
 
 
 def test_pick_names_the_choices():

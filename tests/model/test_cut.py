@@ -1,4 +1,5 @@
 """The cut finds the trunk from requires_grad, and the two halves are the whole, bit for bit."""
+
 import pytest
 import timm
 import torch
@@ -7,8 +8,20 @@ from torch import nn
 from src.model.cut import CannotCut, cut, set_mode
 from src.model.trainable import set_trainable
 
-FAMILIES = ["test_efficientnet", "test_resnet", "test_convnext", "test_vit", "test_byobnet", "test_mambaout", "tf_efficientnet_lite0", "mobilenetv4_conv_small",
-            "regnety_002", "swin_tiny_patch4_window7_224", "eva02_tiny_patch14_224", "densenet121"]
+FAMILIES = [
+    "test_efficientnet",
+    "test_resnet",
+    "test_convnext",
+    "test_vit",
+    "test_byobnet",
+    "test_mambaout",
+    "tf_efficientnet_lite0",
+    "mobilenetv4_conv_small",
+    "regnety_002",
+    "swin_tiny_patch4_window7_224",
+    "eva02_tiny_patch14_224",
+    "densenet121",
+]
 
 
 def make(name: str, trainable, **settings) -> nn.Module:
@@ -22,13 +35,21 @@ def make(name: str, trainable, **settings) -> nn.Module:
 def test_the_halves_equal_the_whole_and_share_its_parameters(name):
     backbone = make(name, 2)
     size = backbone.pretrained_cfg["input_size"][-1]
-    image = torch.randn(2, 3, min(size, 64) if not backbone.pretrained_cfg.get("fixed_input_size") else size, size if backbone.pretrained_cfg.get("fixed_input_size") else min(size, 64))
-    trunk, tail, _ = cut(backbone, image)          # raises unless eval, training with a seed, and eval again are bit-equal
+    image = torch.randn(
+        2,
+        3,
+        min(size, 64) if not backbone.pretrained_cfg.get("fixed_input_size") else size,
+        size if backbone.pretrained_cfg.get("fixed_input_size") else min(size, 64),
+    )
+    # raises unless eval, training with a seed, and eval again are bit-equal
+    trunk, tail, _ = cut(backbone, image)
     own = {id(p) for p in backbone.parameters() if p.requires_grad}
     assert {id(p) for p in tail.parameters() if p.requires_grad} == own
     assert not any(p.requires_grad for p in trunk.parameters())
     assert sum(p.numel() for p in trunk.parameters()) > 0, "an empty trunk saves nothing"
-    assert {n for n, p in tail.named_parameters() if p.requires_grad} == {n for n, p in backbone.named_parameters() if p.requires_grad}, "names must stay timm's"
+    assert {n for n, p in tail.named_parameters() if p.requires_grad} == {
+        n for n, p in backbone.named_parameters() if p.requires_grad
+    }, "names must stay timm's"
 
 
 def test_dropout_and_drop_path_in_the_tail_stay_alive():

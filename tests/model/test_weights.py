@@ -1,4 +1,5 @@
 """Where pretrained weights come from, what is refused, and that a missing network is noticed at once."""
+
 import os
 import socket
 import threading
@@ -16,7 +17,7 @@ from src.model.weights import from_hub, hub_reachable, load_state, resolve_weigh
 @pytest.fixture
 def no_hub(monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")     # nobody listens there
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
     monkeypatch.setattr(weights.urllib.request, "getproxies", dict)
 
 
@@ -38,7 +39,14 @@ def test_a_given_file_comes_first_then_the_weights_folder(model, tmp_path):
 def test_without_weights_and_network_the_three_ways_out_are_named(no_hub, tmp_path):
     with pytest.raises(ValueError) as caught:
         resolve_weights("test_vit", root=tmp_path)
-    for words in ("test_vit", "can't be reached", "make weights", "weights=FILE", "model.safetensors", "pretrained=false"):
+    for words in (
+        "test_vit",
+        "can't be reached",
+        "make weights",
+        "weights=FILE",
+        "model.safetensors",
+        "pretrained=false",
+    ):
         assert words in str(caught.value)
     assert not any(tmp_path.iterdir())
 
@@ -61,7 +69,7 @@ def test_a_dead_name_server_is_given_up(no_hub, monkeypatch):
     ended, answered = threading.Event(), []
 
     def connect(*args, **kwargs):
-        ended.wait(30)     # whatever the timeout, as getaddrinfo does
+        ended.wait(30)  # whatever the timeout, as getaddrinfo does
         answered.append(True)
         raise OSError
 
@@ -75,7 +83,10 @@ def test_what_save_writes_timm_loads_again(model, tmp_path):
     save(model, tmp_path)
     again = timm.create_model(f"local-dir:{tmp_path}", pretrained=True)
     assert again.num_classes == 7
-    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(model.state_dict().values(), again.state_dict().values(), strict=True)
+    )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
 
 
@@ -85,7 +96,12 @@ def test_a_state_is_read_from_safetensors_a_pth_or_a_checkpoint(model, tmp_path,
     if name == "a.safetensors":
         save(model, tmp_path).rename(tmp_path / name)
     else:
-        torch.save(state if name == "a.pth" else {"epoch": 3, "state_dict": {f"module.{k}": v for k, v in state.items()}}, tmp_path / name)
+        torch.save(
+            state
+            if name == "a.pth"
+            else {"epoch": 3, "state_dict": {f"module.{k}": v for k, v in state.items()}},
+            tmp_path / name,
+        )
     read = load_state(tmp_path / name)
     assert read.keys() == state.keys() and all(torch.equal(read[k], state[k]) for k in state)
 

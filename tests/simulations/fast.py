@@ -1,4 +1,5 @@
 """A competition of which only the score is left, in numpy: a simulation asks for it a hundred thousand times."""
+
 from collections.abc import Callable
 
 import numpy as np
@@ -9,12 +10,15 @@ from src import predictions
 
 
 class Fast:
-    """What src.paired and src.ensemble ask of a competition. Labels stand in the column `label` and name the predictions' columns."""
+    """What src.paired and src.ensemble ask of a competition. Labels stand in the column `label` and name the
+    predictions' columns.
+    """
 
     lower_is_better = False
 
     def __init__(self, metric: Callable[[np.ndarray, np.ndarray], float]) -> None:
-        self.metric = metric                # (codes of the true columns (N,), predictions (N, T)) -> higher is better
+        # (codes of the true columns (N,), predictions (N, T)) -> higher is better
+        self.metric = metric
 
     def pooled(self, table: pd.DataFrame, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         return table, predictions.pool(frame, table.set_index("id")["row"], "mean")
@@ -22,7 +26,9 @@ class Fast:
     def scorer(self, table: pd.DataFrame, rows: pd.Index) -> Callable[[pd.DataFrame], float]:
         labels = table["label"].set_axis(table["row"])
         labels = labels[~labels.index.duplicated()]
-        return lambda by_row: self.metric(by_row.columns.get_indexer(labels.loc[by_row.index]), by_row.to_numpy())
+        return lambda by_row: self.metric(
+            by_row.columns.get_indexer(labels.loc[by_row.index]), by_row.to_numpy()
+        )
 
     def score(self, table: pd.DataFrame, frame: pd.DataFrame) -> float:
         """Of one image per row."""
@@ -38,4 +44,8 @@ def area(truth: np.ndarray, values: np.ndarray) -> float:
     is_true = truth == 1
     num_true = is_true.sum()
     pairs = num_true * (~is_true).sum()
-    return float((rankdata(values[:, 1])[is_true].sum() - num_true * (num_true + 1) / 2) / pairs) if pairs else float("nan")
+    return (
+        float((rankdata(values[:, 1])[is_true].sum() - num_true * (num_true + 1) / 2) / pairs)
+        if pairs
+        else float("nan")
+    )

@@ -1,6 +1,9 @@
 """How far does what an ensemble reports lie above the truth, where labels are noise?
 
-By hand, at full size: python -m tests.simulations.test_simulated_ensemble 200        in the tests: fewer draws, the same seeds"""
+By hand, at full size: python -m tests.simulations.test_simulated_ensemble 200        in the tests: fewer
+draws, the same seeds
+"""
+
 import sys
 
 import numpy as np
@@ -16,7 +19,16 @@ LETTERS = ("a", "b", "c", "d", "e")
 def table_of(labels: np.ndarray, group: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:
     ids = [f"i{n:04}" for n in range(len(labels))]
     fold = (rng.permutation(group.max() + 1) % 5)[group]
-    return pd.DataFrame({"id": ids, "row": ids, "label": labels, "__label__": labels, "group": group.astype(str), "fold": fold})
+    return pd.DataFrame(
+        {
+            "id": ids,
+            "row": ids,
+            "label": labels,
+            "__label__": labels,
+            "group": group.astype(str),
+            "fold": fold,
+        }
+    )
 
 
 def five_classes(rng: np.random.Generator) -> tuple[pd.DataFrame, list[pd.DataFrame]]:
@@ -25,8 +37,12 @@ def five_classes(rng: np.random.Generator) -> tuple[pd.DataFrame, list[pd.DataFr
     return table, [predictions.make(table["id"], rng.dirichlet(np.ones(5), 300), LETTERS) for _ in range(3)]
 
 
-def trained(rng: np.random.Generator, num_groups: int, per_group: int) -> tuple[pd.DataFrame, list[pd.DataFrame]]:
-    """A label per group by chance; 3 members, each a ridge regression of 20 features that tell the group and nothing else, held out fold by fold."""
+def trained(
+    rng: np.random.Generator, num_groups: int, per_group: int
+) -> tuple[pd.DataFrame, list[pd.DataFrame]]:
+    """A label per group by chance; 3 members, each a ridge regression of 20 features that tell the group and
+    nothing else, held out fold by fold.
+    """
     group = np.repeat(np.arange(num_groups), per_group)
     table = table_of(rng.choice(["0", "1"], num_groups)[group], group, rng)
     target, fold = (table["label"] == "1").to_numpy(float), table["fold"].to_numpy()
@@ -51,16 +67,24 @@ CASES = {
 
 
 def simulate(case: str, times: int, seed: int = 0) -> dict[str, float]:
-    """Over so many draws: the bias of what is reported, of each way's estimate and of the best of them, with standard errors."""
+    """Over so many draws: the bias of what is reported, of each way's estimate and of the best of them, with
+    standard errors.
+    """
     competition, draw, truth = CASES[case]
     rng, reported, ways, left = np.random.default_rng(seed), [], [], 0
     for _ in range(times):
         table, members = draw(rng)
-        choice = ensemble.choose(competition, table, dict.fromkeys(("mean", "greedy", "stack"), members), competition.score)
+        choice = ensemble.choose(
+            competition, table, dict.fromkeys(("mean", "greedy", "stack"), members), competition.score
+        )
         reported.append(choice.scores[choice.name] - truth)
         ways.append([choice.scores[way] - truth for way in ("mean", "greedy", "stack")])
         left += choice.name != "mean"
-    columns = {"reported": np.array(reported), "best of all": np.max(ways, axis=1), **dict(zip(("mean", "greedy", "stack"), np.array(ways).T))}
+    columns = {
+        "reported": np.array(reported),
+        "best of all": np.max(ways, axis=1),
+        **dict(zip(("mean", "greedy", "stack"), np.array(ways).T)),
+    }
     errors = {f"error of {name}": values.std(ddof=1) / np.sqrt(times) for name, values in columns.items()}
     return {"left": left / times} | {name: values.mean() for name, values in columns.items()} | errors
 
@@ -76,5 +100,8 @@ def test_what_is_reported_lies_no_further_above_the_truth_than_chance_explains(c
 if __name__ == "__main__":
     for name in CASES:
         row = simulate(name, int(sys.argv[1]))
-        biases = "  ".join(f"{way} {row[way]:+.4f} +- {row[f'error of {way}']:.4f}" for way in ("mean", "greedy", "stack", "best of all", "reported"))
+        biases = "  ".join(
+            f"{way} {row[way]:+.4f} +- {row[f'error of {way}']:.4f}"
+            for way in ("mean", "greedy", "stack", "best of all", "reported")
+        )
         print(f"{name}: {biases}; the mean is left in {row['left']:.0%}", flush=True)
