@@ -84,11 +84,11 @@ end = @$(if $(DONE),:,echo "nothing to do: $1")
 setting = $$(sed -n 's/^ *"$1": "*\([^",]*\).*/\1/p' $(R)/train.json)
 weights = $(PY) -m src.fetch weights "$(call setting,backbone)"
 lite_weights = case "$(call setting,pretrained) $(call setting,backbone)" in "true "*tf_efficientnet_lite[012]) $(weights);; esac
-EXTRAS := $(foreach x,doctor audit report,$(if $(wildcard src/$x src/$x.py),$x))
+EXTRAS := $(foreach x,doctor audit report,$(if $(wildcard src/extras/$x src/extras/$x.py),$x))
 quick = $(if $(filter 0,$(CHECKS)),,$(filter $1,$(EXTRAS)))
 AND_SUBMIT := $(if $(filter submit smoke,$(MAKECMDGOALS)), + submit)
 # The quick checks, then the stages $1, all that need torch in one process.
-chain = $(if $(call quick,audit),$(PY) -m src.audit $(R) --quick --quiet && )$(PY) -m src.chain $(R) $(if $(call quick,doctor),doctor --quick --quiet + )$1
+chain = $(if $(call quick,audit),$(PY) -m src.extras.audit $(R) --quick --quiet && )$(PY) -m src.chain $(R) $(if $(call quick,doctor),doctor --quick --quiet + )$1
 clean_env = unset $(VARIABLES) MAKEFLAGS MAKELEVEL MFLAGS; OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1}
 ALWAYS := $(if $(FORCE),always)
 RETIRE := $(if $(filter retrain,$(MAKECMDGOALS)),retire)
@@ -101,7 +101,7 @@ DATA := $(strip $(DATA) $(if $(PACKED),unpack))
 
 help: ## this screen
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "  make %-9s %s\n", $$1, $$2}'
-	@for x in $(EXTRAS); do printf "  make %-9s %s\n" $$x "$$(sed -n '1{s/^"""C/c/;s/[.:] .*//p;}' src/$$x/__main__.py 2>/dev/null)"; done; echo; sed -n 's/^#: /  /p' Makefile
+	@for x in $(EXTRAS); do printf "  make %-9s %s\n" $$x "$$(sed -n '1{s/^"""C/c/;s/[.:] .*//p;}' src/extras/$$x/__main__.py 2>/dev/null)"; done; echo; sed -n 's/^#: /  /p' Makefile
 
 setup: $(STAMP) ## a virtual environment in .venv with everything in it; nothing is installed twice
 	$(call end,$(PY) is ready)
@@ -134,7 +134,7 @@ weights: config ## the pretrained weights of the run's backbone into weights/
 
 # Each json is rewritten only when its settings change, so everything below re-runs exactly when it should.
 config: | $(STAMP) $(DATA)
-	@$(PY) -m src.config $(R)
+	@$(PY) -m src.run.configure $(R)
 $(R)/split.json $(R)/train.json $(R)/predict.json $(R)/submit.json: config ;
 
 split: $(R)/folds.csv ## each image into a fold: runs/RUN/folds.csv
@@ -168,46 +168,46 @@ submit: $(R)/predict.json $(R)/submit.json $(R)/train.json $(R)/folds.csv
 endif
 smoke: submit ## a first look at your data: 200 images, 2 folds, 1 epoch, to a csv
 layers: config ## the layer groups by number: what trainable=N means
-	@$(PY) -m src.layers $(R)
+	@$(PY) -m src.extras.layers $(R)
 retrain: train ## train the folds again whose code has changed; the old ones are kept in runs/RUN/old
 retire: config
-	@$(PY) -m src.runs retire $(R)
-ifneq ($(wildcard src/advise.py),)
+	@$(PY) -m src.run.reuse retire $(R)
+ifneq ($(wildcard src/extras/advise.py),)
 advise: $(R)/folds.csv ## what should learn, and on which backbone? cross-validated on a small budget: BACKBONES="a b"
 	@$(lite_weights)
 	@$(foreach lite,$(filter tf_efficientnet_lite0 tf_efficientnet_lite1 tf_efficientnet_lite2,$(subst :, ,$(BACKBONES))),$(PY) -m src.fetch weights $(lite) &&) :
-	$(PY) -m src.advise $(R) $(BACKBONES)
+	$(PY) -m src.extras.advise $(R) $(BACKBONES)
 endif
-ifneq ($(wildcard src/pseudo.py),)
+ifneq ($(wildcard src/extras/pseudo.py),)
 pseudo: $(R)/test.json ## the run's sure test predictions as labels for a run with SET="pseudo=RUN": CUT=0.95
-	$(PY) -m src.pseudo $(R)$(if $(CUT), --cut $(CUT))
+	$(PY) -m src.extras.pseudo $(R)$(if $(CUT), --cut $(CUT))
 endif
-ifneq ($(wildcard src/ensemble.py),)
+ifneq ($(wildcard src/extras/ensemble.py),)
 ensemble: | $(STAMP) ## blend finished runs into one more, to its csv: RUNS="a b" NAME=ab
-	$(if $(NAME),,$(error ensemble needs RUNS="a b" NAME=ab))$(PY) -m src.ensemble runs/$(NAME) $(RUNS)
+	$(if $(NAME),,$(error ensemble needs RUNS="a b" NAME=ab))$(PY) -m src.extras.ensemble runs/$(NAME) $(RUNS)
 	$(PY) -m src.submit runs/$(NAME)
 endif
-ifneq ($(wildcard src/compare.py),)
+ifneq ($(wildcard src/extras/compare.py),)
 compare: | $(STAMP) ## is run B really better than run A? A=run B=run, or as many seeds of each
-	@$(if $(and $(A),$(B)),,$(error compare needs A=run B=run))$(PY) -m src.compare $(addprefix runs/,$(A)) -- $(addprefix runs/,$(B))
+	@$(if $(and $(A),$(B)),,$(error compare needs A=run B=run))$(PY) -m src.extras.compare $(addprefix runs/,$(A)) -- $(addprefix runs/,$(B))
 endif
-ifneq ($(wildcard src/restore.py),)
+ifneq ($(wildcard src/extras/restore.py),)
 restore: | $(STAMP) ## take up a run of a session that ended: FROM=folder RUN=name
-	@$(PY) -m src.restore $(R) $(call quoted,$(FROM))
+	@$(PY) -m src.extras.restore $(R) $(call quoted,$(FROM))
 endif
-ifneq ($(wildcard src/verify.py),)
+ifneq ($(wildcard src/extras/verify.py),)
 verify: | $(STAMP) ## are a run's files as they were written, and do they give its score and csv?
-	@$(PY) -m src.verify $(R)
+	@$(PY) -m src.extras.verify $(R)
 endif
-ifneq ($(wildcard src/bench),)
+ifneq ($(wildcard src/extras/bench),)
 bench: $(DATA) | $(STAMP) ## the kit against a plain loop, as ratios, 35 minutes: ONLY=head,adamp
 	@$(PY) -m src.fetch weights tf_efficientnet_lite0
-	@$(if $(filter file,$(origin COMP)),unset COMP;) $(PY) -m src.bench
+	@$(if $(filter file,$(origin COMP)),unset COMP;) $(PY) -m src.extras.bench
 endif
 ifneq ($(EXTRAS),)
 $(EXTRAS): $(R)/folds.csv
 	@$(lite_weights)
-	$(PY) -m src.$@ $(R)
+	$(PY) -m src.extras.$@ $(R)
 endif
 
 test: $(DEV) ## the tests; sets up what they need
@@ -224,6 +224,6 @@ lint: $(DEV) ## ruff, types, and whether this Makefile suits make 3.81
 	@! grep -nE '[.](ONESHELL|RECIPEPREFIX|SHELLFLAGS|EXTRA_PREREQS|WAIT)|&[:]|[!]=|:[:]=|[$$][(](file|guile|let|intcmp) |^(undefine|private|load) |^define .*=$$' Makefile
 CLEANED := $(if $(RUN_GIVEN),$(R),runs)
 clean: ## remove runs/ (with RUN=name that run alone); submissions, inputs and weights stay
-	$(if $(wildcard $(CLEANED)/*.lock $(CLEANED)/*/*.lock),$(PY) -m src.runs idle $(CLEANED) && )rm -rf $(CLEANED) .pytest_cache .ruff_cache .mypy_cache
+	$(if $(wildcard $(CLEANED)/*.lock $(CLEANED)/*/*.lock),$(PY) -m src.run.reuse idle $(CLEANED) && )rm -rf $(CLEANED) .pytest_cache .ruff_cache .mypy_cache
 clean-cache: ## remove what can be computed again, except what a process is using now: CACHE=folder
 	@$(PY) -m src.data.cache clear $(call quoted,$(if $(CACHE),$(CACHE),runs/.cache))

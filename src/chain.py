@@ -10,7 +10,8 @@ from importlib.util import find_spec
 from itertools import groupby
 from types import ModuleType
 
-from src import competitions, config, runs
+from src import competitions
+from src.run import configure, process
 
 
 def import_timm() -> None:
@@ -27,26 +28,27 @@ def import_timm() -> None:
 def read(words: list[str]) -> list[tuple[ModuleType, list[str]]]:
     """(module, its own words) of each stage."""
     parts = [list(part) for is_plus, part in groupby(words, lambda word: word == "+") if not is_plus]
-    return [(import_module(main_of(f"src.{name}")), options) for name, *options in parts]
+    return [(import_module(main_of(name)), options) for name, *options in parts]
 
 
 def main_of(name: str) -> str:
     """The module with the main function: of a package its __main__, as `python -m` has it."""
-    found = find_spec(name)
-    return f"{name}.__main__" if found and found.submodule_search_locations else name
+    full = f"src.{name}" if find_spec(f"src.{name}") else f"src.extras.{name}"
+    found = find_spec(full)
+    return f"{full}.__main__" if found and found.submodule_search_locations else full
 
 
 def main(run: str, stages: list[tuple[ModuleType, list[str]]]) -> None:
-    loads = competitions.load, config.load
+    loads = competitions.load, configure.load
     competitions.load = cache(competitions.load)  # one look at the files for all of them
     # and at the settings: who edits them meanwhile changes no stage of this chain
-    config.load = cache(config.load)
+    configure.load = cache(configure.load)
     try:
         for module, options in stages:
             sys.argv = [module.__name__, run, *options]
             module.main()
     finally:
-        competitions.load, config.load = loads
+        competitions.load, configure.load = loads
 
 
 if __name__ == "__main__":
@@ -54,4 +56,4 @@ if __name__ == "__main__":
     import_timm()
     # here, where src/__init__.py keeps the garbage collector out of the imports
     stages = read(words)
-    runs.main(lambda: main(run, stages))
+    process.main(lambda: main(run, stages))

@@ -17,19 +17,23 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from src import code, collect, competitions, config, predictions, prepare, runs, train
-from src.competitions import Competition
+from src import competitions, evaluate, train
+from src.competition import tables
+from src.competition.facts import Competition
+from src.competition.tasks import TASKS
 from src.config import Settings
-from src.data import folds, tables
+from src.data import features, folds
 from src.data.arrays import make_in_steps
 from src.data.augment import Transform
 from src.data.batches import Batches, ExtraColumns, Rows
-from src.fit.loop import predict as predict_batches
+from src.data.recipe import backbone_code, check_trained, image_contents, make_recipe
 from src.model.classifier import build
-from src.recipe import backbone_code, check_trained, image_contents, make_recipe
-from src.runs import REFIT, RunPaths, Stopped
-from src.state import Clock
-from src.tasks import TASKS
+from src.run import configure, hashing, predictions, process, reuse
+from src.run.clock import Clock
+from src.run.errors import Stopped
+from src.run.files import Damaged, atomic, check_file, file_sha, read_json, sha256, write_json
+from src.run.paths import REFIT, RunPaths, fold_name
+from src.training.loop import predict as predict_batches
 
 # times two batches are predicted between two looks at the clock, where each image goes through the whole
 # network
@@ -47,7 +51,7 @@ def predict(settings: Settings, paths: RunPaths, only: int | None = None) -> Non
 
 def predict_all(settings: Settings, paths: RunPaths, only: int | None, clock: Clock) -> None:
     competition, table = competitions.load(settings.comp, settings.inputs), tables.read_folds(paths.folds)
-    for line in prepare.unseen(competition, settings):
+    for line in features.unseen(competition, settings):
         print(f"warning: {line}", file=sys.stderr)
     numbers = [only] if only is not None else sorted(k for k in table["fold"].unique() if k >= 0)
     lost = [k for k in numbers if not paths.fold(k).done.exists()]
@@ -59,10 +63,10 @@ def predict_all(settings: Settings, paths: RunPaths, only: int | None, clock: Cl
         found, mean = score_views(settings, paths, competition, table, numbers)
         print(say(found))
         if only is None:
-            with runs.atomic(paths.oof_tta) as part:
+            with atomic(paths.oof_tta) as part:
                 predictions.write(mean, part)
-                found["sha256"] = runs.file_sha(part)
-            runs.write_json(found, paths.tta)
+                found["sha256"] = file_sha(part)
+            write_json(found, paths.tta)
     if only is None and settings.config.refit:
         train.refit(settings, paths)
         print(
@@ -77,8 +81,8 @@ def predict_all(settings: Settings, paths: RunPaths, only: int | None, clock: Cl
     mean = predictions.mean(predictions.read_fold_test(paths.fold(k)) for k in numbers)
     models = {
         paths.fold(k).root.name: {
-            "recipe": runs.read_json(paths.fold(k).done)["recipe"],
-            "sha256": runs.file_sha(paths.fold(k).test),
+            "recipe": read_json(paths.fold(k).done)["recipe"],
+            "sha256": file_sha(paths.fold(k).test),
         }
         for k in numbers
     }
@@ -101,9 +105,7 @@ def predict_test(
         folds.features_hash(test, competition.features),
     ]
     predicting = predicting_code(settings, competition)
-    keys = {
-        k: prediction_key(runs.read_json(paths.fold(k).done), predicting, settings, asked) for k in numbers
-    }
+    keys = {k: prediction_key(read_json(paths.fold(k).done), predicting, settings, asked) for k in numbers}
     todo = {
         k: np.arange(len(test))
         for k in numbers
@@ -111,7 +113,7 @@ def predict_test(
     }
     check_shared_code(paths, todo, predicting)
     views, prior = (
-        prepare.test_views(settings),
+        features.test_views(settings),
         TASKS[competition.task].encode(table, competition).mean(axis=0),
     )
     # not those left: a killed run must go the same way
@@ -119,7 +121,7 @@ def predict_test(
     for k, frames, unreadable in predict_images(
         settings, paths, competition, table, test, todo, views, clock, keys, uses=models, tolerant=True
     ):
-        with runs.atomic(paths.fold(k).test) as part:
+        with atomic(paths.fold(k).test) as part:
             predictions.write(stand_in(predictions.mean(frames.values()), test, unreadable, prior), part)
         spent = round(time.perf_counter() - began, 2)
         note = {
@@ -128,10 +130,10 @@ def predict_test(
             "images": len(test),
             "seconds": spent,
             "unreadable": unreadable,
-            "sha256": runs.file_sha(paths.fold(k).test),
+            "sha256": file_sha(paths.fold(k).test),
             "code": predicting,
         }
-        runs.write_json(note, paths.fold(k).test_json)
+        write_json(note, paths.fold(k).test_json)
     print(
         f"predicted {len(test)} test images with {len(numbers)} models, views {', '.join(views)}, in"
         f" {time.perf_counter() - began:.1f} s"
@@ -150,43 +152,43 @@ def predict_held_out(
     written it.
     """
     predicting = predicting_code(settings, competition)
-    keys = {k: prediction_key(runs.read_json(paths.fold(k).done), predicting, settings, []) for k in numbers}
+    keys = {k: prediction_key(read_json(paths.fold(k).done), predicting, settings, []) for k in numbers}
     todo = {
         k: np.flatnonzero(table["fold"] == k)
         for k in numbers
         if not is_made(paths.fold(k).valid_views, paths.fold(k).views_json, keys[k])
     }
     check_shared_code(paths, todo, predicting)
-    views = prepare.test_views(settings)
+    views = features.test_views(settings)
     del views["plain"]
     # the trunk's outputs are used once here, and again by the next run that shares the trunk
     for k, frames, _ in predict_images(
         settings, paths, competition, table, table, todo, views, clock, keys, uses=2
     ):
-        with runs.atomic(paths.fold(k).valid_views) as part:
+        with atomic(paths.fold(k).valid_views) as part:
             pd.concat(frame.assign(view=view) for view, frame in frames.items()).to_parquet(
                 part, compression="zstd"
             )
-        runs.write_json(
-            {"key": keys[k], "tta": settings.config.tta, "sha256": runs.file_sha(paths.fold(k).valid_views)},
+        write_json(
+            {"key": keys[k], "tta": settings.config.tta, "sha256": file_sha(paths.fold(k).valid_views)},
             paths.fold(k).views_json,
         )
 
 
-def predicting_code(settings: Settings, competition: Competition) -> code.Units:
+def predicting_code(settings: Settings, competition: Competition) -> hashing.Units:
     """The code that predicts: the views, the reading of images, the model."""
     readers = [competition.read_image] if competition.read_image else []
-    views = [f"src.data.augment:VIEWS[{view}]" for view in prepare.test_views(settings) if view != "plain"]
-    return code.reach(
+    views = [f"src.data.augment:VIEWS[{view}]" for view in features.test_views(settings) if view != "plain"]
+    return hashing.reach(
         "src.predict:predict_images",
-        f"src.tasks:TASKS[{competition.task}]",
+        f"src.competition.tasks:TASKS[{competition.task}]",
         *backbone_code(settings),
         *views,
         *readers,
     )
 
 
-def prediction_key(done: dict, predicting: code.Units, settings: Settings, asked: list) -> str:
+def prediction_key(done: dict, predicting: hashing.Units, settings: Settings, asked: list) -> str:
     """Of all that a fold's predictions depend on: its model, the images and extra columns, the views, the
     code. Equal keys: not made again.
 
@@ -195,20 +197,20 @@ def prediction_key(done: dict, predicting: code.Units, settings: Settings, asked
     """
     alone = {
         file: {name: sha for name, sha in names.items() if name not in done["code"].get(file, {})}
-        for file, names in code.own(predicting).items()
+        for file, names in hashing.own(predicting).items()
     }
     used = {file: names for file, names in alone.items() if names}
-    return runs.sha256([done["files"]["model.safetensors"], done["recipe"], settings.config.tta, asked, used])
+    return sha256([done["files"]["model.safetensors"], done["recipe"], settings.config.tta, asked, used])
 
 
-def check_shared_code(paths: RunPaths, numbers: Iterable[int], predicting: code.Units) -> None:
+def check_shared_code(paths: RunPaths, numbers: Iterable[int], predicting: hashing.Units) -> None:
     """Raises ValueError where a model would be given images by other code than it has learned with."""
     units = {f"{file}: {name}" for file, names in predicting.items() for name in names}
     for k in numbers:
-        edited = [unit for unit in runs.changed_code(runs.read_json(paths.fold(k).done)) if unit in units]
+        edited = [unit for unit in reuse.changed_code(read_json(paths.fold(k).done)) if unit in units]
         if edited:
             raise ValueError(
-                f"{runs.fold_name(k)} of {paths.root} was trained before {', '.join(edited)} changed, and"
+                f"{fold_name(k)} of {paths.root} was trained before {', '.join(edited)} changed, and"
                 f" would predict by the new code: make retrain RUN={paths.name}, or undo the edit"
             )
 
@@ -218,11 +220,11 @@ def is_made(product: Path, note: Path, key: str) -> bool:
     if not product.exists() or not note.exists():
         return False
     try:
-        written = runs.read_json(note)
+        written = read_json(note)
         if written["key"] != key:
             return False
-        runs.check_file(product, written["sha256"])
-    except runs.Damaged as damage:
+        check_file(product, written["sha256"])
+    except Damaged as damage:
         print(f"predicted again: {damage.path} is damaged ({damage.why})", file=sys.stderr)
         return False
     return True
@@ -247,18 +249,18 @@ def predict_images(
     """
     if not todo:
         return
-    accelerator, task = prepare.make_accelerator(settings), TASKS[competition.task]
+    accelerator, task = features.make_accelerator(settings), TASKS[competition.task]
     size = ExtraColumns.fit(table, competition.features, np.ones(len(table), bool)).size
     model = build(settings.config, len(competition.outputs), size, is_proven=True).to(accelerator.device)
-    pictures = prepare.decode(competition, settings, images, clock, tolerant=tolerant)
-    is_cached = prepare.pays_to_cache(model, settings, len(images), len(views), len(views) * uses)
+    pictures = features.decode(competition, settings, images, clock, tolerant=tolerant)
+    is_cached = features.pays_to_cache(model, settings, len(images), len(views), len(views) * uses)
     arrays = (
-        prepare.trunk_outputs(model, pictures, views, settings, accelerator, clock)
+        features.trunk_outputs(model, pictures, views, settings, accelerator, clock)
         if is_cached
         else [pictures.decoded] * len(views)
     )
     for fold, positions in todo.items():
-        runs.check_fold(paths.fold(fold), paths.fold(fold).model.name)
+        reuse.check_fold(paths.fold(fold), paths.fold(fold).model.name)
         model.load(paths.fold(fold).model)
         extra = ExtraColumns.fit(table, competition.features, (table["fold"] != fold).to_numpy()).encode(
             images
@@ -280,7 +282,7 @@ def predict_images(
                 )
                 return predict_batches(forward, batches, accelerator=accelerator)
 
-            path = paths.fold(fold).root / f"predicting-{name}-{runs.sha256([keys[fold], pictures.key])}.npy"
+            path = paths.fold(fold).root / f"predicting-{name}-{sha256([keys[fold], pictures.key])}.npy"
             size = max(len(positions), 1) if is_cached else PIECE * 2 * settings.config.batch_size
             logits = in_pieces(run, positions, size, path, len(competition.outputs), clock)
             frame = predictions.make(
@@ -346,18 +348,18 @@ def score_views(
     held_out = table[table["fold"].isin(numbers)]
     made = predictions.join(pd.read_parquet(paths.fold(k).valid_views) for k in numbers)
     for k in numbers:
-        runs.check_fold(paths.fold(k), paths.fold(k).valid.name)
+        reuse.check_fold(paths.fold(k), paths.fold(k).valid.name)
     frames = {"plain": predictions.join(predictions.read(paths.fold(k).valid) for k in numbers)}
     frames |= {str(view): frame.drop(columns="view") for view, frame in made.groupby("view", sort=False)}
     mean = predictions.check_ids(predictions.mean(frames.values()), held_out["id"], "oof_tta")
-    by_view = {view: collect.summary(competition, held_out, frame) for view, frame in frames.items()}
-    whole, sign = collect.summary(competition, held_out, mean), -1 if competition.lower_is_better else 1
+    by_view = {view: evaluate.summary(competition, held_out, frame) for view, frame in frames.items()}
+    whole, sign = evaluate.summary(competition, held_out, mean), -1 if competition.lower_is_better else 1
     gains = {k: sign * (score - by_view["plain"]["folds"][k]) for k, score in whole["folds"].items()}
     return (
-        collect.plain(
+        evaluate.plain(
             {
                 "tta": settings.config.tta,
-                "recipe": runs.read_json(paths.fold(numbers[0]).done)["recipe"],
+                "recipe": read_json(paths.fold(numbers[0]).done)["recipe"],
                 "metric": competition.metric_name,
                 **whole,
                 "gain": sign * (whole["oof"] - by_view["plain"]["oof"]),
@@ -388,8 +390,8 @@ def main() -> None:
     parser.add_argument("--fold", type=int)
     given = parser.parse_args()
     paths = RunPaths(given.run)
-    predict(config.load(paths.config), paths, given.fold)
+    predict(configure.load(paths.config), paths, given.fold)
 
 
 if __name__ == "__main__":
-    runs.main(main)
+    process.main(main)

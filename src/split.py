@@ -12,12 +12,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from src import competitions, config, runs
-from src.competitions import Competition
+from src import competitions
+from src.competition import tables
+from src.competition.facts import Competition
 from src.config import Settings
-from src.data import folds, looks, tables
+from src.data import folds, looks
 from src.data.images import content_hashes, read_all
-from src.runs import RunPaths
+from src.run import configure, process, reuse
+from src.run.files import atomic, file_sha, make_folder, read_json, write_json, write_text
+from src.run.paths import RunPaths
 
 
 def split(settings: Settings, paths: RunPaths) -> None:
@@ -67,9 +70,9 @@ def split(settings: Settings, paths: RunPaths) -> None:
         "fold_hash": folds.fold_hash(assigned, competition.targets),
         "seconds": round(time.perf_counter() - began, 2),
     }
-    with runs.atomic(paths.folds) as part:  # last: with it the split is finished
+    with atomic(paths.folds) as part:  # last: with it the split is finished
         assigned.to_csv(part, index=False)
-        runs.write_json(summary | {"folds_sha256": runs.file_sha(part)}, paths.competition)
+        write_json(summary | {"folds_sha256": file_sha(part)}, paths.competition)
 
 
 def readable(table: pd.DataFrame, settings: Settings, competition: Competition) -> pd.DataFrame:
@@ -96,9 +99,7 @@ def with_groups(table: pd.DataFrame, settings: Settings, paths: RunPaths) -> pd.
     """The table whose groups are joined where groups.csv (id, group) says so: one beside the competition's
     files, or what `make audit` has written for this run or, the newest, for another run of this COMP.
     """
-    others = [
-        run.root for run in runs.siblings(paths) if runs.read_json(run.config).get("comp") == settings.comp
-    ]
+    others = [run.root for run in reuse.siblings(paths) if read_json(run.config).get("comp") == settings.comp]
     written = sorted(
         (path for root in others if (path := root / "groups.csv").exists()),
         key=lambda path: path.stat().st_mtime_ns,
@@ -120,7 +121,7 @@ def with_groups(table: pd.DataFrame, settings: Settings, paths: RunPaths) -> pd.
         )
     if found[0] in written:
         # the same folds again, whatever the other run does
-        runs.write_text(found[0].read_text(encoding="utf-8"), paths.root / "groups.csv")
+        write_text(found[0].read_text(encoding="utf-8"), paths.root / "groups.csv")
     linked = table.assign(content=table["id"].map(given.set_index("id")["group"]).fillna(""))
     joined = table["group"].to_numpy()[folds.join_groups(linked)]
     print(f"split: {found[0]} joins {(joined != table['group']).sum()} images to others")
@@ -250,7 +251,7 @@ def say_disk(settings: Settings, competition: Competition, num_train: int, num_t
     """What the run will need on disk: decoded pixels, and at most cache_gb for the trunk."""
     size = settings.config.image_size
     need = (num_train + num_test) * size * size * 3 / 1e9
-    runs.make_folder(settings.cache)
+    make_folder(settings.cache)
     free = shutil.disk_usage(settings.cache).free / 1e9
     trunk = f"up to {settings.machine.cache_gb:g} GB for the trunk's cache"
     print(f"disk: {need:.1f} GB for decoded images, {trunk}; {free:.0f} GB are free in {settings.cache}")
@@ -263,8 +264,8 @@ def say_disk(settings: Settings, competition: Competition, num_train: int, num_t
 
 def main() -> None:
     paths = RunPaths(Path(sys.argv[1]))
-    split(config.load(paths.config), paths)
+    split(configure.load(paths.config), paths)
 
 
 if __name__ == "__main__":
-    runs.main(main)
+    process.main(main)

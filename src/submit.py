@@ -15,12 +15,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from src import competitions, config, decode, predictions, runs
-from src.competitions import Competition
+from src import competitions
+from src.competition import decoders, tables
+from src.competition.facts import Competition
 from src.config import Settings
-from src.data import tables
-from src.recipe import check_trained, make_recipe, scoring_code
-from src.runs import RunPaths
+from src.data.recipe import check_trained, make_recipe, scoring_code
+from src.run import configure, locks, predictions, process, provenance
+from src.run.files import atomic, file_sha, make_folder, read_json, write_json, write_text
+from src.run.paths import RunPaths, check_run_name
 
 SUBMISSIONS = Path("submissions")
 KAGGLE = Path("/kaggle/working")
@@ -34,7 +36,7 @@ def submit(settings: Settings, paths: RunPaths, fold: int | None = None, folder:
 
     The csv is the last, so that the same command repairs what a kill between the files has left.
     """
-    runs.check_run_name(paths.name, "RUN")
+    check_run_name(paths.name, "RUN")
     competition = competitions.load(settings.comp, settings.inputs)
     test, sample = competition.test_table(settings.folder), competition.sample(settings.folder)
     trained = [k for k in paths.finished() if fold in (None, k)]  # an ensemble has none
@@ -46,21 +48,21 @@ def submit(settings: Settings, paths: RunPaths, fold: int | None = None, folder:
     predictions.check_ids(images, test["id"], "test predictions")
     by_row = predictions.pool(images, test.set_index("id")["row"], competition.pool)
     decoded = fit_decoder(settings, paths, competition) if fold is None else {}
-    answer = competition.answer_rows(decode.apply(decoded, by_row), sample)
-    path = runs.make_folder(folder) / f"{paths.name if fold is None else f'{paths.name}.fold{fold}'}.csv"
+    answer = competition.answer_rows(decoders.apply(decoded, by_row), sample)
+    path = make_folder(folder) / f"{paths.name if fold is None else f'{paths.name}.fold{fold}'}.csv"
     note, spent = (
         describe(settings, paths, path, fold) | decoded | {"code": scoring_code(competition)},
         seconds(paths),
     )
-    with runs.atomic(path) as part:
+    with atomic(path) as part:
         competition.write(answer, part)
         # what lies on the disk, as the host will read it
         check(tables.read_csv(part, header=competition.has_header), sample, competition)
-        note["sha256"] = runs.file_sha(part)
-        runs.write_json(note, path.with_suffix(".json"))
+        note["sha256"] = file_sha(part)
+        write_json(note, path.with_suffix(".json"))
         add_to_ledger(folder / "ledger.csv", note)
         if KAGGLE.is_dir() and fold is None:
-            with runs.atomic(KAGGLE / "submission.csv") as copy:
+            with atomic(KAGGLE / "submission.csv") as copy:
                 shutil.copyfile(part, copy)
     say(competition, settings, sample, answer, note, spent)
     return path
@@ -71,10 +73,10 @@ def fit_decoder(settings: Settings, paths: RunPaths, competition: Competition) -
     chance the nested ones as the OOF; {} for none.
     """
     name, table = settings.config.decode, tables.read_folds(paths.folds)
-    decoder = decode.choose(name, competition)
+    decoder = decoders.choose(name, competition)
     if not decoder:
         return {}
-    found = decode.fit(decoder, competition, table[table["fold"] >= 0], predictions.read(paths.scored()[0]))
+    found = decoders.fit(decoder, competition, table[table["fold"] >= 0], predictions.read(paths.scored()[0]))
     note = {
         "decode": {
             "name": name,
@@ -139,7 +141,7 @@ def describe(settings: Settings, paths: RunPaths, path: Path, fold: int | None) 
         "comp": settings.comp,
         "exp": settings.exp,
         "set": settings.set,
-        "commit": runs.commit(),
+        "commit": provenance.commit(),
         "tta": settings.config.tta,
         "when": datetime.now().isoformat(timespec="seconds"),
     }
@@ -147,9 +149,9 @@ def describe(settings: Settings, paths: RunPaths, path: Path, fold: int | None) 
         paths.fold(k).test_json for k in (paths.predicting(settings.config.refit) if fold is None else [fold])
     ]
     tested = [file for file in notes if file.exists()]  # an ensemble has none
-    note["unreadable"] = runs.read_json(tested[0]).get("unreadable", {}) if tested else {}
+    note["unreadable"] = read_json(tested[0]).get("unreadable", {}) if tested else {}
     if fold is not None:
-        done = runs.read_json(paths.fold(fold).done)
+        done = read_json(paths.fold(fold).done)
         return note | {
             "partial": f"fold {fold} only",
             "recipe": done["recipe"],
@@ -172,7 +174,7 @@ def add_to_ledger(path: Path, note: dict) -> None:
     """One line per differing submission of each run, for ever: the place to write down what the leaderboard
     said.
     """
-    with runs.lock(path.with_name(f"{path.name}.lock"), wait=True):
+    with locks.lock(path.with_name(f"{path.name}.lock"), wait=True):
         add_line(path, note)
 
 
@@ -196,7 +198,7 @@ def add_line(path: Path, note: dict) -> None:
         }
     )
     # not appended: a full disk must not tear it
-    runs.write_text(known + "\n" * (known[-1:] not in ("", "\n")) + lines.getvalue(), path)
+    write_text(known + "\n" * (known[-1:] not in ("", "\n")) + lines.getvalue(), path)
 
 
 def say(
@@ -250,10 +252,10 @@ def say(
 
 def seconds(paths: RunPaths) -> dict[str, float]:
     """How long each stage took, from what the stages wrote down."""
-    done = [runs.read_json(path) for path in sorted(paths.root.glob("[fr]*/done.json"))]
-    tested = [runs.read_json(path)["seconds"] for path in sorted(paths.root.glob("[fr]*/test.json"))]
+    done = [read_json(path) for path in sorted(paths.root.glob("[fr]*/done.json"))]
+    tested = [read_json(path)["seconds"] for path in sorted(paths.root.glob("[fr]*/test.json"))]
     return {
-        "split": runs.read_json(paths.competition)["seconds"],
+        "split": read_json(paths.competition)["seconds"],
         "train": sum(d["seconds"] for d in done),
         "predict": max(tested, default=0.0),
     }
@@ -265,8 +267,8 @@ def main() -> None:
     parser.add_argument("--fold", type=int)
     given = parser.parse_args()
     paths = RunPaths(given.run)
-    submit(config.load(paths.config), paths, given.fold)
+    submit(configure.load(paths.config), paths, given.fold)
 
 
 if __name__ == "__main__":
-    runs.main(main)
+    process.main(main)

@@ -16,18 +16,22 @@ import numpy as np
 import torch
 from accelerate.utils import find_executable_batch_size
 
-from src import collect, config, prepare, runs, state
+from src import config, evaluate
+from src.competition.tasks import TASKS
 from src.config import Settings
+from src.data import features
 from src.data.batches import ExtraColumns
-from src.fit import memory
-from src.fit.loop import NotFinite
-from src.fit.track import Tracker
-from src.fold import train_fold
-from src.job import Job, make_job, tracking, with_pseudo
+from src.data.recipe import differences
+from src.data.training_table import Job, make_job, tracking, with_pseudo
 from src.model.classifier import Classifier, build
-from src.recipe import differences
-from src.runs import REFIT, RunPaths, Stopped, fold_name
-from src.tasks import TASKS
+from src.run import configure, locks, memory, process, reuse
+from src.run.errors import Stopped
+from src.run.files import file_sha, read_json, write_json
+from src.run.paths import REFIT, RunPaths, fold_name
+from src.run.tracking import Tracker
+from src.train_fold import train_fold
+from src.training import checkpoint
+from src.training.loop import NotFinite
 
 
 def with_views(job: Job) -> Job:
@@ -39,7 +43,7 @@ def with_views(job: Job) -> Job:
         f" {torch.get_num_threads()} threads",
         flush=True,
     )
-    with runs.lock(job.settings.cache / job.settings.comp / "lock", wait=True):
+    with locks.lock(job.settings.cache / job.settings.comp / "lock", wait=True):
         return make_views(job)
 
 
@@ -51,8 +55,8 @@ def make_views(job: Job) -> Job:
     for line in without_effect(job):
         print(f"warning: {line}", file=sys.stderr)
     job = with_pseudo(job)
-    pictures = prepare.decode(job.competition, job.settings, job.table, job.clock)
-    transforms = prepare.training_views(job.competition, job.settings, has_trunk=bool(model.cut_at))
+    pictures = features.decode(job.competition, job.settings, job.table, job.clock)
+    transforms = features.training_views(job.competition, job.settings, has_trunk=bool(model.cut_at))
     if experiment.augment != "none" and transforms == {"plain": None}:
         print(
             f"warning: augment={experiment.augment} has no effect with views=1: set views=4, or views=0 for"
@@ -63,11 +67,11 @@ def make_views(job: Job) -> Job:
     if model.cut_at == "all":
         job = job._replace(template=model)
     passes = experiment.epochs * experiment.folds
-    if "" in transforms or not prepare.pays_to_cache(
+    if "" in transforms or not features.pays_to_cache(
         model, job.settings, len(job.table), len(transforms), passes
     ):
         return job._replace(arrays=[pictures.decoded], transforms=transforms)
-    arrays = prepare.trunk_outputs(model, pictures, transforms, job.settings, job.accelerator, job.clock)
+    arrays = features.trunk_outputs(model, pictures, transforms, job.settings, job.accelerator, job.clock)
     if experiment.cutmix and arrays[0].values.ndim != 4:
         instead = "mixup mixes all batches" if experiment.mixup else f"set mixup={experiment.cutmix:g}"
         print(
@@ -138,13 +142,13 @@ def finish_fold(job: Job, fold: int, baseline: int) -> None:
         torch.compiler.reset()
     held = memory.free(watch, job.accelerator, device=job.accelerator.device)
     files = {
-        file.name: runs.file_sha(file)
+        file.name: file_sha(file)
         for file in (paths.model, paths.valid, paths.valid_epochs, paths.log)
         if file.exists()
     }
-    machine = config.as_dict(job.settings.machine) | {"engine": prepare.engine_of(job.arrays)}
-    runs.write_json(result | {"files": files, "memory": held, "machine": machine}, paths.done)
-    state.clear(paths.state)
+    machine = config.as_dict(job.settings.machine) | {"engine": features.engine_of(job.arrays)}
+    write_json(result | {"files": files, "memory": held, "machine": machine}, paths.done)
+    checkpoint.clear(paths.state)
     try:  # now that nothing can be lost by it
         memory.judge(watch, device=job.accelerator.device, baseline=baseline)
     except memory.MemoryHeld as complaint:
@@ -158,29 +162,29 @@ def is_finished(job: Job, fold: int) -> bool:
     the same recipe is taken over.
     """
     paths = job.paths.fold(fold)
-    made = runs.origin(paths)
+    made = reuse.origin(paths)
     if made and (found := differences(made, job.recipe)):
         state_of_it = "was trained" if paths.done.exists() else "was in training"
         print(
             f"{fold_name(fold)} {state_of_it} with {'; '.join(found)}; kept in"
-            f" {runs.retire(paths, made['recipe'])}"
+            f" {reuse.retire(paths, made['recipe'])}"
         )
     other = (
-        "" if paths.done.exists() else runs.adopt_fold(job.paths, fold, job.recipe_hash, job.settings.comp)
+        "" if paths.done.exists() else reuse.adopt_fold(job.paths, fold, job.recipe_hash, job.settings.comp)
     )
     if other:
         print(f"{fold_name(fold)}: the same recipe as in run {other}, taken over")
     if paths.done.exists():
         # it may have been killed before it came to that
-        state.clear(paths.state)
+        checkpoint.clear(paths.state)
     return paths.done.exists()
 
 
 def check_code(job: Job, numbers: list[int]) -> None:
     """Raises ValueError where folds that are to be scored together would be trained by differing code."""
-    made = {k: runs.origin(job.paths.fold(k)) for k in numbers}
+    made = {k: reuse.origin(job.paths.fold(k)) for k in numbers}
     changed = {
-        k: runs.changed_code(made[k]) for k in numbers if made[k] and not differences(made[k], job.recipe)
+        k: reuse.changed_code(made[k]) for k in numbers if made[k] and not differences(made[k], job.recipe)
     }
     edited = sorted({name for names in changed.values() for name in names})
     if not edited:
@@ -207,7 +211,7 @@ def finish_folds(job: Job, numbers: list[int]) -> dict[int, str]:
     while True:
         before = len(left)
         for fold in list(left):
-            with runs.lock(job.paths.lock(fold)) as holder:
+            with locks.lock(job.paths.lock(fold)) as holder:
                 if holder:
                     left[fold] = holder
                     continue
@@ -278,7 +282,7 @@ def train(settings: Settings, paths: RunPaths, only: int | None = None, *, is_sh
         return
     refuse(left, paths)
     if only is not None:
-        score = runs.read_json(paths.fold(only).done)["score"]
+        score = read_json(paths.fold(only).done)["score"]
         print(
             f"fold {only}, 1 of {len(numbers)}: {job.competition.metric_name} {score:.4f} (one fold only, so"
             " no OOF score)"
@@ -286,7 +290,7 @@ def train(settings: Settings, paths: RunPaths, only: int | None = None, *, is_sh
         return
     made = max(paths.fold(k).done.stat().st_mtime_ns for k in numbers)
     is_news = not paths.score.exists() or paths.score.stat().st_mtime_ns < made
-    score = collect.collect(job.competition, settings, paths, job.table)
+    score = evaluate.collect(job.competition, settings, paths, job.table)
     if is_news:
         with Tracker(paths.root / "log.jsonl", **tracking(job, "summary", "summary")) as tracker:
             tracker.finish(
@@ -297,7 +301,7 @@ def train(settings: Settings, paths: RunPaths, only: int | None = None, *, is_sh
                     **score["also"],
                 }
             )
-    print(collect.say(score))
+    print(evaluate.say(score))
 
 
 def refuse(left: dict[int, str], paths: RunPaths) -> None:
@@ -328,11 +332,11 @@ def main() -> None:
     parser.add_argument("--share", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     paths = RunPaths(given.run)
-    settings = config.load(paths.config)
+    settings = configure.load(paths.config)
     if given.gpus > 1 and given.fold is None:
         share_out(paths.root, given.gpus, device=settings.machine.device)
     train(settings, paths, given.fold, is_shared=given.share)
 
 
 if __name__ == "__main__":
-    runs.main(main)
+    process.main(main)

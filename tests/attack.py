@@ -26,9 +26,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from soak_resume import config, fast, final_files, live, make_competition, predict, split, submit, train
+from soak_resume import configure, fast, final_files, live, make_competition, predict, split, submit, train
 
-from src import ensemble, verify
+from src.extras import ensemble, verify
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS, MACHINE = (
@@ -241,7 +241,7 @@ def use(folder: Path, command: str) -> tuple[int, str]:
     settings = {"adopt": SETTINGS.replace("tta=hflip", "tta=hflip,vflip"), "new": SETTINGS + " lr=0.004"}.get(
         command, SETTINGS
     )
-    whole = (config, split, train, predict, submit)
+    whole = (configure, split, train, predict, submit)
     stages = {
         "again": whole,
         "adopt": whole,

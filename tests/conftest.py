@@ -14,9 +14,10 @@ from PIL import Image
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may wait for a network
 os.environ.setdefault("WANDB_MODE", "offline")
 
-from src import config, predict, split, submit, train
+from src import predict, split, submit, train
 from src.data import arrays
-from src.runs import RunPaths
+from src.run import configure
+from src.run.paths import RunPaths
 
 ROOT = Path(__file__).parents[1]
 COLOURS = {"blue": (30, 60, 200), "green": (40, 180, 60), "red": (210, 40, 40)}
@@ -79,7 +80,7 @@ class Bench:
         }.items():
             self.monkeypatch.setenv(key, value)
         self.monkeypatch.setattr("sys.argv", ["config", f"runs/{name}"])
-        config.main()
+        configure.main()
         return RunPaths(Path("runs") / name)
 
     def run(self, settings: str = FAST, name: str = "tiny-run", **how) -> RunPaths:
@@ -95,7 +96,7 @@ class Bench:
             "predict": predict.predict,
             "submit": submit.submit,
         }
-        return functions[stage](config.load(paths.config), paths, **how)
+        return functions[stage](configure.load(paths.config), paths, **how)
 
 
 class ReadOnly:

@@ -29,11 +29,13 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from src import config, fetch, prepare, runs, split
+from src import config, fetch, split
+from src.competition import tables
 from src.competitions import load as load_competition
-from src.data import tables
+from src.data import features
 from src.model import weights
-from src.runs import RunPaths
+from src.run import configure, process
+from src.run.paths import RunPaths
 
 SECONDS = 60  # after which an input counts as hanging
 RUN = "runs/x"
@@ -109,7 +111,7 @@ def make_template(folder: Path) -> Path:
 # -- what an input goes through
 
 
-def configure(words: dict[str, str]) -> None:
+def configured(words: dict[str, str]) -> None:
     os.environ.update(
         {
             "COMP": "x",
@@ -122,18 +124,18 @@ def configure(words: dict[str, str]) -> None:
         | words
     )
     sys.argv = ["config", words.get("RUN", RUN)]
-    config.main()
+    configure.main()
 
 
 def look(words: dict[str, str]) -> None:
     """config and split, then every image decoded as the training does it."""
-    configure(words)
+    configured(words)
     paths = RunPaths(Path(RUN))
-    settings = config.load(paths.config)
+    settings = configure.load(paths.config)
     split.split(settings, paths)
     competition = load_competition(settings.comp, settings.inputs)
-    prepare.decode(competition, settings, tables.read_folds(paths.folds))
-    prepare.decode(competition, settings, competition.test_table(settings.folder), tolerant=True)
+    features.decode(competition, settings, tables.read_folds(paths.folds))
+    features.decode(competition, settings, competition.test_table(settings.folder), tolerant=True)
 
 
 def call(module, *words: str) -> None:
@@ -397,7 +399,7 @@ def fuzz_name(folder: Path, draw: random.Random) -> Callable[[], None]:
         ]
     )
     value = value.replace("\x00", "")
-    return lambda: (configure if variable == "RUN" else look)(
+    return lambda: (configured if variable == "RUN" else look)(
         {variable: f"runs/{value}" if variable == "RUN" else value}
     )
 
@@ -482,7 +484,7 @@ def outcome(attempt: Callable[[], None]) -> tuple[str, str]:
             warnings.catch_warnings(),
         ):
             warnings.simplefilter("ignore")
-            runs.main(attempt)
+            process.main(attempt)
     except SystemExit as stop:
         lines = errors.getvalue().splitlines()
         has_error = any(line.startswith("error: ") for line in lines)

@@ -15,8 +15,8 @@ import pandas as pd
 
 sys.path[:0] = [str(Path(__file__).parents[1])]
 
-from src.fit.metrics import METRICS  # noqa: E402
-from src.fit.sanity import STOP_AFTER, below_constant  # noqa: E402
+from src.competition.metrics import METRICS
+from src.training.sanity import STOP_AFTER, below_constant
 
 
 class Case(NamedTuple):

@@ -23,10 +23,12 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
-from conftest import fast, make_competition  # noqa: E402
+from conftest import fast, make_competition
 
-from src import config, ensemble, predict, runs, split, submit, train  # noqa: E402
-from src.data import arrays, images  # noqa: E402
+from src import predict, split, submit, train
+from src.data import arrays, images
+from src.extras import ensemble
+from src.run import configure, process
 
 RECIPES = {  # settings, machine
     "head": ("trainable=head ema=0.9 patience=3 epochs=8 batch_size=4", "workers=0 save_minutes=0"),
@@ -64,7 +66,7 @@ def live(
     machine: str,
     *,
     run: str = "x",
-    stages: tuple = (config, split, train, predict, submit),
+    stages: tuple = (configure, split, train, predict, submit),
     members: tuple = (),
     is_slow: bool = False,
 ) -> int:
@@ -94,7 +96,7 @@ def live(
         for stage in stages:
             if stage is not split or not Path(f"runs/{run}/folds.csv").exists():  # so does make
                 sys.argv = [stage.__name__, f"runs/{run}", *(members if stage is ensemble else ())]
-                runs.main(stage.main)
+                process.main(stage.main)
         code = 0
     except SystemExit as stop:
         code = stop.code

@@ -7,8 +7,13 @@ import pandas as pd
 import pytest
 from conftest import fast, make_competition
 
-from src import advise, competitions, config, paired, predictions, runs
-from src.advise import Result
+from src import competitions, config
+from src.competition import paired
+from src.extras import advise
+from src.extras.advise import Result
+from src.run import configure, overrides, predictions
+from src.run.files import read_json
+from src.run.paths import RunPaths
 
 
 def results(competition, shares, n=300):
@@ -102,19 +107,19 @@ def test_every_backbone_and_answer_is_tried_on_the_same_folds_and_a_second_call_
     bench.monkeypatch.setattr(advise, "EPOCHS", 2)
     paths = bench.configure(fast("folds=2 augment=none views=1 lr=0.123"))
     bench.stage("split", paths)
-    told = advise.advise(config.load(paths.config), paths, ["gem:test_resnet", "branch_cnn"])
+    told = advise.advise(configure.load(paths.config), paths, ["gem:test_resnet", "branch_cnn"])
     table = capsys.readouterr().out
     for name in ("gem:test_resnet ", "branch_cnn ", "head ", "tail ", "all "):
         assert f"\n  {name}" in table
-    trials = {name: runs.RunPaths(paths.root.with_name(f"tiny-run-advise-{name}")) for name in advise.ANSWERS}
+    trials = {name: RunPaths(paths.root.with_name(f"tiny-run-advise-{name}")) for name in advise.ANSWERS}
     assert (
         len(
-            {runs.read_json(there.score)["fold_hash"] for there in trials.values()}
-            | {runs.read_json(paths.competition)["fold_hash"]}
+            {read_json(there.score)["fold_hash"] for there in trials.values()}
+            | {read_json(paths.competition)["fold_hash"]}
         )
         == 1
     )
-    tried = {name: config.load(there.config).config for name, there in trials.items()}
+    tried = {name: configure.load(there.config).config for name, there in trials.items()}
     assert {name: (one.trainable, one.epochs) for name, one in tried.items()} == {
         "head": ("head", 5),
         "tail": (2, 2),
@@ -127,21 +132,21 @@ def test_every_backbone_and_answer_is_tried_on_the_same_folds_and_a_second_call_
         for there in trials.values()
         for file in there.root.glob("fold*/done.json")
     }
-    assert advise.advise(config.load(paths.config), paths, ["gem:test_resnet", "branch_cnn"]) == told
+    assert advise.advise(configure.load(paths.config), paths, ["gem:test_resnet", "branch_cnn"]) == told
     assert {file: file.stat().st_mtime_ns for file in before} == before
     text = told.partition("SET=")[2].strip('"')
     assert (
         told.partition(":")[0] in advise.ANSWERS
         and "make submit COMP=tiny EXP=baseline" in told
-        and config.parse_set(text)
+        and overrides.parse_set(text)
     )
 
 
 def test_what_to_write_keeps_the_other_settings_and_drops_rates_that_were_of_another_answer(bench):
     paths = bench.configure(fast("lr=1e-3 trainable=head seed=3"))
-    settings = config.load(paths.config)
+    settings = configure.load(paths.config)
     assert advise.to_write(settings, "head", "test_resnet") == settings.set
-    changed = config.parse_set(advise.to_write(settings, "tail", "test_vit"))
+    changed = overrides.parse_set(advise.to_write(settings, "tail", "test_vit"))
     assert (
         changed["trainable"] == 2
         and changed["backbone"] == "test_vit"
@@ -155,7 +160,7 @@ def test_a_large_competition_is_tried_on_a_part_of_it(bench, monkeypatch):
     monkeypatch.setattr(advise, "IMAGES", 30)
     paths = bench.configure(fast("folds=2"))
     bench.stage("split", paths)
-    settings = config.load(paths.config)
+    settings = configure.load(paths.config)
     made = [advise.trial(settings, paths, name, "test_resnet", 30) for name in ("head", "tail")]
     assert [one[0].config.limit for one in made] == [30, 30] and made[0][1].folds.read_text() == made[1][
         1

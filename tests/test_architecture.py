@@ -1,4 +1,4 @@
-"""Imports go one way, and the extras can be deleted."""
+"""The house: imports go one way, files and functions stay short, and the extras can be deleted."""
 
 import ast
 import shutil
@@ -9,106 +9,146 @@ from pathlib import Path
 import pytest
 
 SRC = Path(__file__).resolve().parent.parent / "src"
-CORE = {
-    "code",
-    "recipe",
-    "seeds",
-    "competitions",
-    "experiments",
-    "config",
-    "runs",
-    "predictions",
-    "tasks",
-    "paired",
-    "decode",
-    "prepare",
-    "job",
-    "fold",
-    "split",
-    "train",
-    "collect",
-    "predict",
-    "submit",
-    "layers",
-    "fetch",
-    "state",
-    "variables",
+FILES = sorted(SRC.rglob("*.py"))
+# what each room may import: its own files, and these
+ALLOWED = {
+    "config": set(),
+    "run": {"config"},
+    "competition": {"config", "run"},
+    "model": {"config", "run"},
+    "training": {"config", "run"},
+    "data": {"config", "run", "competition"},
+    "experiments": {"config"},
+    "competitions": {"competition"},
 }
-STAGES = {"split", "train", "predict", "submit", "collect", "job", "fold", "prepare", "layers", "fetch"}
-PARTS = {"data", "model", "fit"}
+STAGES = {"fetch", "split", "train", "train_fold", "evaluate", "predict", "submit"}
+PARTS = {"config", "run", "competition", "model", "training", "data", "experiments", "competitions"}
+CALLS = {"train": {"train_fold", "evaluate"}}  # the only stages that a stage imports
+
+# what does not hold yet; a name that holds is to be taken out here
+UNLIKE_THE_MAP = {
+    *(
+        "src.chain",
+        "src.competition.paired",
+        "src.data.features",
+        "src.data.recipe",
+        "src.data.training_table",
+    ),
+    *("src.predict", "src.run.configure", "src.variables"),
+}
+TOO_LONG = {
+    *(
+        "src.extras.bench.__main__",
+        "src.extras.ensemble",
+        "src.predict",
+        "src.run.configure",
+        "src.run.hashing",
+    ),
+    *("src.train", "src.train_fold", "src.training.loop", "src.data.features"),
+    *(
+        f"src.competition.{name}"
+        for name in (
+            "facts",
+            "formats",
+            "metrics",
+            "tables",
+            *(f"inference.{i}" for i in ("columns", "complete", "doubts", "infer")),
+        )
+    ),
+}
+
+
+def still(names: set[str], unlike: set[str]) -> list:
+    return [
+        pytest.param(name, marks=[pytest.mark.xfail(strict=True)] if name in unlike else [])
+        for name in sorted(names)
+    ]
+
+
+def module_of(file: Path) -> str:
+    return ".".join(["src", *file.relative_to(SRC).with_suffix("").parts]).removesuffix(".__init__")
+
+
+MODULES = {module_of(file): file for file in FILES}
 
 
 def imports_of(file: Path) -> set[str]:
-    """The modules of src that a file imports, wherever in the file."""
-    found = set()
-    for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "src":
-            parts = node.module.split(".")
-            found |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
+    """The modules of src that a file imports: anywhere in it, also for types alone."""
+    imported = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "src":
+            whole = {f"{node.module}.{alias.name}" for alias in node.names} & {*MODULES}
+            imported |= whole or {node.module}
         elif isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("src.")}
-    return found
+            imported |= {alias.name for alias in node.names if alias.name.split(".")[0] == "src"}
+    return imported - {"src"}
 
 
-def type_only(file: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-            for inner in ast.walk(node):
-                if isinstance(inner, ast.ImportFrom) and inner.module and inner.module.startswith("src."):
-                    found.add(inner.module.split(".")[1])
-    return found
+def room_of(module: str) -> str:
+    return module.split(".")[1] if "." in module else ""
 
 
-@pytest.mark.parametrize(
-    "file", sorted(p.relative_to(SRC).as_posix() for part in PARTS for p in (SRC / part).glob("*.py"))
-)
-def test_parts_import_neither_stages_nor_each_other(file):
-    part = file.split("/")[0]
-    allowed = {"config", "runs", "predictions", "seeds", part}
-    assert imports_of(SRC / file) - type_only(SRC / file) <= allowed
+@pytest.mark.parametrize("module", still({*MODULES}, UNLIKE_THE_MAP))
+def test_imports_follow_the_map(module):
+    room, rooms = room_of(module), {room_of(name) for name in imports_of(MODULES[module])}
+    if room in ALLOWED:
+        assert rooms - {room} <= ALLOWED[room]
+    elif room in STAGES:
+        assert rooms <= PARTS | CALLS.get(room, set())
+    else:
+        assert room in ("", "__main__", "extras")
 
 
-def test_what_stages_share_imports_no_stage():
-    for name in ("competitions", "experiments", "config", "runs", "predictions", "tasks", "paired", "decode"):
-        assert not imports_of(SRC / f"{name}.py") & STAGES, name
+@pytest.mark.xfail(strict=True)
+def test_there_is_no_circle_of_imports():
+    left = {module: imports_of(file) & {*MODULES} for module, file in MODULES.items()}
+    while free := [module for module, needed in left.items() if not needed & {*left} - {module}]:
+        for module in free:
+            del left[module]
+    assert not left, f"these import each other: {sorted(left)}"
+
+
+@pytest.mark.parametrize("module", sorted(name for name in MODULES if room_of(name) != "extras"))
+def test_the_core_imports_no_extra(module):
+    assert not [name for name in imports_of(MODULES[module]) if room_of(name) == "extras"]
+
+
+@pytest.mark.parametrize("module", still({*MODULES}, TOO_LONG))
+def test_files_and_functions_are_short(module):
+    text = MODULES[module].read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 300
+    functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
+    assert not [f"{node.name}: {length(node)}" for node in functions if length(node) > 60]
+
+
+def length(function: ast.FunctionDef) -> int:
+    return function.end_lineno - function.lineno + 1
 
 
 def test_config_is_light():
     """make calls it each time: pydantic and the standard library only."""
-    code = "import sys, src.config, src.experiments; print(sorted({m.split('.')[0] for m in sys.modules} & {'torch', 'pandas', 'numpy', 'timm', 'sklearn', 'wandb'}))"
-    assert (
-        subprocess.run(
-            [sys.executable, "-c", code], cwd=SRC.parent, capture_output=True, text=True
-        ).stdout.strip()
-        == "[]"
+    heavy = {"torch", "pandas", "numpy", "timm", "sklearn", "wandb"}
+    code = (
+        "import sys, src.config, src.experiments, src.run.configure;"
+        f"print(sorted({{m.split('.')[0] for m in sys.modules}} & {heavy}))"
     )
+    done = subprocess.run([sys.executable, "-c", code], cwd=SRC.parent, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr
 
 
 @pytest.mark.parametrize("stage", ["split", "submit"])
 def test_stages_that_need_no_network_of_neurons_do_not_import_torch(stage):
     code = f"import sys, src.{stage}; print('torch' in sys.modules)"
-    assert (
-        subprocess.run(
-            [sys.executable, "-c", code], cwd=SRC.parent, capture_output=True, text=True
-        ).stdout.strip()
-        == "False"
-    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=SRC.parent, capture_output=True, text=True)
+    assert done.stdout.strip() == "False", done.stderr
 
 
 def test_the_core_runs_without_the_extras(tmp_path):
-    shutil.copytree(
-        SRC,
-        tmp_path / "src",
-        ignore=lambda folder, names: [
-            n for n in names if Path(folder) == SRC and Path(n).stem not in CORE | PARTS | {"__init__"}
-        ],
+    shutil.copytree(SRC, tmp_path / "src", ignore=shutil.ignore_patterns("extras", "__pycache__"))
+    code = "import importlib\n" + "\n".join(
+        f"importlib.import_module({name!r})"
+        for name in MODULES
+        if room_of(name) != "extras" and not name.endswith(("__main__", "engine_openvino"))
     )
-    modules = [
-        f"src.{p.relative_to(tmp_path / 'src').with_suffix('').as_posix().replace('/', '.')}"
-        for p in (tmp_path / "src").rglob("*.py")
-        if p.stem != "__init__"
-    ]
-    code = "import importlib\n" + "\n".join(f"importlib.import_module({module!r})" for module in modules)
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

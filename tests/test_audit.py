@@ -14,12 +14,13 @@ import pytest
 from conftest import fast
 from PIL import Image
 
-from src import config, runs
-from src.audit.__main__ import FULL, examine, main
-from src.audit.case import Case
-from src.audit.noise import confident
-from src.data import tables
+from src.competition import tables
 from src.data.looks import SIDE, looks
+from src.extras.audit.__main__ import FULL, examine, main
+from src.extras.audit.case import Case
+from src.extras.audit.noise import confident
+from src.run import configure
+from src.run.errors import CheckFailed
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -31,7 +32,7 @@ def ready(bench, settings: str = "", name: str = "tiny-run"):
 
 
 def audit(paths) -> dict:
-    return {finding.check: finding for finding in examine(Case(config.load(paths.config), paths), FULL)}
+    return {finding.check: finding for finding in examine(Case(configure.load(paths.config), paths), FULL)}
 
 
 def call(monkeypatch, *words: str) -> None:
@@ -57,7 +58,7 @@ def test_json_is_all_that_goes_to_stdout(bench, monkeypatch, capsys):
 def test_a_failed_check_is_told_with_what_to_change(bench, monkeypatch, capsys):
     ready(bench)
     (bench.inputs / "train" / "tr004.png").write_bytes(b"")
-    with pytest.raises(runs.CheckFailed, match="CHECKS=0"):  # runs.main makes it exit code 1
+    with pytest.raises(CheckFailed, match="CHECKS=0"):  # runs.main makes it exit code 1
         call(monkeypatch)
     assert "FAIL  zero-size" in (told := capsys.readouterr().out) and "bad_images=drop" in told
 
@@ -77,7 +78,7 @@ def test_the_quick_checks_know_what_an_audit_has_opened_and_write_nothing(bench,
 def test_a_second_audit_needs_neither_the_images_nor_the_network(bench, monkeypatch):
     ready(bench)
     call(monkeypatch)
-    code = "import sys, src.audit.__main__ as a; sys.argv[1:] = ['runs/tiny-run']; a.main(); print('torch' in sys.modules)"
+    code = "import sys, src.extras.audit.__main__ as a; sys.argv[1:] = ['runs/tiny-run']; a.main(); print('torch' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": str(ROOT)}
     )
@@ -128,7 +129,7 @@ def test_grouping_without_a_groups_csv_says_who_writes_one(bench, capsys):
 
 def test_lost_weights_are_told_once_and_stop_no_other_check(bench):
     paths = ready(bench, "pretrained=true")
-    findings = list(examine(Case(config.load(paths.config), paths), FULL))
+    findings = list(examine(Case(configure.load(paths.config), paths), FULL))
     assert len([finding for finding in findings if finding.seen.startswith("not checked")]) == 1
     assert {"classes", "copies", "images", "order", "drift"} <= {finding.check for finding in findings}
 

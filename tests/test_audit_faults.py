@@ -16,10 +16,10 @@ from conftest import COLOURS, fast
 from PIL import Image
 from safetensors.torch import save_file
 
-from src import config, predictions
-from src.audit.__main__ import FULL, QUICK, examine
-from src.audit.case import Case
-from src.data import tables
+from src.competition import tables
+from src.extras.audit.__main__ import FULL, QUICK, examine
+from src.extras.audit.case import Case
+from src.run import configure, predictions
 
 
 class Fault(NamedTuple):
@@ -452,7 +452,7 @@ def audit(
     paths = bench.configure(fast(settings))
     bench.stage("split", paths)
     after_split(paths.root)
-    return list(examine(Case(config.load(paths.config), paths, quick=quick), QUICK if quick else FULL))
+    return list(examine(Case(configure.load(paths.config), paths, quick=quick), QUICK if quick else FULL))
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name.replace(" ", "_"))

@@ -11,9 +11,13 @@ import pytest
 from conftest import FAST, fast, make_competition
 
 from src import submit
-from src.competitions import Competition, load
+from src.competition.facts import Competition
+from src.competitions import load
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+MODULES = {"config": "run.configure"}
 
 
 def stage(name: str, folder: Path, **variables: str) -> subprocess.CompletedProcess:
@@ -28,7 +32,7 @@ def stage(name: str, folder: Path, **variables: str) -> subprocess.CompletedProc
         "PYTHONPATH": str(ROOT),
     }
     return subprocess.run(
-        [sys.executable, "-m", f"src.{name}", "runs/x"],
+        [sys.executable, "-m", f"src.{MODULES.get(name, name)}", "runs/x"],
         cwd=folder,
         env=environment | variables,
         capture_output=True,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from src import runs
-from src.bench.__main__ import PARTS, Row, compared, show
+from src.extras.bench.__main__ import PARTS, Row, compared, show
+from src.run.files import read_json
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -17,7 +17,10 @@ def quick(bench, *, only: str, **environ: str) -> subprocess.CompletedProcess:
     for name, value in {"ONLY": only, "COMP": "tiny", "INPUTS": "inputs", **environ}.items():
         bench.monkeypatch.setenv(name, value)
     return subprocess.run(
-        [sys.executable, "-m", "src.bench", "--quick"], cwd=bench.folder, capture_output=True, text=True
+        [sys.executable, "-m", "src.extras.bench", "--quick"],
+        cwd=bench.folder,
+        capture_output=True,
+        text=True,
     )
 
 
@@ -26,7 +29,7 @@ def test_parts_that_are_asked_for_run_to_a_table_and_leave_nothing_but_bench_jso
     done = quick(bench, only="step,adamp")
     assert done.returncode == 0, done.stdout + done.stderr
     assert {path.name for path in set(bench.folder.rglob("*")) - before} == {"bench.json"}
-    saved = runs.read_json(bench.folder / "bench.json")
+    saved = read_json(bench.folder / "bench.json")
     assert [row["work"].split(",")[0] for row in saved["rows"]] == ["step", "AdamP step"]
     assert all(row["ratio"] > 0 for row in saved["rows"]) and saved["versions"]["torch"] and saved["commit"]
 

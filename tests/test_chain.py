@@ -8,9 +8,11 @@ from types import SimpleNamespace
 import pytest
 from conftest import fast
 
-from src import chain, competitions, fold, runs
+from src import chain, competitions, train_fold
+from src.run import hashing
+from src.run.files import read_json
 
-ROOT = runs.SRC.parent
+ROOT = hashing.SRC.parent
 
 
 def call(*words: str) -> subprocess.CompletedProcess:
@@ -27,7 +29,7 @@ def call(*words: str) -> subprocess.CompletedProcess:
 def test_words_between_plus_signs_are_stages_with_their_options():
     found = chain.read("doctor --quick --quiet + train --fold 0 + submit".split())
     assert [(module.__name__, options) for module, options in found] == [
-        ("src.doctor.__main__", ["--quick", "--quiet"]),
+        ("src.extras.doctor.__main__", ["--quick", "--quiet"]),
         ("src.train", ["--fold", "0"]),
         ("src.submit", []),
     ]
@@ -49,8 +51,8 @@ def test_checks_before_a_training_change_nothing_of_it(bench):
     assert (bench.folder / "submissions/plain.csv").read_bytes() == (
         bench.folder / "submissions/checked.csv"
     ).read_bytes()
-    codes = [runs.read_json(root / "fold0/done.json")["code"] for root in (one, two)]
-    assert codes[0] == codes[1] and "src/fold.py" in codes[0]
+    codes = [read_json(root / "fold0/done.json")["code"] for root in (one, two)]
+    assert codes[0] == codes[1] and "src/train_fold.py" in codes[0]
 
 
 @pytest.mark.parametrize(
@@ -71,9 +73,9 @@ def test_the_first_stage_that_fails_ends_the_chain_with_its_code(bench, words, c
 def test_a_head_learns_the_same_beside_a_shared_backbone(bench, monkeypatch):
     shared = bench.run(fast("trainable=head drop_rate=0.2"), "shared")
     monkeypatch.setattr(
-        fold,
+        train_fold,
         "fresh_model",
-        lambda job, extra: fold.build(job.settings.config, job.target.shape[1], extra, is_proven=True),
+        lambda job, extra: train_fold.build(job.settings.config, job.target.shape[1], extra, is_proven=True),
     )
     (bench.folder / "elsewhere").mkdir()
     shared.root.rename("elsewhere/shared")

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # file -> (an anchor in it, what a competitor writes after it): one edit each, at the end of the file
 CHANGES = {
-    "src/fit/losses.py": """
+    "src/training/losses.py": """
 def mine(logits, targets):
     print("used: loss")
     return focal(logits, targets, gamma=1.0)
@@ -95,7 +95,7 @@ def test_each_change_is_one_edit_in_one_file(tmp_path):
         "CACHE": "cache",
     }
     printed = ""
-    for stage in ("config", "split", "train", "predict", "submit"):
+    for stage in ("run.configure", "split", "train", "predict", "submit"):
         done = subprocess.run(
             [sys.executable, "-m", f"src.{stage}", "runs/x"],
             cwd=tmp_path,

@@ -72,7 +72,8 @@ class Fork:
         self.root = root
         for name, text in FORK.items():
             self.write(name, text)
-        shutil.copy(ROOT / "src/code.py", root / "src/code.py")
+        (root / "src/run").mkdir()
+        shutil.copy(ROOT / "src/run/hashing.py", root / "src/run/hashing.py")
 
     def write(self, name: str, text: str) -> None:
         path = self.root / name
@@ -85,8 +86,8 @@ class Fork:
         self.write(name, text.replace(old, new))
 
     def code(self):
-        """src.code as a new process would have it."""
-        spec = importlib.util.spec_from_file_location("code_of_fork", self.root / "src/code.py")
+        """src.run.hashing as a new process would have it."""
+        spec = importlib.util.spec_from_file_location("code_of_fork", self.root / "src/run/hashing.py")
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         return module
@@ -244,14 +245,16 @@ class Reader:
 
 
 def test_the_kits_own_stages_are_reached_by_name():
-    from src import code
+    from src.run import hashing
 
-    units = code.reach("src.train:make_views", "src.fold:train_fold", "src.fit.losses:LOSSES[focal]")
-    assert {"src/data/images.py", "src/model/cut.py", "src/fit/loop.py"} <= set(units) and "focal" in units[
-        "src/fit/losses.py"
-    ]
+    units = hashing.reach(
+        "src.train:make_views", "src.train_fold:train_fold", "src.training.losses:LOSSES[focal]"
+    )
+    assert {"src/data/images.py", "src/model/cut.py", "src/training/loop.py"} <= set(
+        units
+    ) and "focal" in units["src/training/losses.py"]
     assert (
-        "cross_entropy" not in units["src/fit/losses.py"]
+        "cross_entropy" not in units["src/training/losses.py"]
         and "src/config.py" not in units
-        and code.edited(units) == []
+        and hashing.edited(units) == []
     )

@@ -7,9 +7,12 @@ import pandas as pd
 import pytest
 from conftest import fast, make_competition
 
-from src import compare, competitions, paired, predictions, runs
-from src.competitions import Competition
-from src.data import tables
+from src import competitions
+from src.competition import paired, tables
+from src.competition.facts import Competition
+from src.extras import compare
+from src.run import predictions
+from src.run.files import read_json
 
 CANCER = Competition(
     labels=("cancer",),
@@ -242,7 +245,7 @@ def test_runs_are_compared_from_their_files(bench, capsys):
     assert (
         "A one" in printed
         and "by fold" in printed
-        and f"{runs.read_json(two.score)['oof']:.4f}" in printed
+        and f"{read_json(two.score)['oof']:.4f}" in printed
         and "p = " in printed
     )
     assert len(tables.read_folds(one.folds)) == 36

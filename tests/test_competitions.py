@@ -13,10 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src import competitions, predictions
-from src.competitions import Competition
-from src.data import tables
-from src.tasks import TASKS
+from src import competitions
+from src.competition import tables
+from src.competition.facts import Competition
+from src.competition.inference import complete
+from src.competition.tasks import TASKS
+from src.run import predictions
 
 
 @pytest.fixture
@@ -31,7 +33,7 @@ def comp(tmp_path) -> Path:
 
 
 def load(root: Path, **stated) -> Competition:
-    return competitions.infer(Competition(name=root.name, **stated), root)
+    return complete.infer(Competition(name=root.name, **stated), root)
 
 
 def refusal(root: Path, **stated) -> str:
@@ -759,6 +761,6 @@ def test_a_metric_of_labels_is_refused_for_numbers_that_are_not_rounded(metric):
         ValueError,
         match=f"metric='{metric}' reads labels, the submission holds numbers that are not rounded: state task='ordinal'",
     ):
-        competitions.check(raw)
-    competitions.check(replace(raw, task="ordinal", answer="label", classes=("0", "1", "2")))
-    competitions.check(replace(raw, metric="rmse"))
+        complete.check(raw)
+    complete.check(replace(raw, task="ordinal", answer="label", classes=("0", "1", "2")))
+    complete.check(replace(raw, metric="rmse"))

@@ -1,5 +1,5 @@
 """Settings: ranges, overrides and their messages, the rates that "auto" means, and which files `python -m
-src.config` writes when.
+src.run.configure` writes when.
 """
 
 import dataclasses
@@ -15,9 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from src import config, runs
-from src.config import Config, Machine, parse_set, resolve
+from src import config
+from src.config import Config, Machine, resolve
 from src.experiments import EXPERIMENTS
+from src.run import configure
+from src.run.files import file_sha, read_json, write_json
+from src.run.overrides import parse_set
 
 ROOT = Path(__file__).parents[1]
 
@@ -206,7 +209,7 @@ def test_a_written_override_is_read_back_as_it_was(settings):
     assert parse_set(text) == settings
 
 
-# ---- python -m src.config ----
+# ---- python -m src.run.configure ----
 
 
 @pytest.fixture
@@ -226,7 +229,7 @@ def kit(tmp_path: Path, monkeypatch) -> Path:
 
 def run(*, name: str = "runs/x", **environ: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-m", "src.config", name],
+        [sys.executable, "-m", "src.run.configure", name],
         env=os.environ | {"PYTHONPATH": str(ROOT)} | environ,
         capture_output=True,
         text=True,
@@ -256,7 +259,7 @@ def test_each_file_is_written_only_when_its_content_changes(kit):
 def test_the_files_hold_a_stages_settings_and_what_it_reads(kit):
     run(SET="epochs=4")
     split, train, predict, submit = (
-        runs.read_json(Path(f"runs/x/{stage}.json")) for stage in ("split", "train", "predict", "submit")
+        read_json(Path(f"runs/x/{stage}.json")) for stage in ("split", "train", "predict", "submit")
     )
     assert set(split) == {*config.STAGES["split"], "comp", "files", "folders", "code"}
     assert set(split["files"]) == {"train.csv", "sample_submission.csv", "test.csv"} and set(
@@ -313,14 +316,14 @@ def test_a_new_setting_belongs_to_the_stage_whose_class_it_stands_in():
 
 def test_the_settings_come_back_as_they_were_given(kit):
     assert run(EXP="head", SET="trainable=a,b", MACHINE="workers=0", CACHE="/tmp/c").returncode == 0
-    settings = config.load(Path("runs/x/config.json"))
+    settings = configure.load(Path("runs/x/config.json"))
     assert (settings.comp, settings.exp, settings.set) == ("demo", "head", "trainable=a,b")
     assert settings.config == resolve(
         replace(EXPERIMENTS["head"](), trainable=("a", "b"))
     ) and settings.machine == Machine(workers=0)
     assert (settings.folder, settings.cache) == (Path("inputs/demo"), Path("/tmp/c"))
     with pytest.raises(ValueError, match="does not exist"):
-        config.load(Path("runs/y/config.json"))
+        configure.load(Path("runs/y/config.json"))
 
 
 def test_all_problems_are_reported_before_anything_is_written(kit):
@@ -340,14 +343,14 @@ def test_all_problems_are_reported_before_anything_is_written(kit):
 @pytest.mark.parametrize("place", ["demo2", "competitions/demo2", "competitions/new/demo2"])
 def test_a_competition_is_found_three_levels_deep(kit, place):
     (kit / "inputs" / place).mkdir(parents=True)
-    assert config.find_inputs(Path("inputs"), "demo2") / "demo2" == Path("inputs") / place
+    assert configure.find_inputs(Path("inputs"), "demo2") / "demo2" == Path("inputs") / place
 
 
 def test_two_folders_of_a_competitions_name_are_an_error_that_names_both(kit):
     for place in ("a/demo2", "b/demo2"):
         (kit / "inputs" / place).mkdir(parents=True)
     with pytest.raises(ValueError, match="inputs/a and in inputs/b: say which one with INPUTS"):
-        config.find_inputs(Path("inputs"), "demo2")
+        configure.find_inputs(Path("inputs"), "demo2")
 
 
 def test_a_run_of_another_competition_is_refused_and_an_ensemble_left_alone(kit):
@@ -363,17 +366,17 @@ def test_a_run_of_another_competition_is_refused_and_an_ensemble_left_alone(kit)
 
 def test_changed_code_is_named_once_the_run_has_finished_folds(kit):
     run()
-    losses = runs.file_sha(ROOT / "src/predictions.py")
+    losses = file_sha(ROOT / "src/run/predictions.py")
     for k, sha in enumerate((losses, "0", "1")):
-        runs.write_json(
-            {"recipe": "r", "code": {"src/predictions.py": sha, "src/gone.py": "1" if k else losses}}
+        write_json(
+            {"recipe": "r", "code": {"src/run/predictions.py": sha, "src/gone.py": "1" if k else losses}}
             if k
-            else {"code": {"src/predictions.py": sha}},
+            else {"code": {"src/run/predictions.py": sha}},
             Path(f"runs/x/fold{k}/done.json"),
         )
     assert (
         run().stdout
-        == "code changed since this run was trained: src/gone.py (removed), src/predictions.py; nothing is re-run: make retrain acts on it\n"
+        == "code changed since this run was trained: src/gone.py (removed), src/run/predictions.py; nothing is re-run: make retrain acts on it\n"
     )
     assert run(SET="lr=0.5").stdout == "", "these folds are trained again anyway"
 
@@ -381,7 +384,7 @@ def test_changed_code_is_named_once_the_run_has_finished_folds(kit):
 def test_a_wrong_experiment_says_which_setting(kit, monkeypatch):
     monkeypatch.setitem(EXPERIMENTS, "wrong", lambda: Config(epochs=0, lrr=1))
     with pytest.raises(ValueError) as error:
-        config.experiment("wrong")
+        configure.experiment("wrong")
     assert "EXP=wrong, in src/experiments.py: " in str(
         error.value
     ) and "epochs=0: takes a whole number, at least 1" in str(error.value)

@@ -8,8 +8,10 @@ import pytest
 from conftest import fast
 from sklearn.metrics import f1_score
 
-from src import decode, paired, predictions, runs
-from src.competitions import Competition
+from src.competition import decoders, paired
+from src.competition.facts import Competition
+from src.run import predictions
+from src.run.files import read_json
 
 LETTERS = ("a", "b", "c")
 
@@ -23,8 +25,8 @@ def case(competition: Competition, labels: dict, values: np.ndarray, seed: int =
     return competition, table, predictions.make(ids, values, competition.outputs)
 
 
-def fitted(name, competition, table, oof) -> decode.Decoded:
-    return decode.fit(decode.choose(name, competition), competition, table, oof)
+def fitted(name, competition, table, oof) -> decoders.Decoded:
+    return decoders.fit(decoders.choose(name, competition), competition, table, oof)
 
 
 def single(metric="macro_f1", answer="label", **facts) -> Competition:
@@ -97,7 +99,7 @@ def test_cut_points_round_numbers_for_a_metric_of_labels():
     competition, table, oof = case(competition, {"label": levels.astype(str)}, values[:, None])
     found = fitted("cut_points", competition, table, oof)
     assert found.nested > 0.97 and np.allclose(found.parameters["cuts"], [3, 6], atol=0.2)
-    decoded = decode.apply({"decode": {"name": "cut_points", "parameters": found.parameters}}, oof)
+    decoded = decoders.apply({"decode": {"name": "cut_points", "parameters": found.parameters}}, oof)
     assert set(decoded["label"]) == {10, 20, 50}
 
 
@@ -134,7 +136,7 @@ def test_clip_is_as_sure_as_it_is_right(num_classes):
     )
     competition, table, oof = case(competition, {"label": np.array(names)[truth]}, np.eye(num_classes)[guess])
     found = fitted("clip", competition, table, oof)
-    decoded = decode.apply({"decode": {"name": "clip", "parameters": found.parameters}}, oof)
+    decoded = decoders.apply({"decode": {"name": "clip", "parameters": found.parameters}}, oof)
     assert decoded.max(axis=None) == pytest.approx(0.9, abs=0.02) and np.allclose(
         decoded.sum(axis=1), 1, atol=1e-5
     )
@@ -145,7 +147,7 @@ def test_clip_is_as_sure_as_it_is_right(num_classes):
 # -- pure noise
 
 
-def noise(name: str, seed: int) -> decode.Decoded:
+def noise(name: str, seed: int) -> decoders.Decoded:
     rng = np.random.default_rng(seed)
     if name == "thresholds":
         return fitted(
@@ -179,7 +181,7 @@ def noise(name: str, seed: int) -> decode.Decoded:
     )
 
 
-@pytest.mark.parametrize("name", decode.DECODERS)
+@pytest.mark.parametrize("name", decoders.DECODERS)
 def test_the_nested_estimate_is_not_optimistic_on_pure_noise(name):
     found = [noise(name, seed) for seed in range(5)]
     sign = -1 if name == "clip" else 1
@@ -202,15 +204,15 @@ def test_plain_is_kept_where_the_nested_estimate_does_not_beat_it():
     assert kept and all(one.parameters == {} for one in kept)
     frame = pd.DataFrame({"a": [0.2], "b": [0.8]})
     assert (
-        decode.apply({"decode": {"name": "offsets", "parameters": {}}}, frame) is frame
-        and decode.apply({}, frame) is frame
+        decoders.apply({"decode": {"name": "offsets", "parameters": {}}}, frame) is frame
+        and decoders.apply({}, frame) is frame
     )
 
 
 @pytest.mark.parametrize("is_sure", [False, True])
 def test_a_gain_that_may_be_chance_is_used_and_never_the_runs_score(bench, monkeypatch, capsys, is_sure):
     """The better of two scores flatters: on noise offsets came out 0.015 above the truth."""
-    result = decode.Decoded(
+    result = decoders.Decoded(
         {"blue": 0.1, "green": 0.0, "red": 0.0},
         0.8,
         0.9,
@@ -219,9 +221,9 @@ def test_a_gain_that_may_be_chance_is_used_and_never_the_runs_score(bench, monke
         paired.Difference(0.05, 0.001 if is_sure else 0.1, 50, per_fold=(0.05, 0.05, 0.06)),
     )
     assert result.gain.is_gain is is_sure
-    monkeypatch.setattr(decode, "fit", lambda *parts: result)
+    monkeypatch.setattr(decoders, "fit", lambda *parts: result)
     paths = bench.run(fast("epochs=1 decode=offsets"))
-    note, score = runs.read_json(bench.folder / "submissions/tiny-run.json"), runs.read_json(paths.score)
+    note, score = read_json(bench.folder / "submissions/tiny-run.json"), read_json(paths.score)
     assert (
         note["oof"] == (0.85 if is_sure else score["oof"])
         and note["decode"]["parameters"] == result.parameters
@@ -267,7 +269,7 @@ def test_a_metric_pasted_from_the_host_and_pooled_rows_are_decoded_by_the_same_d
 )
 def test_a_decoder_that_does_not_fit_is_refused_with_those_that_do(name, competition, told):
     with pytest.raises(ValueError, match=told):
-        decode.choose(name, competition)
+        decoders.choose(name, competition)
 
 
 def test_values_without_end_are_no_grades():

@@ -20,9 +20,10 @@ from conftest import fast, make_competition
 from PIL import Image
 
 from src import config
-from src.competitions import Competition
-from src.config import Config, Machine, parse_set
+from src.competition.facts import Competition
+from src.config import Config, Machine
 from src.experiments import EXPERIMENTS
+from src.run.overrides import parse_set
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted(
@@ -59,7 +60,7 @@ def words_of(command: str) -> list[str]:
 @every_document
 def test_every_command_is_one_that_the_makefile_has(path):
     targets = set(re.findall(r"^([a-z-]+):", MAKEFILE, flags=re.MULTILINE))
-    targets |= {name for name in ("doctor", "audit") if (ROOT / "src" / name).exists()}
+    targets |= {name for name in ("doctor", "audit") if (ROOT / "src/extras" / name).exists()}
     variables = set(re.search(r"^SHARED := (.*)$", MAKEFILE, flags=re.MULTILINE)[1].split())
     variables |= set(re.search(r"^TYPED := (.*)$", MAKEFILE, flags=re.MULTILINE)[1].split()) | {
         "PY",
@@ -319,8 +320,8 @@ DRIVER = """
 import json, sys
 from pathlib import Path
 from src import config, predict, split, submit, train
-from src.doctor.__main__ import QUICK, examine
-from src.runs import RunPaths
+from src.extras.doctor.__main__ import QUICK, examine
+from src.run.files import RunPaths
 
 failed = []
 for name, (comp, exp, text) in json.loads(sys.argv[1]).items():

@@ -12,10 +12,11 @@ import layouts
 import pytest
 from conftest import fast
 
-from src import config, runs
-from src.doctor import __main__ as doctor
-from src.findings import good, report, warn
-from src.fit import losses
+from src.extras.doctor import __main__ as doctor
+from src.extras.findings import good, report, warn
+from src.run import configure
+from src.run.paths import RunPaths
+from src.training import losses
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -66,7 +67,7 @@ def test_the_exit_code_is_1_for_a_failed_check_and_2_for_a_run_that_is_not_there
     ready(bench, "loss=nothing")
     for run, code, said in (("runs/tiny-run", 1, "choose from"), ("runs/none", 2, "does not exist")):
         done = subprocess.run(
-            [sys.executable, "-m", "src.doctor", run, "--quick"],
+            [sys.executable, "-m", "src.extras.doctor", run, "--quick"],
             capture_output=True,
             text=True,
             env={"PYTHONPATH": str(ROOT)},
@@ -76,7 +77,7 @@ def test_the_exit_code_is_1_for_a_failed_check_and_2_for_a_run_that_is_not_there
 
 def test_one_mistake_is_told_once_and_stops_what_needs_it(bench):
     paths = ready(bench, "head=nothing")
-    findings = list(doctor.examine(config.load(paths.config), paths, doctor.FULL))
+    findings = list(doctor.examine(configure.load(paths.config), paths, doctor.FULL))
     assert [(f.level, f.check) for f in findings] == [
         ("pass", "folds"),
         ("pass", "settings"),
@@ -89,7 +90,7 @@ def test_an_image_that_can_not_be_read_is_named_or_left_out_as_asked(bench):
     for i in range(0, 36, 2):
         Path(f"inputs/tiny/train/tr{i:03}.png").write_bytes(b"no picture %d" % i)
     paths = ready(bench)
-    last = list(doctor.examine(config.load(paths.config), paths, {}))[-1]
+    last = list(doctor.examine(configure.load(paths.config), paths, {}))[-1]
     assert (
         (last.level, last.check) == ("FAIL", "shapes")
         and "can't be read" in last.seen
@@ -97,7 +98,9 @@ def test_an_image_that_can_not_be_read_is_named_or_left_out_as_asked(bench):
     )
     paths = ready(bench, "bad_images=drop folds=2")
     assert [
-        finding for finding in doctor.examine(config.load(paths.config), paths, {}) if finding.level != "pass"
+        finding
+        for finding in doctor.examine(configure.load(paths.config), paths, {})
+        if finding.level != "pass"
     ] == []
 
 
@@ -108,7 +111,7 @@ def broken_loss(logits, targets):
 def test_code_of_ones_own_that_breaks_is_named_with_its_line(bench, monkeypatch):
     monkeypatch.setitem(losses.LOSSES, "mine", broken_loss)
     paths = ready(bench, "loss=mine")
-    findings = list(doctor.examine(config.load(paths.config), paths, doctor.QUICK))
+    findings = list(doctor.examine(configure.load(paths.config), paths, doctor.QUICK))
     failed = [finding for finding in findings if finding.level == "FAIL"]
     assert [finding.check for finding in failed] == ["moves"], "the same message is not repeated"
     assert "no_such_method" in failed[0].seen and "look at src/" in failed[0].change
@@ -128,7 +131,7 @@ def test_a_competition_of_another_form_fails_no_check(bench, layout, comp, task)
     layout(bench.folder / "inputs" / comp)
     paths = bench.configure(fast("folds=2 trainable=all"), "other", comp=comp)
     bench.stage("split", paths)
-    findings = list(doctor.examine(config.load(paths.config), paths, doctor.QUICK))
+    findings = list(doctor.examine(configure.load(paths.config), paths, doctor.QUICK))
     assert [finding for finding in findings if finding.level != "pass"] == []
     assert task in next(finding.seen for finding in findings if finding.check == "settings")
 
@@ -143,11 +146,12 @@ def test_values_far_from_zero_begin_where_others_do(bench, monkeypatch):
     }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("sys.argv", ["config", "runs/other"])
-    config.main()
-    paths = runs.RunPaths(Path("runs/other"))
+    configure.main()
+    paths = RunPaths(Path("runs/other"))
     bench.stage("split", paths)
     findings = {
-        finding.check: finding for finding in doctor.examine(config.load(paths.config), paths, doctor.QUICK)
+        finding.check: finding
+        for finding in doctor.examine(configure.load(paths.config), paths, doctor.QUICK)
     }
     assert (
         findings["first loss"].level == "pass"

@@ -18,14 +18,16 @@ from conftest import fast
 from PIL import Image
 from torch import nn
 
-from src import config
-from src.competitions import ANSWERS, COMPETITIONS, Competition
+from src.competition import metrics
+from src.competition.facts import Competition
+from src.competition.tasks import ANSWERS, TASKS
+from src.competitions import COMPETITIONS
 from src.data import augment, batches, folds
-from src.doctor.__main__ import FULL, NEEDED, examine
-from src.fit import loop, losses, metrics, optim
-from src.fold import Best
+from src.extras.doctor.__main__ import FULL, NEEDED, examine
 from src.model import backbone, classifier, heads, weights
-from src.tasks import TASKS
+from src.run import configure
+from src.train_fold import Best
+from src.training import loop, losses, optim
 
 
 class Fault(NamedTuple):
@@ -242,7 +244,7 @@ FAULTS = [
     ),
     Fault(
         "the class list built from the rows at hand, per split",
-        "src/tasks.py",
+        "src/competition/tasks.py",
         "labels",
         "once, as competition.classes",
         choice(
@@ -273,7 +275,7 @@ FAULTS = [
     ),
     Fault(
         "F1 of the last batch only",
-        "src/fit/metrics.py",
+        "src/competition/metrics.py",
         "metric",
         "all rows",
         choice(
@@ -284,7 +286,7 @@ FAULTS = [
     ),
     Fault(
         "accuracy under the name of macro F1",
-        "src/fit/metrics.py",
+        "src/competition/metrics.py",
         "metric",
         "what its name says",
         choice(metrics.METRICS, metrics.accuracy, "macro_f1"),
@@ -320,7 +322,7 @@ FAULTS = [
     ),
     Fault(
         "early stopping counts on from the fold before",
-        "src/fold.py",
+        "src/train_fold.py",
         "stopping",
         "inside the fold",
         function(Best, "__init__", shared_patience),
@@ -328,7 +330,7 @@ FAULTS = [
     ),
     Fault(
         "mixup mixes pictures, not labels",
-        "src/fit/loop.py",
+        "src/training/loop.py",
         "mixup",
         "mix the targets",
         function(
@@ -457,7 +459,7 @@ FAULTS = [
     ),
     Fault(
         "layers that learn, missing from the optimizer",
-        "src/fit/optim.py",
+        "src/training/optim.py",
         "learns",
         "into one group",
         function(
@@ -509,7 +511,7 @@ FAULTS = [
     # loss and rate
     Fault(
         "sigmoid before binary cross entropy",
-        "src/fit/losses.py",
+        "src/training/losses.py",
         "loss",
         "no softmax or sigmoid",
         choice(losses.LOSSES, lambda z, t: losses.binary_cross_entropy(z.sigmoid(), t)),
@@ -517,7 +519,7 @@ FAULTS = [
     ),
     Fault(
         "softmax before cross entropy",
-        "src/fit/losses.py",
+        "src/training/losses.py",
         "loss",
         "no softmax or sigmoid",
         choice(losses.LOSSES, lambda z, t: losses.cross_entropy(z.softmax(dim=1), t)),
@@ -525,7 +527,7 @@ FAULTS = [
     ),
     Fault(
         "a loss that overflows in half precision",
-        "src/fit/losses.py",
+        "src/training/losses.py",
         "loss",
         "stay in float32",
         choice(losses.LOSSES, half_softmax),
@@ -533,7 +535,7 @@ FAULTS = [
     ),
     Fault(
         "a loss that returns the batch's mean",
-        "src/fit/losses.py",
+        "src/training/losses.py",
         "loss",
         "one value per image",
         choice(losses.LOSSES, lambda z, t: losses.cross_entropy(z, t).mean()),
@@ -541,7 +543,7 @@ FAULTS = [
     ),
     Fault(
         "a loss with the wrong sign",
-        "src/fit/losses.py",
+        "src/training/losses.py",
         "loss",
         "a minus",
         choice(losses.LOSSES, lambda z, t: -losses.cross_entropy(z, t)),
@@ -659,7 +661,7 @@ def test_a_planted_fault_is_caught_by_its_check(bench, monkeypatch, fault):
     if fault.after_split:
         fault.plant(monkeypatch)
     checks = {fault.check: FULL[fault.check]} if fault.check not in NEEDED else {}
-    found = {finding.check: finding for finding in examine(config.load(paths.config), paths, checks)}
+    found = {finding.check: finding for finding in examine(configure.load(paths.config), paths, checks)}
     assert fault.check in found, f"another check failed: {found}"
     finding = found[fault.check]
     assert finding.level == fault.level and fault.fix in f"{finding.seen} {finding.change}", finding
@@ -679,7 +681,7 @@ CLEAN = [
 def test_a_clean_recipe_fails_no_check(bench, settings):
     paths = bench.configure(fast(settings))
     bench.stage("split", paths)
-    findings = list(examine(config.load(paths.config), paths, FULL))
+    findings = list(examine(configure.load(paths.config), paths, FULL))
     assert [finding.check for finding in findings] == list(NEEDED | FULL)
     assert [finding for finding in findings if finding.level == "FAIL"] == []
     # no pretrained weights in the tests: that a frozen part is then random is worth a warning
@@ -690,7 +692,7 @@ def test_with_pretrained_weights_nothing_is_warned_of(bench, monkeypatch):
     give_weights(monkeypatch)
     paths = bench.configure(fast("pretrained=true image_size=64"))
     bench.stage("split", paths)
-    findings = list(examine(config.load(paths.config), paths, FULL))
+    findings = list(examine(configure.load(paths.config), paths, FULL))
     assert [finding for finding in findings if finding.level != "pass"] == []
     assert (paths.root / "doctor" / "augment.png").exists() and (paths.root / "doctor" / "rate.png").exists()
 

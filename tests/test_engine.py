@@ -6,8 +6,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from src import config, prepare, runs
+from src import config
+from src.data import features
 from src.model.classifier import build
+from src.run import configure, reuse
+from src.run.files import read_json
 
 HEAD = "backbone=test_resnet pretrained=false trainable=head image_size=32 epochs=2 folds=2 batch_size=8 views=1 augment=none"
 MACHINE = "wandb=off workers=0 device=cpu engine={}"
@@ -23,7 +26,7 @@ def stub(monkeypatch):
         return lambda image: module(image) * (1 + engine.error)
 
     engine = SimpleNamespace(NAME="openvino 0", compile=compile, asked=asked, error=1e-5)
-    monkeypatch.setitem(sys.modules, "src.engine_openvino", engine)
+    monkeypatch.setitem(sys.modules, "src.model.engine_openvino", engine)
     return engine
 
 
@@ -43,13 +46,13 @@ def caches(bench) -> list[str]:
 def test_an_engine_that_is_there_runs_the_trunk_once_and_is_named_in_score_json(bench, stub):
     paths = train(bench, "auto")
     assert stub.asked == [(2, 3, 32, 32)] and caches(bench) == ["trunk-openvino-plain"]
-    assert runs.read_json(paths.score)["machine"]["engine"] == "openvino"
-    runs.retire(paths.fold(0), "x")
+    assert read_json(paths.score)["machine"]["engine"] == "openvino"
+    reuse.retire(paths.fold(0), "x")
     bench.stage("train", paths)
     # its cache is found again, nothing is compiled
     assert len(stub.asked) == 1
     # taken over: the recipe is the same
-    assert runs.read_json(train(bench, "torch", "other").score)["machine"]["engine"] == "openvino"
+    assert read_json(train(bench, "torch", "other").score)["machine"]["engine"] == "openvino"
     assert caches(bench) == ["trunk-openvino-plain"]
 
 
@@ -64,26 +67,24 @@ def test_an_engine_that_errs_is_told_of_and_torch_runs_the_trunk(bench, stub, ca
         + {"differs": "differs by 1.0e-04", "raises": "cannot: ZeroDivisionError"}[fault]
         in capsys.readouterr().out
     )
-    assert (
-        caches(bench) == ["trunk-torch-plain"] and runs.read_json(paths.score)["machine"]["engine"] == "torch"
-    )
+    assert caches(bench) == ["trunk-torch-plain"] and read_json(paths.score)["machine"]["engine"] == "torch"
 
 
 def test_torch_is_asked_for_or_the_only_one(bench, stub, monkeypatch):
-    assert runs.read_json(train(bench, "torch").score)["machine"]["engine"] == "torch" and not stub.asked
+    assert read_json(train(bench, "torch").score)["machine"]["engine"] == "torch" and not stub.asked
     # as if it were deleted, or openvino not installed
-    monkeypatch.setitem(sys.modules, "src.engine_openvino", None)
+    monkeypatch.setitem(sys.modules, "src.model.engine_openvino", None)
     paths = bench.configure(HEAD, "no-engine", machine=MACHINE.format("auto"))
     settings, accelerator = (
-        config.load(paths.config),
+        configure.load(paths.config),
         SimpleNamespace(device=torch.device("cpu"), mixed_precision="no"),
     )
-    assert prepare.find_engine(settings, accelerator) is None
-    settings = config.load(bench.configure(HEAD, "asked", machine=MACHINE.format("openvino")).config)
+    assert features.find_engine(settings, accelerator) is None
+    settings = configure.load(bench.configure(HEAD, "asked", machine=MACHINE.format("openvino")).config)
     with pytest.raises(ValueError, match="pip install -r requirements-cpu.txt"):
-        prepare.find_engine(settings, accelerator)
+        features.find_engine(settings, accelerator)
     accelerator.device = torch.device("cuda")
-    assert prepare.find_engine(settings, accelerator) is None
+    assert features.find_engine(settings, accelerator) is None
 
 
 @pytest.mark.parametrize(
@@ -92,7 +93,7 @@ def test_torch_is_asked_for_or_the_only_one(bench, stub, monkeypatch):
 )
 def test_openvino_is_close_to_torch_and_gives_the_same_bits_whatever_the_batch(backbone, trainable, size):
     pytest.importorskip("openvino")
-    from src import engine_openvino
+    from src.model import engine_openvino
 
     model = build(
         config.resolve(
@@ -101,7 +102,7 @@ def test_openvino_is_close_to_torch_and_gives_the_same_bits_whatever_the_batch(b
         3,
     )
     images = torch.randint(0, 256, (7, 3, size, size), dtype=torch.uint8)
-    one, two = (prepare.faster(engine_openvino, model, images[:2]) for _ in range(2))
+    one, two = (features.faster(engine_openvino, model, images[:2]) for _ in range(2))
     expected = model.features(images)
-    assert (one(images) - expected).abs().max() <= prepare.TOLERANCE * expected.abs().max()
+    assert (one(images) - expected).abs().max() <= features.TOLERANCE * expected.abs().max()
     assert torch.equal(one(images), two(images)) and torch.equal(one(images[:3]), one(images)[:3])

@@ -7,9 +7,12 @@ import pandas as pd
 import pytest
 from conftest import fast
 
-from src import ensemble, paired, predictions, runs
-from src.competitions import Competition
-from src.runs import RunPaths
+from src.competition import paired
+from src.competition.facts import Competition
+from src.extras import ensemble
+from src.run import predictions
+from src.run.files import read_json
+from src.run.paths import RunPaths
 
 
 def make(n=600, seed=0, quality=(1.0, 1.0)):
@@ -162,8 +165,7 @@ def test_an_ensemble_is_a_run_like_any_other(bench, capsys):
     bench.stage("submit", paths)
     assert (bench.folder / "submissions/both.csv").exists() and set(result["members"]) == {"one", "two"}
     assert (
-        set(result["tried"]) == {"mean", "greedy", "stack"}
-        and runs.read_json(paths.score)["oof"] == result["oof"]
+        set(result["tried"]) == {"mean", "greedy", "stack"} and read_json(paths.score)["oof"] == result["oof"]
     )
     assert "correlation" in capsys.readouterr().out
     boosted = ensemble.ensemble(RunPaths(bench.folder / "runs" / "boosted"), ["one", "two"], "boost")

@@ -10,12 +10,15 @@ import pytest
 from conftest import COLOURS, FAST, fast, make_competition
 from PIL import Image
 
-from src import competitions, config, predictions, runs, verify
-from src.audit import case as audit_case
-from src.audit.__main__ import FULL, examine
-from src.data import tables
-from src.doctor import case as doctor_case
-from src.doctor.data import check_folds
+from src import competitions
+from src.competition import facts, tables
+from src.extras import verify
+from src.extras.audit import case as audit_case
+from src.extras.audit.__main__ import FULL, examine
+from src.extras.doctor import case as doctor_case
+from src.extras.doctor.data import check_folds
+from src.run import configure, predictions
+from src.run.files import file_sha, read_json
 
 NAMES = list(COLOURS)
 
@@ -41,7 +44,7 @@ def add_external(root, num: int = 6, folder: str = "external", **columns) -> pd.
 def test_external_images_train_in_every_fold_and_are_never_scored(bench, capsys):
     without = bench.configure()
     bench.stage("split", without)
-    before, hashed = tables.read_folds(without.folds), runs.read_json(without.competition)["fold_hash"]
+    before, hashed = tables.read_folds(without.folds), read_json(without.competition)["fold_hash"]
     add_external(bench.inputs)
     paths = bench.run(FAST, "with")
     assert "external.csv: 6 images train in every fold and are never scored" in capsys.readouterr().out
@@ -52,30 +55,30 @@ def test_external_images_train_in_every_fold_and_are_never_scored(bench, capsys)
     ]
     assert sorted(predictions.read(paths.oof).index) == sorted(before["id"])
     # what may be compared and blended is the same
-    assert runs.read_json(paths.competition)["fold_hash"] == hashed
-    verify.verify(config.load(paths.config), paths)
+    assert read_json(paths.competition)["fold_hash"] == hashed
+    verify.verify(configure.load(paths.config), paths)
     assert not [
         f
-        for f in examine(audit_case.Case(config.load(paths.config), paths), FULL)
+        for f in examine(audit_case.Case(configure.load(paths.config), paths), FULL)
         if f.level == "FAIL" or "not checked" in f.seen
     ]
-    assert check_folds(doctor_case.Case(config.load(paths.config), paths)).level == "pass"
+    assert check_folds(doctor_case.Case(configure.load(paths.config), paths)).level == "pass"
 
 
 def test_external_images_change_the_recipe_and_what_is_learned_and_none_leaves_them_out(bench, capsys):
     plain = bench.run(fast("epochs=1 folds=2"), "plain")
     add_external(bench.inputs)
     more, none = (bench.run(fast(f"epochs=1 folds=2 external={how}"), how) for how in ("auto", "none"))
-    recipe = {paths.name: runs.read_json(paths.score)["recipe"] for paths in (plain, more, none)}
+    recipe = {paths.name: read_json(paths.score)["recipe"] for paths in (plain, more, none)}
     assert recipe["plain"] == recipe["none"] != recipe["auto"]
-    assert runs.file_sha(plain.oof) == runs.file_sha(none.oof) != runs.file_sha(more.oof)
+    assert file_sha(plain.oof) == file_sha(none.oof) != file_sha(more.oof)
     capsys.readouterr()
     # split.json lists external.csv, so the same command sees it
     bench.run(fast("epochs=1 folds=2"), "plain")
     assert (
         "trained with other contents of the training images; other external images" in capsys.readouterr().out
     )
-    assert runs.read_json(plain.score)["recipe"] == recipe["auto"]
+    assert read_json(plain.score)["recipe"] == recipe["auto"]
 
 
 def test_a_copy_of_a_training_image_is_left_out_and_one_of_a_test_image_is_named(bench, capsys):
@@ -102,7 +105,7 @@ def test_an_image_of_a_group_that_is_held_out_somewhere_is_left_out(bench, monke
         bench.inputs / "train.csv", index=False
     )
     add_external(bench.inputs, patient=["p1", "q1", "q2", "", "q3", "p2"])
-    monkeypatch.setitem(competitions.COMPETITIONS, "tiny", lambda: competitions.Competition(group="patient"))
+    monkeypatch.setitem(competitions.COMPETITIONS, "tiny", lambda: facts.Competition(group="patient"))
     paths = bench.configure()
     bench.stage("split", paths)
     assert (
@@ -153,7 +156,7 @@ def test_the_group_of_an_image_that_is_left_out_is_left_out_too(bench, monkeypat
     add_external(bench.inputs, patient=["q1", "q1", "q2", "q3", "q4", "q5"])
     shutil.copy(bench.inputs / "train/tr004.png", bench.inputs / "external/0.png")
     shutil.copy(bench.inputs / "external/1.png", bench.inputs / "external/2.png")
-    monkeypatch.setitem(competitions.COMPETITIONS, "tiny", lambda: competitions.Competition(group="patient"))
+    monkeypatch.setitem(competitions.COMPETITIONS, "tiny", lambda: facts.Competition(group="patient"))
     paths = bench.configure()
     bench.stage("split", paths)
     assert "3 images are left out: copies of training images, or linked with one" in capsys.readouterr().err

@@ -13,12 +13,16 @@ import numpy as np
 import pytest
 from conftest import FAST, ROOT, fast, make_array
 
-from src import config, ensemble, fold, predictions, runs, submit, verify
+from src import submit, train_fold
 from src.data import images
 from src.data.arrays import Array
-from src.fit.memory import MemoryHeld
+from src.extras import ensemble, verify
 from src.model.classifier import build
-from src.runs import RunPaths
+from src.run import configure, locks, predictions
+from src.run.errors import CheckFailed
+from src.run.files import HOST, file_sha, make_folder, read_json, write_json, write_text
+from src.run.memory import MemoryHeld
+from src.run.paths import RunPaths, check_run_name
 
 
 class Killed(BaseException):
@@ -55,10 +59,10 @@ def test_writers_of_one_file_at_once_neither_mix_nor_fail(tmp_path):
     code = """
 import sys
 from pathlib import Path
-from src import runs
+from src.run import files
 path, mine = Path(sys.argv[2]), sys.argv[1] * 100_000
 for _ in range(60):
-    with runs.atomic(path) as part:
+    with files.atomic(path) as part:
         for start in range(0, len(mine), 10_000):
             with part.open("a") as file:
                 file.write(mine[start:start + 10_000])
@@ -73,28 +77,28 @@ def test_what_a_killed_writer_left_is_removed_by_the_next_one_and_a_living_ones_
     killed = subprocess.Popen([sys.executable, "-c", "pass"])
     killed.wait()
     dead, alive = (
-        tmp_path / f"a.csv.{runs.HOST}-{killed.pid}-0123ab.part",
-        tmp_path / f"a.csv.{runs.HOST}-{os.getpid()}-0123ab.part",
+        tmp_path / f"a.csv.{HOST}-{killed.pid}-0123ab.part",
+        tmp_path / f"a.csv.{HOST}-{os.getpid()}-0123ab.part",
     )
     elsewhere, old = (
         tmp_path / "a.csv.zzzz-1-0123ab.part",
-        tmp_path / f"a.csv.{'0000' if runs.HOST != '0000' else '1111'}-1-0123ab.part",
+        tmp_path / f"a.csv.{'0000' if HOST != '0000' else '1111'}-1-0123ab.part",
     )
     for file in (dead, alive, elsewhere, old):
         file.touch()
     os.utime(old, (0, 0))
-    runs.write_text("whole", tmp_path / "b.csv")
+    write_text("whole", tmp_path / "b.csv")
     assert sorted(os.listdir(tmp_path)) == sorted([alive.name, elsewhere.name, "b.csv"])
 
 
 @pytest.mark.parametrize("there", ["runs", "runs/x", "runs/x/fold0"])
 def test_a_file_where_a_folder_should_be_is_named_in_one_line(tmp_path, there):
-    runs.write_text("I am a file", tmp_path / there)
+    write_text("I am a file", tmp_path / there)
     path = tmp_path / "runs/x/fold0/done.json"
     for write in (
-        lambda: runs.write_json({}, path),
-        lambda: runs.make_folder(path.parent),
-        lambda: runs.lock(path).__enter__(),
+        lambda: write_json({}, path),
+        lambda: make_folder(path.parent),
+        lambda: locks.lock(path).__enter__(),
         lambda: make_array(path, (1,), "uint8", lambda values: None),
     ):
         with pytest.raises(ValueError, match=f"{there} is a file, and a folder must be there: move it away$"):
@@ -109,12 +113,12 @@ def test_a_cut_or_flipped_json_says_its_name_and_what_to_type_or_reads_the_same(
         tmp_path / "runs/x/fold0/done.json",
         {"recipe": "abc", "score": 0.5, "files": {"model.safetensors": "0f"}, "code": {}, "ä": None},
     )
-    runs.write_json(content, path)
+    write_json(content, path)
     whole, damaged = path.read_bytes(), 0
     for wrong in [*flips(whole), *(whole[:size] for size in range(len(whole) - 2))]:
         path.write_bytes(wrong)
         try:
-            again = runs.read_json(path)
+            again = read_json(path)
             again.pop(next(iter(again.keys() - content.keys()), ""), None)  # the word "checksum" itself
             assert again == content, wrong
         except ValueError as error:
@@ -128,14 +132,14 @@ def test_a_cut_or_flipped_json_says_its_name_and_what_to_type_or_reads_the_same(
 def test_a_json_reads_as_it_was_written_by_this_code_and_by_earlier_code(tmp_path):
     path = tmp_path / "a.json"
     for content in ({"10": 1, "9": [1.5, None, True], "ä": {"b": "\u2028"}}, {}, [1, 2], "text", 0.1):
-        runs.write_json(content, path)
-        assert runs.read_json(path) == content
-        runs.write_json(runs.read_json(path), path)
-        assert runs.read_json(path) == content
+        write_json(content, path)
+        assert read_json(path) == content
+        write_json(read_json(path), path)
+        assert read_json(path) == content
         path.write_text(json.dumps(content))
-        assert runs.read_json(path) == content
-    runs.write_json({10: 1, 9: 2}, path)
-    assert runs.read_json(path) == {"10": 1, "9": 2}
+        assert read_json(path) == content
+    write_json({10: 1, 9: 2}, path)
+    assert read_json(path) == {"10": 1, "9": 2}
 
 
 # ---- the memory of hashes ----
@@ -153,7 +157,7 @@ for number in range(int(sys.argv[1]) * 10, int(sys.argv[1]) * 10 + 10):
     images.content_hashes([folder / f"{number}.png"], folder / "hashes.json")
 """
     together(code, str(tmp_path))
-    assert len(runs.read_json(tmp_path / "hashes.json")) == 40
+    assert len(read_json(tmp_path / "hashes.json")) == 40
     assert not [name for name in os.listdir(tmp_path) if not name.endswith((".png", "hashes.json"))]
 
 
@@ -169,7 +173,7 @@ def test_a_broken_memory_of_hashes_is_made_anew(tmp_path, capsys, content):
         images.content_hashes([tmp_path / "a.png"], memory) == expected
         and f"{memory} is damaged" in capsys.readouterr().err
     )
-    assert len(runs.read_json(memory)) == 1
+    assert len(read_json(memory)) == 1
 
 
 def test_a_full_disk_at_the_memory_of_hashes_is_a_warning(tmp_path, capsys, monkeypatch):
@@ -247,8 +251,7 @@ def test_one_folds_predictions_never_bear_the_name_of_the_whole(tiny):
     assert paths.fold(0).test.exists()
     path = bench.stage("submit", paths, fold=0)
     assert (
-        path.name == "tiny-run.fold0.csv"
-        and runs.read_json(path.with_suffix(".json"))["partial"] == "fold 0 only"
+        path.name == "tiny-run.fold0.csv" and read_json(path.with_suffix(".json"))["partial"] == "fold 0 only"
     )
     assert before == {file: file.read_bytes() for file in before}, "what is of all folds stays as it was"
 
@@ -256,8 +259,8 @@ def test_one_folds_predictions_never_bear_the_name_of_the_whole(tiny):
 def test_test_predictions_that_are_not_of_all_models_as_they_are_now_are_refused_by_submit_and_ensemble(tiny):
     bench, paths = tiny
     other = bench.run(fast("folds=2 epochs=1 seed=1"), "other")
-    whole, note = paths.test.read_bytes(), runs.read_json(paths.test_json)
-    one_fold = {"models": {"fold0": note["models"]["fold0"]}, "sha256": runs.file_sha(paths.fold(0).test)}
+    whole, note = paths.test.read_bytes(), read_json(paths.test_json)
+    one_fold = {"models": {"fold0": note["models"]["fold0"]}, "sha256": file_sha(paths.fold(0).test)}
 
     def refused(match: str) -> None:
         csv = (bench.folder / "submissions/tiny-run.csv").read_bytes()
@@ -271,21 +274,19 @@ def test_test_predictions_that_are_not_of_all_models_as_they_are_now_are_refused
 
     paths.test.write_bytes(paths.fold(0).test.read_bytes())  # as an earlier version's `--fold 0` did
     refused("runs/tiny-run/test.parquet is damaged .its content is not what was written.: remove it")
-    runs.write_json(one_fold, paths.test_json)
+    write_json(one_fold, paths.test_json)
     refused("is not the mean of what fold0, fold1 predict now: make train RUN=tiny-run FORCE=1")
     paths.test_json.unlink()
     refused("runs/tiny-run/test.json is not there, .* make train RUN=tiny-run FORCE=1")
     paths.test.write_bytes(whole)
-    runs.write_json(note, paths.test_json)
+    write_json(note, paths.test_json)
     model = note["models"]["fold0"]
-    runs.write_json(
-        note | {"models": note["models"] | {"fold0": model | {"recipe": "0" * 16}}}, paths.test_json
-    )
+    write_json(note | {"models": note["models"] | {"fold0": model | {"recipe": "0" * 16}}}, paths.test_json)
     refused("is not the mean of what")
     bench.stage("predict", paths)
     bench.stage("submit", paths)
     ensemble.ensemble(RunPaths(Path("runs/both")), ["tiny-run", "other"])
-    assert [*runs.read_json(Path("runs/both/test.json"))["models"]] == [
+    assert [*read_json(Path("runs/both/test.json"))["models"]] == [
         "tiny-run",
         "other",
     ] and other.test.exists()
@@ -293,7 +294,7 @@ def test_test_predictions_that_are_not_of_all_models_as_they_are_now_are_refused
 
 def test_one_folds_submission_is_not_what_a_kaggle_notebook_hands_in(tiny, monkeypatch):
     bench, paths = tiny
-    monkeypatch.setattr(submit, "KAGGLE", runs.make_folder(bench.folder / "working"))
+    monkeypatch.setattr(submit, "KAGGLE", make_folder(bench.folder / "working"))
     bench.stage("submit", paths, fold=0)
     assert not os.listdir(submit.KAGGLE)
     bench.stage("submit", paths)
@@ -317,7 +318,7 @@ def test_a_name_whose_csv_is_another_files_is_refused_before_anything_is_written
         ):
             act()
     assert not Path("runs").exists()
-    assert runs.check_run_name("my-ledger", "RUN") and runs.check_run_name("a.folds0", "RUN")
+    assert check_run_name("my-ledger", "RUN") and check_run_name("a.folds0", "RUN")
 
 
 @pytest.mark.parametrize("place", [".json", "ledger.csv", ".csv"])
@@ -338,9 +339,9 @@ def test_a_kill_between_the_submissions_files_is_repaired_by_the_same_command(be
     assert not Path("submissions/tiny-run.csv").exists(), "make goes by it, so it must be the last"
     bench.stage("submit", paths)
     assert sorted(os.listdir("submissions")) == ["ledger.csv", "tiny-run.csv", "tiny-run.json"]
-    sha = runs.file_sha(Path("submissions/tiny-run.csv"))
+    sha = file_sha(Path("submissions/tiny-run.csv"))
     assert (
-        runs.read_json(Path("submissions/tiny-run.json"))["sha256"] == sha
+        read_json(Path("submissions/tiny-run.json"))["sha256"] == sha
         and Path("submissions/ledger.csv").read_text().count(sha) == 1
     )
 
@@ -375,13 +376,13 @@ for number in range(12):
 
 @pytest.mark.parametrize("how", ["warn", "strict"])
 def test_a_finished_fold_is_written_before_its_memory_is_judged(bench, monkeypatch, capsys, how):
-    kept, real = [], fold.write_fold
+    kept, real = [], train_fold.write_fold
 
     def write_fold(paths, model, *rest):
         kept.append(model)
         real(paths, model, *rest)
 
-    monkeypatch.setattr(fold, "write_fold", write_fold)
+    monkeypatch.setattr(train_fold, "write_fold", write_fold)
     paths = bench.configure(fast("folds=2 epochs=1"), machine=f"wandb=off workers=0 device=cpu memory={how}")
     bench.stage("split", paths)
     if how == "strict":
@@ -511,7 +512,7 @@ def test_a_cut_parquet_or_model_of_earlier_code_says_its_name(tiny, tmp_path):
     with pytest.raises(ValueError, match="runs/tiny-run/test.parquet is damaged"):
         predictions.read(paths.test)
     with pytest.raises(ValueError, match="runs/tiny-run/fold0/model.safetensors is damaged"):
-        build(config.load(paths.config).config, 3).load(paths.fold(0).model)
+        build(configure.load(paths.config).config, 3).load(paths.fold(0).model)
 
 
 def test_verify_names_each_damaged_file_of_a_run_and_of_an_ensemble(tiny, capsys):
@@ -520,7 +521,7 @@ def test_verify_names_each_damaged_file_of_a_run_and_of_an_ensemble(tiny, capsys
     ensemble.ensemble(both, ["tiny-run", "other"])
     bench.stage("submit", both)
     for run in (paths, both):
-        verify.verify(config.load(run.config), run)
+        verify.verify(configure.load(run.config), run)
         assert "runs/" + run.name + " is as it was written" in capsys.readouterr().out
         files = [
             *run.root.glob("*.json"),
@@ -534,10 +535,10 @@ def test_verify_names_each_damaged_file_of_a_run_and_of_an_ensemble(tiny, capsys
         for file in files:
             kept = file.read_bytes()
             turn(file, 6 if file.suffix == ".json" else None)
-            with pytest.raises((ValueError, runs.CheckFailed)) as wrong:
-                verify.verify(config.load(run.config), run)
+            with pytest.raises((ValueError, CheckFailed)) as wrong:
+                verify.verify(configure.load(run.config), run)
             assert file.name in f"{wrong.value}{capsys.readouterr().out}", file
             file.write_bytes(kept)
     turn(other.test)
-    verify.verify(config.load(both.config), both)
+    verify.verify(configure.load(both.config), both)
     assert "by now   run other predicts something else" in capsys.readouterr().out

@@ -11,8 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src import competitions, predictions
-from src.competitions import Competition
+from src import competitions
+from src.competition.facts import Competition
+from src.competition.inference import complete
+from src.competition.tasks import TASKS
+from src.run import predictions
 
 MASK = "boostcamp-mask-wearing-status-classification"
 
@@ -33,7 +36,7 @@ def looked_at(
 def perfect(competition: Competition, table: pd.DataFrame) -> pd.DataFrame:
     """Predictions that know the truth, in another order than the table's."""
     truth = predictions.make(
-        table["id"], competitions.TASKS[competition.task].encode(table, competition), competition.outputs
+        table["id"], TASKS[competition.task].encode(table, competition), competition.outputs
     )
     return truth.sample(frac=1, random_state=0)
 
@@ -373,7 +376,7 @@ def test_a_doubt_is_said_aloud(case, tmp_path):
     csv, message = DOUBTS[case]
     competition, *_ = looked_at(tmp_path, lambda root: layouts.plain(root, csv, classes="0 1 2"))
     assert [warning for warning in competition.warnings if message in warning], competition.warnings
-    certain = competitions.infer(
+    certain = complete.infer(
         Competition(name="comp", task=competition.task, answer=competition.answer), tmp_path / "comp"
     )
     assert not [warning for warning in certain.warnings if message in warning]

@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 from layouts_real import LAYOUTS, Layout
 
-from src import competitions, predictions
-from src.competitions import Competition
+from src import competitions
+from src.competition.facts import Competition
+from src.run import predictions
 
 
 def complaints(layout: Layout, root: Path, competition: Competition) -> list[str]:

@@ -1,4 +1,4 @@
-"""The Makefile with the real src.config and src.runs, and stand-ins for the other stages that write their
+"""The Makefile with the real src.config and src.run.files, and stand-ins for the other stages that write their
 product and note the call.
 """
 
@@ -25,7 +25,7 @@ def baseline():
 EXPERIMENTS = {"demo": demo, "baseline": baseline}
 """
 PYTHON = f"""#!/bin/sh
-case "$2" in src.config|src.runs|src.variables) exec {sys.executable} "$@";; esac
+case "$2" in src.run.configure|src.run.reuse|src.variables) exec {sys.executable} "$@";; esac
 shift; echo "$*" >> calls.txt
 case "$1 $2" in
   "src.fetch demo") mkdir -p "$3"; echo id,label > "$3/train.csv";;
@@ -50,11 +50,12 @@ class Kit:
         for name, text in {
             "data/folds": "SCHEMES = {}",
             "data/augment": "VIEWS = {}",
-            "decode": "DECODERS = {}",
+            "competition/decoders": "DECODERS = {}",
         }.items():
             self.write(f"src/{name}.py", text)
-        for name in ("__init__", "code", "config", "runs", "variables"):
+        for name in ("__init__", "config", "variables"):
             shutil.copy(ROOT / f"src/{name}.py", root / "src")
+        shutil.copytree(ROOT / "src/run", root / "src/run")
         self.write("python", PYTHON)
         (root / "python").chmod(0o755)
 
@@ -353,7 +354,7 @@ def test_what_someones_shell_exports_for_itself_changes_nothing(kit, variable):
         *stages("demo-demo"),
     ]
     assert kit.calls("submit", env={variable: "1"}) == []
-    kit.write("src/compare.py", ""), kit.write("src/ensemble.py", "")
+    kit.write("src/extras/compare.py", ""), kit.write("src/extras/ensemble.py", "")
     assert "needs" in kit.make("compare", env={"A": "a", "B": "b"}).stdout
     assert "needs" in kit.make("ensemble", env={"NAME": "a", "RUNS": "b c"}).stdout
 
@@ -495,11 +496,11 @@ def test_an_ensembles_folder_is_left_alone(kit):
 
 def test_edited_code_is_named_and_only_retrain_acts_on_it(kit):
     kit.calls("submit")
-    kit.write("src/fit/losses.py", "old")
-    kit.write("runs/demo-demo/fold0/done.json", '{"recipe": "abc", "code": {"src/fit/losses.py": "0"}}')
+    kit.write("src/training/losses.py", "old")
+    kit.write("runs/demo-demo/fold0/done.json", '{"recipe": "abc", "code": {"src/training/losses.py": "0"}}')
     done = kit.make("submit")
     assert done.stdout.splitlines() == [
-        "code changed since this run was trained: src/fit/losses.py; nothing is re-run: make retrain acts on it",
+        "code changed since this run was trained: src/training/losses.py; nothing is re-run: make retrain acts on it",
         "nothing to do: submissions/demo-demo.csv is up to date",
     ]
     assert kit.calls("retrain") == stages("demo-demo", "train + predict")[1:]
@@ -529,15 +530,15 @@ def test_force_calls_each_stage_again(kit):
 def test_extras_are_targets_and_quick_checks_where_they_exist(kit):
     kit.calls("split")
     assert "No rule to make target" in kit.make("doctor").stdout
-    kit.write("src/doctor/__init__.py", "")
-    assert kit.calls("doctor")[-1] == "src.doctor runs/demo-demo"
+    kit.write("src/extras/doctor/__init__.py", "")
+    assert kit.calls("doctor")[-1] == "src.extras.doctor runs/demo-demo"
     trained = "train + predict"
     assert kit.calls("train", "FORCE=1") == stages("demo-demo", f"doctor --quick --quiet + {trained}")
     assert kit.calls("train", "FORCE=1", "CHECKS=0") == stages("demo-demo", trained)
-    kit.write("src/audit/__init__.py", "")
+    kit.write("src/extras/audit/__init__.py", "")
     *before, audited, chained = kit.calls("submit", "FORCE=1")
     assert [*before, chained] == stages("demo-demo", f"doctor --quick --quiet + {trained} + submit")
-    assert audited == "src.audit runs/demo-demo --quick --quiet"
+    assert audited == "src.extras.audit runs/demo-demo --quick --quiet"
 
 
 def test_the_stages_after_a_training_are_chained_to_it_or_called_by_themselves(kit):
@@ -616,7 +617,7 @@ def test_where_torch_is_already_present_it_is_not_replaced(kit, hosted):
 def test_clean_removes_nothing_while_a_run_is_being_trained(kit, words):
     kit.calls("split")
     lock = kit.root / "runs/demo-demo/fold0.lock"
-    code = f"from pathlib import Path; from src import runs; lock = runs.lock(Path({str(lock)!r})); lock.__enter__(); print(); input()"
+    code = f"from pathlib import Path; from src.run import locks; lock = locks.lock(Path({str(lock)!r})); lock.__enter__(); print(); input()"
     training = subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -692,7 +693,7 @@ def test_lint_finds_what_make_3_81_lacks(kit, line):
 def test_an_own_backbone_around_lite0_gets_its_weights_as_lite0_does(kit):
     (kit.root / "inputs/mine").mkdir(parents=True)
     kit.write("inputs/mine/train.csv", "id,label")
-    kit.write("src/advise.py", "")
+    kit.write("src/extras/advise.py", "")
     asked = "src.fetch weights gem:tf_efficientnet_lite0"
     assert asked in kit.calls("train", "COMP=mine", "SET=backbone=gem:tf_efficientnet_lite0")
     assert asked in kit.calls("weights", "COMP=mine", "SET=backbone=gem:tf_efficientnet_lite0")
@@ -702,6 +703,6 @@ def test_an_own_backbone_around_lite0_gets_its_weights_as_lite0_does(kit):
     advised = kit.calls("advise", "COMP=mine", "BACKBONES=gem:tf_efficientnet_lite1 resnet18")
     assert (
         "src.fetch weights tf_efficientnet_lite1" in advised
-        and advised[-1] == "src.advise runs/mine-baseline gem:tf_efficientnet_lite1 resnet18"
+        and advised[-1] == "src.extras.advise runs/mine-baseline gem:tf_efficientnet_lite1 resnet18"
     )
     assert "can't be a name" in kit.make("advise", "COMP=mine", "BACKBONES=gem:;ls").stdout

@@ -11,9 +11,12 @@ import pytest
 import torch
 from conftest import FAST, fast, make_competition
 
-from src import collect, config, predictions, runs, train
-from src.data import tables
-from src.fit.losses import LOSSES
+from src import train
+from src.competition import tables
+from src.run import configure, predictions
+from src.run.errors import CheckFailed
+from src.run.files import file_sha, read_json, write_json
+from src.training.losses import LOSSES
 
 RUN_FILES = {
     "config.json",
@@ -58,14 +61,14 @@ def test_from_files_to_a_checked_submission(bench, capsys):
     truth = [["blue", "green", "red"][i % 3] for i in range(9)]
     assert (answer["colour"] == truth).mean() > 0.5
 
-    score = runs.read_json(paths.score)
+    score = read_json(paths.score)
     assert (
         score["metric"] == "macro_f1"
         and set(score["also"]) == {"accuracy", "log_loss"}
         and len(score["epochs"]["mean"]) == 2
     )
     assert (
-        score["oof"] == pytest.approx(collect.runs.read_json(paths.score)["oof"])
+        score["oof"] == pytest.approx(read_json(paths.score)["oof"])
         and 0 <= score["epochs"]["per_fold_optimism"]
     )
     note = json.loads((bench.folder / "submissions" / "tiny-run.json").read_text())
@@ -131,7 +134,7 @@ def test_compiled_folds_learn_the_same_and_give_their_memory_back(bench):
     assert np.allclose(
         predictions.read(compiled.oof), pd.read_parquet("elsewhere/plain/oof.parquet"), atol=1e-3
     )
-    assert runs.read_json(compiled.score)["machine"]["compile"] is True
+    assert read_json(compiled.score)["machine"]["compile"] is True
 
 
 def test_a_finished_run_does_nothing_and_a_killed_one_goes_on(bench):
@@ -153,24 +156,24 @@ def test_another_view_at_test_time_trains_nothing(bench, capsys):
     second = bench.run(fast("tta=hflip"), "tiny-tta")
     printed = capsys.readouterr().out
     assert "taken over" in printed and "epoch 1" not in printed
-    assert runs.read_json(second.fold(0).done)["from"] == "tiny-run"
-    assert runs.read_json(second.fold(0).test_json)["tta"] == ["hflip"]
+    assert read_json(second.fold(0).done)["from"] == "tiny-run"
+    assert read_json(second.fold(0).test_json)["tta"] == ["hflip"]
 
 
 def test_a_changed_rate_keeps_the_folds_and_the_old_run(bench):
     first = bench.run()
     kept = {p: (first.root / p).read_bytes() for p in files(first.root)}
     second = bench.run(fast("lr=3e-3"), "tiny-lr")
-    assert runs.read_json(first.score)["fold_hash"] == runs.read_json(second.score)["fold_hash"]
-    assert runs.read_json(first.score)["recipe"] != runs.read_json(second.score)["recipe"]
+    assert read_json(first.score)["fold_hash"] == read_json(second.score)["fold_hash"]
+    assert read_json(first.score)["recipe"] != read_json(second.score)["recipe"]
     assert kept == {p: (first.root / p).read_bytes() for p in files(first.root)}
 
 
 def test_a_stale_fold_is_kept_aside(bench):
     paths = bench.run()
-    recipe = runs.read_json(paths.score)["recipe"]
+    recipe = read_json(paths.score)["recipe"]
     bench.run(fast("lr=3e-3"))  # the same run folder, edited
-    assert (paths.old / recipe / "fold0" / "done.json").exists() and runs.read_json(paths.score)[
+    assert (paths.old / recipe / "fold0" / "done.json").exists() and read_json(paths.score)[
         "recipe"
     ] != recipe
 
@@ -184,7 +187,7 @@ def test_one_fold_gives_a_score_at_once_and_a_partial_submission(bench, capsys):
         bench.stage("submit", paths, fold=0),
     )
     assert not paths.score.exists() and "fold 0, 1 of 3" in capsys.readouterr().out
-    assert "partial" in runs.read_json(bench.folder / "submissions/tiny-run.fold0.json")
+    assert "partial" in read_json(bench.folder / "submissions/tiny-run.fold0.json")
     assert not paths.test.exists() and not (bench.folder / "submissions/tiny-run.csv").exists()
     with pytest.raises(ValueError, match="FOLD=7"):
         bench.stage("train", paths, only=7)
@@ -225,7 +228,7 @@ def test_a_warm_start_needs_the_same_folds(bench):
 
 def test_early_stopping_is_marked_optimistic_and_keeps_the_best_epoch(bench):
     paths = bench.run(fast("patience=1 epochs=4 lr=0.5 body_lr=0.5"))
-    score = runs.read_json(paths.score)
+    score = read_json(paths.score)
     assert score["optimistic"] is True
     for k, curve in score["epochs"]["scores"].items():
         assert score["folds"][k] == pytest.approx(max(curve))
@@ -236,9 +239,9 @@ def test_an_image_without_a_prediction_is_never_scored(bench):  # FIELD B1, B2, 
     valid = predictions.read(paths.fold(1).valid)
     for broken in (valid.iloc[1:], pd.concat([valid, valid.iloc[:1]]), predictions.read(paths.fold(0).valid)):
         predictions.write(broken, paths.fold(1).valid)
-        done = runs.read_json(paths.fold(1).done)
-        runs.write_json(
-            done | {"files": done["files"] | {"valid.parquet": runs.file_sha(paths.fold(1).valid)}},
+        done = read_json(paths.fold(1).done)
+        write_json(
+            done | {"files": done["files"] | {"valid.parquet": file_sha(paths.fold(1).valid)}},
             paths.fold(1).done,
         )
         with pytest.raises(ValueError, match="missing|twice"):
@@ -250,7 +253,7 @@ def test_the_score_takes_the_whole_fold(bench):
     from sklearn.metrics import f1_score
 
     paths = bench.run(fast("batch_size=5"))
-    folds, score = tables.read_folds(paths.folds), runs.read_json(paths.score)
+    folds, score = tables.read_folds(paths.folds), read_json(paths.score)
     for k in range(3):
         valid = predictions.read(paths.fold(k).valid)
         truth = folds.set_index("id").loc[valid.index, "colour"]
@@ -290,7 +293,7 @@ def test_folds_do_not_depend_on_the_order_of_the_table(bench):  # FIELD B11
 
 def test_every_class_has_its_place_by_one_list(bench):  # FIELD B16
     paths = bench.run()
-    classes = runs.read_json(paths.competition)["facts"]["outputs"]
+    classes = read_json(paths.competition)["facts"]["outputs"]
     for k in range(3):
         assert (
             list(predictions.read(paths.fold(k).valid).columns)
@@ -333,7 +336,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_accumulated(bench, monkeypatch,
     monkeypatch.setattr(train, "train_fold", tight)
     bench.stage("train", paths)
     assert (
-        runs.read_json(paths.fold(0).done)["batch_size"] == 2
+        read_json(paths.fold(0).done)["batch_size"] == 2
         and "batch of 4, accumulated to 8" in capsys.readouterr().err
     )
 
@@ -357,7 +360,7 @@ def test_a_smaller_look_at_many_classes_keeps_some_of_them_whole(bench):
 
 def test_rates_and_all_settings_are_written_out(bench):
     paths = bench.configure()
-    saved = config.load(paths.config).config
+    saved = configure.load(paths.config).config
     assert isinstance(saved.lr, float) and isinstance(saved.body_lr, float)
 
 
@@ -407,11 +410,11 @@ def test_the_checkpoint_predicts_what_valid_says(bench, settings):
     """
     import torch
 
+    from src.competition.tasks import softmax
     from src.model.classifier import build
-    from src.tasks import softmax
 
     paths = bench.run(fast(settings))
-    loaded, folds = config.load(paths.config), tables.read_folds(paths.folds)
+    loaded, folds = configure.load(paths.config), tables.read_folds(paths.folds)
     model = build(loaded.config, 3)
     model.load(paths.fold(1).model)
     held_out = folds[folds["fold"] == 1]
@@ -439,7 +442,7 @@ def test_a_fold_that_learns_the_wrong_thing_is_stopped_with_the_usual_causes(ben
     paths = bench.configure(fast("loss=wrong epochs=3 lr=0.03"))
     bench.stage("split", paths)
     with pytest.raises(
-        runs.CheckFailed,
+        CheckFailed,
         match="after epoch 2 is worse than an answer that looks at no image.*usual causes.*sanity=false",
     ):
         bench.stage("train", paths)
@@ -448,7 +451,7 @@ def test_a_fold_that_learns_the_wrong_thing_is_stopped_with_the_usual_causes(ben
         fast("loss=wrong epochs=3 lr=0.03"), machine="wandb=off workers=0 device=cpu sanity=false"
     )
     bench.stage("train", paths)
-    assert runs.read_json(paths.score)["oof"] < 0.2
+    assert read_json(paths.score)["oof"] < 0.2
 
 
 def test_the_log_holds_the_held_out_loss_of_each_epoch(bench, capsys):
@@ -470,7 +473,7 @@ def test_a_training_that_has_diverged_is_stopped_with_its_losses(bench, capsys, 
     paths = bench.configure(fast(f"{settings} epochs=4"))
     bench.stage("split", paths)
     with pytest.raises(
-        runs.CheckFailed,
+        CheckFailed,
         match="fold 0: the training has diverged: after epoch 2 its loss is .*lower lr and body_lr by ten.*sanity=false",
     ):
         bench.stage("train", paths)
@@ -491,7 +494,7 @@ def test_a_model_that_no_longer_looks_at_the_images_is_stopped(bench, monkeypatc
     paths = bench.configure(fast("head=blind epochs=3"))
     bench.stage("split", paths)
     with pytest.raises(
-        runs.CheckFailed,
+        CheckFailed,
         match="fold 0: the model is dead: after epoch 2 it gives the same output for all 12 held-out images",
     ):
         bench.stage("train", paths)

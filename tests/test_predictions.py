@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src import predictions
+from src.run import predictions
 
 IDS = st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=20, unique=True)
 

@@ -11,16 +11,19 @@ import torch
 from conftest import FAST, fast
 from PIL import Image
 
-from src import competitions, config, predictions, pseudo, runs
-from src.data import tables
-from src.job import make_job, of_fold, with_pseudo
+from src import competitions
+from src.competition import facts, tables
+from src.data.training_table import make_job, of_fold, with_pseudo
+from src.extras import pseudo
 from src.model.backbone import BACKBONES
+from src.run import configure, predictions
+from src.run.files import file_sha, read_json, write_json
 
 LOW = 0.34
 
 
 def label(bench, paths, cut: float = LOW) -> pd.DataFrame:
-    settings = config.load(paths.config)
+    settings = configure.load(paths.config)
     return pseudo.pseudo(settings, paths, competitions.load(settings.comp, settings.inputs), cut)
 
 
@@ -30,7 +33,7 @@ def test_a_fold_gets_the_labels_of_its_own_model_above_the_cut_and_no_others(ben
     cut = float(surest.median())
     found = label(bench, first, cut)
     paths = bench.run(f"{FAST} pseudo=first", "second")
-    job = with_pseudo(make_job(config.load(paths.config), paths))
+    job = with_pseudo(make_job(configure.load(paths.config), paths))
     assert len(job.table) > 36 and (job.table["fold"][36:] == -1).all()
     for k in range(3):
         asked = predictions.read(first.fold(k).test)
@@ -84,13 +87,11 @@ def test_labels_of_the_mean_over_the_folds_flatter_on_pure_noise_and_those_by_fo
     # what a csv of the mean would give each fold
     for k in range(3):
         predictions.write(mean, first.fold(k).test)
-        note = runs.read_json(first.fold(k).test_json)
-        runs.write_json(note | {"sha256": runs.file_sha(first.fold(k).test)}, first.fold(k).test_json)
+        note = read_json(first.fold(k).test_json)
+        write_json(note | {"sha256": file_sha(first.fold(k).test)}, first.fold(k).test_json)
     label(bench, first, 0.5)
     by_mean = bench.run(f"{how} pseudo=first", "by_mean", machine=machine)
-    accuracy = {
-        paths.name: runs.read_json(paths.score)["also"]["accuracy"] for paths in (first, by_fold, by_mean)
-    }
+    accuracy = {paths.name: read_json(paths.score)["also"]["accuracy"] for paths in (first, by_fold, by_mean)}
     assert abs(accuracy["by_fold"] - 0.5) < 0.15 and accuracy["by_mean"] > 0.9, accuracy
 
 
@@ -100,16 +101,16 @@ def test_what_was_changed_or_made_of_other_folds_is_refused_or_trained_anew(benc
         bench.run(f"{FAST} pseudo=first", "second")
     found = label(bench, first)
     second = bench.run(f"{FAST} pseudo=first", "second")
-    recipe = runs.read_json(second.score)["recipe"]
-    assert recipe != runs.read_json(first.score)["recipe"]
+    recipe = read_json(second.score)["recipe"]
+    assert recipe != read_json(first.score)["recipe"]
     found.iloc[2:].to_csv(first.root / "pseudo.csv", index=False)
     bench.configure(f"{FAST} pseudo=first", "second")
     assert (
-        runs.read_json(second.settings("train"))["pseudo.csv"]["pseudo.csv"][0]
+        read_json(second.settings("train"))["pseudo.csv"]["pseudo.csv"][0]
         == (first.root / "pseudo.csv").stat().st_size
     )
     bench.stage("train", second)
-    assert runs.read_json(second.score)["recipe"] != recipe and (second.old / recipe).exists()
+    assert read_json(second.score)["recipe"] != recipe and (second.old / recipe).exists()
     for settings, told in (
         (fast("fold_seed=1 pseudo=first"), "other folds"),
         (f"{FAST} pseudo=none", "no finished fold"),
@@ -139,9 +140,9 @@ def test_numbers_a_cut_that_none_reaches_and_missing_predictions_are_refused_in_
 
 def test_several_labels_per_image_are_as_sure_as_the_least_certain_of_them():
     frame = predictions.make(["a", "b"], [[0.99, 0.02, 0.9], [0.5, 0.01, 0.99]], ["x", "y", "z"])
-    several = competitions.Competition(task="multilabel")
+    several = facts.Competition(task="multilabel")
     assert pseudo.confidence(several, frame).tolist() == pytest.approx([0.9, 0.5])
-    assert pseudo.confidence(competitions.Competition(task="multiclass"), frame).tolist() == pytest.approx(
+    assert pseudo.confidence(facts.Competition(task="multiclass"), frame).tolist() == pytest.approx(
         [0.99, 0.99]
     )
 
@@ -157,7 +158,7 @@ def test_several_labels_per_image_are_learned_as_the_shares_that_they_are(bench)
     first = bench.run(how, "first")
     label(bench, first, 0.5)
     paths = bench.run(f"{how} pseudo=first", "second")
-    own, learns = of_fold(with_pseudo(make_job(config.load(paths.config), paths)), 1)
+    own, learns = of_fold(with_pseudo(make_job(configure.load(paths.config), paths)), 1)
     asked = predictions.read(first.fold(1).test).loc[own.table["id"][36:].str[5:]].to_numpy()
     assert learns[36:].all() and np.abs(own.target[36:] - asked).max() < 1e-5
     assert (

@@ -9,9 +9,9 @@ import pytest
 import timm
 from conftest import fast
 
-from src import runs
-from src.fetch import unpack, unpack_all
 from src.model import weights
+from src.run.archives import unpack, unpack_all
+from src.run.files import read_json
 
 
 def contents(folder: Path) -> dict[str, int]:
@@ -29,11 +29,11 @@ def test_weights_in_a_folder_that_can_only_be_read_train_and_are_hashed_once(ben
     ) == before
     kept = list((bench.folder / "weights").glob("*.hash"))
     assert len(kept) == 1
-    monkeypatch.setattr(runs, "file_sha", lambda path: pytest.fail(f"{path} is read once more"))
+    monkeypatch.setattr(weights, "file_sha", lambda path: pytest.fail(f"{path} is read once more"))
     assert (
         weights.weights_hash(file)
-        == runs.read_json(kept[0])["hash"]
-        == runs.read_json(paths.fold(0).done)["weights_hash"]
+        == read_json(kept[0])["hash"]
+        == read_json(paths.fold(0).done)["weights_hash"]
     )
 
 

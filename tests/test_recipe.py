@@ -10,15 +10,18 @@ import pytest
 from conftest import fast
 from PIL import Image
 
-from src import collect, competitions, config, job, recipe, runs
-from src.data import tables
+from src import competitions, evaluate
+from src.competition import tables
+from src.data import recipe, training_table
+from src.run import configure
+from src.run.files import read_json, write_json
 
 
 @pytest.fixture
 def split_run(bench):
     paths = bench.configure(fast("folds=2 epochs=1"))
     bench.stage("split", paths)
-    settings = config.load(paths.config)
+    settings = configure.load(paths.config)
     return settings, competitions.load(settings.comp, settings.inputs), paths, tables.read_folds(paths.folds)
 
 
@@ -111,24 +114,26 @@ def test_folds_of_differing_code_recipe_or_versions_are_not_scored_together(benc
     paths = bench.configure(fast("folds=2 epochs=1"))
     bench.stage("split", paths)
     bench.stage("train", paths, only=0)
-    units = job.training_code(config.load(paths.config), competitions.load("tiny", Path("inputs")))
-    edited = units | {"src/fit/losses.py": units["src/fit/losses.py"] | {"cross_entropy": "0"}}
+    units = training_table.training_code(
+        configure.load(paths.config), competitions.load("tiny", Path("inputs"))
+    )
+    edited = units | {"src/training/losses.py": units["src/training/losses.py"] | {"cross_entropy": "0"}}
     with monkeypatch.context() as patch:
-        patch.setattr(job, "training_code", lambda settings, competition: edited)
+        patch.setattr(training_table, "training_code", lambda settings, competition: edited)
         bench.stage("train", paths, only=1)
-    settings, table = config.load(paths.config), tables.read_folds(paths.folds)
+    settings, table = configure.load(paths.config), tables.read_folds(paths.folds)
     competition = competitions.load("tiny", Path("inputs"))
     with pytest.raises(
-        ValueError, match="trained by differing code, src/fit/losses.py: cross_entropy: make retrain"
+        ValueError, match="trained by differing code, src/training/losses.py: cross_entropy: make retrain"
     ):
-        collect.collect(competition, settings, paths, table)
-    done = runs.read_json(paths.fold(1).done)
-    runs.write_json(done | {"code": units, "images_hash": "0"}, paths.fold(1).done)
+        evaluate.collect(competition, settings, paths, table)
+    done = read_json(paths.fold(1).done)
+    write_json(done | {"code": units, "images_hash": "0"}, paths.fold(1).done)
     with pytest.raises(ValueError, match="differing recipes, other contents of the training images"):
-        collect.collect(competition, settings, paths, table)
-    runs.write_json(done | {"code": units, "versions": {"torch": "1"}}, paths.fold(1).done)
+        evaluate.collect(competition, settings, paths, table)
+    write_json(done | {"code": units, "versions": {"torch": "1"}}, paths.fold(1).done)
     capsys.readouterr()
-    collect.collect(competition, settings, paths, table)
+    evaluate.collect(competition, settings, paths, table)
     assert "folds 0 and 1 were trained by differing versions of the packages" in capsys.readouterr().err
 
 
@@ -137,14 +142,14 @@ def test_an_edit_between_two_folds_stops_before_the_second_is_trained(bench, mon
     bench.stage("split", paths)
     with monkeypatch.context() as patch:
         patch.setattr(
-            job,
+            training_table,
             "training_code",
-            lambda settings, competition: {"src/fit/loop.py": {"": "0", "train_steps": "0"}},
+            lambda settings, competition: {"src/training/loop.py": {"": "0", "train_steps": "0"}},
         )
         bench.stage("train", paths, only=0)
     with pytest.raises(
         ValueError,
-        match=r"fold 0 of runs/tiny-run began before src/fit/loop.py: train_steps changed, and other folds",
+        match=r"fold 0 of runs/tiny-run began before src/training/loop.py: train_steps changed, and other folds",
     ):
         bench.stage("train", paths)
     assert not paths.fold(1).done.exists() and paths.fold(0).done.exists()
@@ -155,9 +160,9 @@ def test_a_new_run_says_why_it_does_not_take_over_a_fold(bench, monkeypatch, cap
     bench.stage("split", first)
     with monkeypatch.context() as patch:
         patch.setattr(
-            job,
+            training_table,
             "training_code",
-            lambda settings, competition: {"src/fit/losses.py": {"": "0", "cross_entropy": "0"}},
+            lambda settings, competition: {"src/training/losses.py": {"": "0", "cross_entropy": "0"}},
         )
         bench.stage("train", first, only=0)
     second = bench.configure(fast("folds=2 epochs=1"), "second")
@@ -165,16 +170,16 @@ def test_a_new_run_says_why_it_does_not_take_over_a_fold(bench, monkeypatch, cap
     bench.stage("train", second, only=0)
     said = capsys.readouterr().out
     assert (
-        "fold 0: not taken over from run first: src/fit/losses.py: cross_entropy changed since it was trained"
+        "fold 0: not taken over from run first: src/training/losses.py: cross_entropy changed since it was trained"
         in said
     )
 
 
 def test_a_model_does_not_predict_by_code_that_was_edited_since_it_was_trained(bench, monkeypatch):
     paths = bench.run(fast("folds=2 epochs=1"))
-    done = runs.read_json(paths.fold(0).done)
+    done = read_json(paths.fold(0).done)
     edited = done["code"]["src/data/images.py"] | {"": "0", "square": "0"}
-    runs.write_json(done | {"code": done["code"] | {"src/data/images.py": edited}}, paths.fold(0).done)
+    write_json(done | {"code": done["code"] | {"src/data/images.py": edited}}, paths.fold(0).done)
     bench.stage("predict", paths)  # nothing is to be made
     bench.configure(fast("folds=2 epochs=1 tta=hflip"))
     with pytest.raises(

@@ -20,9 +20,17 @@ from accelerate import Accelerator
 from conftest import FAST, fast
 from torch import nn
 
-from src import config, fold, job, predictions, prepare, runs, state
+from src import config, train_fold
+from src.data import features, training_table
 from src.data.batches import SAMPLERS
-from src.fit.optim import make_optimizer
+from src.run import clock as clock_module
+from src.run import locks, predictions, process, reuse
+from src.run.clock import Clock
+from src.run.errors import Stopped
+from src.run.files import HOST, atomic, read_json
+from src.run.paths import RunPaths
+from src.training import checkpoint
+from src.training.optim import make_optimizer
 
 ROOT = Path(__file__).parents[1]
 EACH_STEP = "wandb=off workers=0 device=cpu save_minutes=0"
@@ -39,14 +47,14 @@ class Killed(BaseException):
 
 def after_steps(monkeypatch, number: int, action) -> None:
     """Call action() after that many steps of a training from now, before anything is saved for that one."""
-    real, steps = fold.save_or_stop, iter(range(1, 10**9))
+    real, steps = train_fold.save_or_stop, iter(range(1, 10**9))
 
     def save_or_stop(*args, **how):
         if next(steps) == number:
             action()
         return real(*args, **how)
 
-    monkeypatch.setattr(fold, "save_or_stop", save_or_stop)
+    monkeypatch.setattr(train_fold, "save_or_stop", save_or_stop)
 
 
 def kill():
@@ -109,12 +117,12 @@ def test_a_gradient_scaler_goes_on_with_its_scale(bench, monkeypatch):
         accelerator.scaler = torch.amp.GradScaler("cpu", growth_interval=3)  # as fp16 on a GPU has one
         return accelerator
 
-    monkeypatch.setattr(prepare, "make_accelerator", with_scaler)
+    monkeypatch.setattr(features, "make_accelerator", with_scaler)
     expected = whole_run(bench, "epochs=3")
     with monkeypatch.context() as patch, pytest.raises(Killed):
         after_steps(patch, 5, kill)
         train_fold_0(bench, "epochs=3", "broken")
-    assert runs.origin(runs.RunPaths(Path("runs/broken")).fold(0))["scaler"]["scale"] == 2.0**17
+    assert reuse.origin(RunPaths(Path("runs/broken")).fold(0))["scaler"]["scale"] == 2.0**17
     assert products(train_fold_0(bench, "epochs=3", "broken")) == expected
 
 
@@ -141,12 +149,17 @@ def test_the_state_of_any_optimizer_is_kept_by_the_order_of_its_parameters(tmp_p
     go(whole, optimizer, range(6))
     first, optimizer = begin()
     go(first, optimizer, range(3))
-    state.save(
+    checkpoint.save(
         tmp_path,
-        {"epoch": 0, "step": 3, "weights": first.state_dict(), "optimizer": state.of_optimizer(optimizer)},
+        {
+            "epoch": 0,
+            "step": 3,
+            "weights": first.state_dict(),
+            "optimizer": checkpoint.of_optimizer(optimizer),
+        },
     )
-    saved, (second, optimizer) = state.load(tmp_path), begin()
-    second.load_state_dict(saved["weights"]), state.restore_optimizer(optimizer, saved["optimizer"])
+    saved, (second, optimizer) = checkpoint.load(tmp_path), begin()
+    second.load_state_dict(saved["weights"]), checkpoint.restore_optimizer(optimizer, saved["optimizer"])
     go(second, optimizer, range(3, 6))
     assert all(torch.equal(value, second.state_dict()[key]) for key, value in whole.state_dict().items())
 
@@ -186,7 +199,7 @@ def lookahead(inner):
 @pytest.mark.parametrize("wrap", [SlowCopy, lookahead, lambda inner: SlowCopy(lookahead(inner))])
 def test_an_optimizer_with_a_state_of_its_own_goes_on_to_the_same_bytes(bench, monkeypatch, wrap):
     monkeypatch.setattr(
-        fold, "make_optimizer", lambda learning, settings: wrap(make_optimizer(learning, settings))
+        train_fold, "make_optimizer", lambda learning, settings: wrap(make_optimizer(learning, settings))
     )
     expected = whole_run(bench, "epochs=3 batch_size=5")
     for steps in (4, 4):
@@ -202,7 +215,7 @@ def test_an_optimizer_whose_state_cannot_be_saved_is_refused_before_a_step(bench
         optimizer.noise = np.random.default_rng(0)
         return optimizer
 
-    monkeypatch.setattr(fold, "make_optimizer", make)
+    monkeypatch.setattr(train_fold, "make_optimizer", make)
     with pytest.raises(
         ValueError,
         match="the optimizer keeps AdamP.own.noise = Generator.*which can't be saved: choose another optimizer",
@@ -246,14 +259,14 @@ def content(step: int) -> dict:
 
 def test_a_state_comes_back_as_it_was_and_the_last_two_are_kept(tmp_path):
     for step in (9, 10, 11):
-        state.save(tmp_path, content(step))
+        checkpoint.save(tmp_path, content(step))
     # as a kill leaves it
-    (tmp_path / f"00001-0000012.safetensors.{runs.HOST}-999999999-0123ab.part").touch()
-    state.save(tmp_path, content(12))
+    (tmp_path / f"00001-0000012.safetensors.{HOST}-999999999-0123ab.part").touch()
+    checkpoint.save(tmp_path, content(12))
     assert sorted(os.listdir(tmp_path)) == [
         f"00001-00000{step}.{end}" for step in (11, 12) for end in ("json", "safetensors")
     ]
-    found = state.load(tmp_path)
+    found = checkpoint.load(tmp_path)
     assert torch.equal(found["weights"]["a"], content(12)["weights"]["a"]) and found["weights"][
         "a"
     ].stride() == (1, 3)
@@ -288,15 +301,15 @@ def flip_a_bit(path):
 )
 def test_a_damaged_newest_state_falls_back_to_the_one_before(tmp_path, capsys, end, spoil):
     for step in (1, 2):
-        state.save(tmp_path, content(step))
+        checkpoint.save(tmp_path, content(step))
     spoil(tmp_path / f"00001-0000002.{end}")
-    assert state.load(tmp_path)["step"] == 1
+    assert checkpoint.load(tmp_path)["step"] == 1
     said = capsys.readouterr().out.splitlines()
     assert len(said) == (0 if (spoil, end) == (Path.unlink, "json") else 1) and all(
         "is damaged" in line and "the one before" in line for line in said
     )
-    state.save(tmp_path, content(2))
-    assert state.load(tmp_path)["step"] == 2
+    checkpoint.save(tmp_path, content(2))
+    assert checkpoint.load(tmp_path)["step"] == 2
 
 
 def test_without_a_sound_state_a_fold_begins_anew(bench, monkeypatch, capsys):
@@ -316,7 +329,7 @@ def test_a_state_of_another_recipe_is_left_alone_and_says_what_differs(bench, mo
     with monkeypatch.context() as patch, pytest.raises(Killed):
         after_steps(patch, 3, kill)
         train_fold_0(bench, "lr=0.1", "x")
-    begun = runs.origin(runs.RunPaths(Path("runs/x")).fold(0))["recipe"]
+    begun = reuse.origin(RunPaths(Path("runs/x")).fold(0))["recipe"]
     paths = train_fold_0(bench, "lr=0.2", "x")
     said = capsys.readouterr().out
     assert (
@@ -330,21 +343,22 @@ def test_a_fold_that_other_code_began_is_not_mixed_and_retrain_begins_it_anew(be
     with monkeypatch.context() as patch, pytest.raises(Killed):
         after_steps(patch, 3, kill)
         patch.setattr(
-            job,
+            training_table,
             "training_code",
-            lambda settings, competition: {"src/fit/losses.py": {"": "1", "cross_entropy": "1"}},
+            lambda settings, competition: {"src/training/losses.py": {"": "1", "cross_entropy": "1"}},
         )
         train_fold_0(bench, "", "x")
     with pytest.raises(
         ValueError,
-        match=r"fold 0 of runs/x began before src/fit/losses.py: cross_entropy changed.*make retrain RUN=x",
+        match=r"fold 0 of runs/x began before src/training/losses.py: cross_entropy changed.*make retrain RUN=x",
     ):
         train_fold_0(bench, "", "x")
     capsys.readouterr()
     monkeypatch.setattr("sys.argv", ["runs", "retire", "runs/x"])
-    runs.act()
+    reuse.act()
     assert (
-        "src/fit/losses.py: cross_entropy changed; fold 0 is kept in runs/x/old/" in capsys.readouterr().out
+        "src/training/losses.py: cross_entropy changed; fold 0 is kept in runs/x/old/"
+        in capsys.readouterr().out
         and not Path("runs/x/fold0").exists()
     )
 
@@ -358,7 +372,7 @@ def test_sigterm_saves_and_the_same_command_goes_on(bench, monkeypatch, capsys):
         with (
             monkeypatch.context() as patch,
             pytest.raises(
-                runs.Stopped,
+                Stopped,
                 match="SIG(TERM|INT): fold 0 is saved after 0 epochs and [24] steps; the same command",
             ),
         ):
@@ -373,12 +387,12 @@ def test_sigterm_saves_and_the_same_command_goes_on(bench, monkeypatch, capsys):
 
 def test_max_hours_stops_before_the_step_that_would_pass_it(bench):
     expected = whole_run(bench, "")
-    with pytest.raises(runs.Stopped, match="max_hours=0.0001: fold 0 is saved after 0 epochs and 1 steps"):
+    with pytest.raises(Stopped, match="max_hours=0.0001: fold 0 is saved after 0 epochs and 1 steps"):
         train_fold_0(bench, "", "broken", machine="wandb=off workers=0 device=cpu max_hours=0.0001")
     assert products(train_fold_0(bench, "", "broken")) == expected
 
 
-START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from src import runs, train; runs.main(train.main)"
+START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from src import train; from src.run import process; process.main(train.main)"
 
 
 def start(name: str, *words: str) -> subprocess.Popen:
@@ -431,7 +445,7 @@ def test_ctrl_c_with_workers_ends_with_75_and_a_second_one_at_once(bench):
 
 # ---- two processes ----
 
-HOLD = "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; from src import runs\nwith runs.lock(Path(sys.argv[2])) as holder: print(holder, flush=True); sys.stdin.read()"
+HOLD = "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; from src.run import locks\nwith locks.lock(Path(sys.argv[2])) as holder: print(holder, flush=True); sys.stdin.read()"
 
 
 def hold(path: Path) -> subprocess.Popen:
@@ -467,9 +481,9 @@ def test_the_second_process_takes_the_other_folds_then_names_the_first(bench):
 def test_a_lock_is_had_by_one_process_at_a_time_and_waited_for(tmp_path, capsys):
     path = tmp_path / "deep/lock"
     first = hold(path)
-    with runs.lock(path) as holder:
+    with locks.lock(path) as holder:
         assert holder.startswith(f"process {first.pid} on ")
-    ask = "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; from src import runs\nwith runs.lock(Path(sys.argv[2]), wait=True) as holder: print('mine', repr(holder))"
+    ask = "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; from src.run import locks\nwith locks.lock(Path(sys.argv[2]), wait=True) as holder: print('mine', repr(holder))"
     waiting = subprocess.Popen(
         [sys.executable, "-c", ask, str(ROOT), str(path)], stdout=subprocess.PIPE, text=True
     )
@@ -535,16 +549,16 @@ def test_a_full_disk_leaves_no_half_file_and_the_message_names_it(small_disk):
                 ValueError,
                 match=rf"{name} can't be written: .*(No space left.*needs more than the .* bytes|File too large)",
             ),
-            runs.atomic(small_disk / name) as part,
+            atomic(small_disk / name) as part,
         ):
             write(part)
         assert (small_disk / name).read_text() == "what was there"
-    state.save(small_disk / "state", {"epoch": 0, "step": 1, "weights": torch.zeros(1000)})
+    checkpoint.save(small_disk / "state", {"epoch": 0, "step": 1, "weights": torch.zeros(1000)})
     with pytest.raises(
         ValueError, match="00000-0000002.safetensors can't be written: .*(No space left|File too large)"
     ):
-        state.save(small_disk / "state", {"epoch": 0, "step": 2, "weights": torch.from_numpy(big)})
-    assert state.load(small_disk / "state")["step"] == 1
+        checkpoint.save(small_disk / "state", {"epoch": 0, "step": 2, "weights": torch.from_numpy(big)})
+    assert checkpoint.load(small_disk / "state")["step"] == 1
     assert (
         sorted(os.listdir(small_disk)) == sorted([*ways, "state"])
         and len(os.listdir(small_disk / "state")) == 2
@@ -554,7 +568,7 @@ def test_a_full_disk_leaves_no_half_file_and_the_message_names_it(small_disk):
 def test_a_disk_that_fills_during_training_ends_with_2_and_goes_on_when_there_is_room(
     bench, monkeypatch, capsys
 ):
-    expected, real, saves = whole_run(bench, "epochs=3"), state.save_file, iter(range(9))
+    expected, real, saves = whole_run(bench, "epochs=3"), checkpoint.save_file, iter(range(9))
 
     def save_file(tensors, part):
         if next(saves) == 4:
@@ -563,8 +577,8 @@ def test_a_disk_that_fills_during_training_ends_with_2_and_goes_on_when_there_is
         real(tensors, part)
 
     with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
-        patch.setattr(state, "save_file", save_file)
-        runs.main(lambda: train_fold_0(bench, "epochs=3", "broken"))
+        patch.setattr(checkpoint, "save_file", save_file)
+        process.main(lambda: train_fold_0(bench, "epochs=3", "broken"))
     assert (
         ended.value.code == 2
         and "00001-0000002.safetensors can't be written: [Errno 28] No space left on device"
@@ -578,14 +592,14 @@ def test_a_disk_that_fills_during_training_ends_with_2_and_goes_on_when_there_is
 
 def test_five_folds_take_no_more_memory_than_two(bench):
     paths = bench.run(fast("folds=5 epochs=1"))
-    held = [runs.read_json(paths.fold(k).done)["memory"]["rss_mib"] for k in range(5)]
+    held = [read_json(paths.fold(k).done)["memory"]["rss_mib"] for k in range(5)]
     assert held[4] <= 1.03 * held[1], held
 
 
 def test_epochs_that_are_short_against_saving_are_not_all_saved(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(state.time, "monotonic", lambda: now[0])
-    clock = state.Clock(config.Machine(save_minutes=10))
+    monkeypatch.setattr(clock_module.time, "monotonic", lambda: now[0])
+    clock = Clock(config.Machine(save_minutes=10))
     saved = []
     for epoch in range(100):  # each takes a second, saving a quarter
         now[0] += 1

@@ -11,11 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src import runs
-from src.runs import RunPaths
+from src.run import process, provenance, reuse
+from src.run.errors import CheckFailed, Stopped
+from src.run.files import atomic, file_sha, read_json, sha256, write_json, write_text
+from src.run.paths import RunPaths, check_name
 
 ROOT = Path(__file__).parents[1]
-CODE = {"src/predictions.py": runs.file_sha(ROOT / "src/predictions.py")}
+CODE = {"src/run/predictions.py": file_sha(ROOT / "src/run/predictions.py")}
 
 
 def make_run(
@@ -29,23 +31,22 @@ def make_run(
 ) -> RunPaths:
     """A run with one finished fold and a split."""
     paths = RunPaths(root / name)
-    runs.write_json({"comp": comp}, paths.config)
-    runs.write_json(split or {"folds": 2}, paths.settings("split"))
-    runs.write_json({"name": name}, paths.competition)
+    write_json({"comp": comp}, paths.config)
+    write_json(split or {"folds": 2}, paths.settings("split"))
+    write_json({"name": name}, paths.competition)
     for file in (paths.folds, paths.fold(0).model, paths.fold(0).valid, paths.fold(0).log):
-        runs.write_text(f"{name} {file.name}", file)
+        write_text(f"{name} {file.name}", file)
     files = {
-        file.name: runs.file_sha(file)
-        for file in (paths.fold(0).model, paths.fold(0).valid, paths.fold(0).log)
+        file.name: file_sha(file) for file in (paths.fold(0).model, paths.fold(0).valid, paths.fold(0).log)
     }
-    runs.write_json({"recipe": recipe, "code": code, "score": 0.5, "files": files}, paths.fold(0).done)
+    write_json({"recipe": recipe, "code": code, "score": 0.5, "files": files}, paths.fold(0).done)
     return paths
 
 
 def new_run(root: Path, name: str = "new") -> RunPaths:
     paths = RunPaths(root / name)
-    runs.write_json({"comp": "demo"}, paths.config)
-    runs.write_json({"folds": 2}, paths.settings("split"))
+    write_json({"comp": "demo"}, paths.config)
+    write_json({"folds": 2}, paths.settings("split"))
     return paths
 
 
@@ -56,7 +57,7 @@ def new_run(root: Path, name: str = "new") -> RunPaths:
     "name", ["demo-demo", "demo-head-lr=1e-3", "a", "trainable=blocks.5,blocks.6", "A_1"]
 )
 def test_a_name_for_files_is_taken(name):
-    assert runs.check_name(name, "RUN") == name
+    assert check_name(name, "RUN") == name
 
 
 @pytest.mark.parametrize(
@@ -64,17 +65,17 @@ def test_a_name_for_files_is_taken(name):
 )
 def test_a_name_that_could_leave_the_folder_or_break_make_is_refused(name):
     with pytest.raises(ValueError, match="can't be a name"):
-        runs.check_name(name, "RUN")
+        check_name(name, "RUN")
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     path = tmp_path / "deep/file.txt"
-    runs.write_text("old", path)
-    with pytest.raises(RuntimeError), runs.atomic(path) as part:
+    write_text("old", path)
+    with pytest.raises(RuntimeError), atomic(path) as part:
         part.write_text("half")
         raise RuntimeError
     assert path.read_text() == "old" and os.listdir(path.parent) == ["file.txt"]
-    with runs.atomic(path) as part:
+    with atomic(path) as part:
         part.write_text("new")
         assert path.read_text() == "old"
     assert path.read_text() == "new" and os.listdir(path.parent) == ["file.txt"]
@@ -83,7 +84,7 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
 def test_finished_folds_are_listed_by_number(tmp_path):
     paths = RunPaths(tmp_path)
     for k in (10, 2, 0):
-        runs.write_json({}, paths.fold(k).done)
+        write_json({}, paths.fold(k).done)
     paths.fold(1).root.mkdir()
     assert paths.finished() == [0, 2, 10]
 
@@ -94,22 +95,20 @@ def test_finished_folds_are_listed_by_number(tmp_path):
 @given(st.dictionaries(st.text(), st.integers() | st.text() | st.lists(st.booleans())))
 def test_a_hash_does_not_depend_on_the_order_of_keys_nor_on_a_trip_through_json(content):
     turned = dict(reversed(content.items()))
-    assert runs.sha256(content) == runs.sha256(turned) == runs.sha256(json.loads(json.dumps(content)))
-    assert len(runs.sha256(content)) == 16 and runs.sha256({**content, "more": 1}) != runs.sha256(
-        {**content, "more": 2}
-    )
+    assert sha256(content) == sha256(turned) == sha256(json.loads(json.dumps(content)))
+    assert len(sha256(content)) == 16 and sha256({**content, "more": 1}) != sha256({**content, "more": 2})
 
 
 def test_tuples_and_lists_hash_alike_and_bytes_are_taken_as_they_are(tmp_path):
-    assert runs.sha256({"tta": ("a",)}) == runs.sha256({"tta": ["a"]})
+    assert sha256({"tta": ("a",)}) == sha256({"tta": ["a"]})
     (tmp_path / "file").write_bytes(b"content")
-    assert runs.file_sha(tmp_path / "file") == runs.sha256(b"content")
+    assert file_sha(tmp_path / "file") == sha256(b"content")
 
 
 def test_a_stage_imports_without_the_collector_and_runs_with_it():
     code = (
-        "import sys; sys.argv[0] = {}; import gc, src; print(gc.isenabled()); from src import runs; "
-        "runs.main(lambda: print(gc.isenabled(), gc.get_freeze_count() > 1000))"
+        "import sys; sys.argv[0] = {}; import gc, src; print(gc.isenabled()); from src.run import process; "
+        "process.main(lambda: print(gc.isenabled(), gc.get_freeze_count() > 1000))"
     )
     for called_as, expected in (("'-m'", "False\nTrue True\n"), ("'notebook'", "True\nTrue True\n")):
         done = subprocess.run(
@@ -122,44 +121,44 @@ def test_a_stage_imports_without_the_collector_and_runs_with_it():
     "later", ["atexit.register(print, 'later')", "threading.Timer(0.3, print, ['later']).start()"]
 )
 def test_a_stage_ends_fast_but_not_before_what_was_left_for_the_end(later):
-    code = f"import sys; sys.argv[0] = '-m'; import atexit, threading; from src import runs; {later}; runs.main(lambda: print('done'))"
+    code = f"import sys; sys.argv[0] = '-m'; import atexit, threading; from src.run import process; {later}; process.main(lambda: print('done'))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert (done.stdout, done.stderr, done.returncode) == ("done\nlater\n", "", 0)
 
 
 def test_edited_and_removed_files_are_changed_code_and_new_ones_are_not():
-    assert runs.changed_code({"code": CODE}) == runs.changed_code({}) == []
-    assert runs.changed_code({"code": {"src/predictions.py": "0", "src/gone.py": "1"}}) == [
+    assert reuse.changed_code({"code": CODE}) == reuse.changed_code({}) == []
+    assert reuse.changed_code({"code": {"src/run/predictions.py": "0", "src/gone.py": "1"}}) == [
         "src/gone.py (removed)",
-        "src/predictions.py",
+        "src/run/predictions.py",
     ]
 
 
 def test_the_commit_says_dirty_and_the_diff_holds_edits_and_new_files(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "SRC", tmp_path / "src")
-    runs.write_text("one\n", tmp_path / "src/a.py")
-    assert runs.commit() == "no git" and runs.diff() == ""
+    monkeypatch.setattr(provenance, "SRC", tmp_path / "src")
+    write_text("one\n", tmp_path / "src/a.py")
+    assert provenance.commit() == "no git" and provenance.diff() == ""
     for command in (
         ["init", "-q"],
         ["add", "."],
         ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "first"],
     ):
         subprocess.run(["git", *command], cwd=tmp_path, check=True)
-    clean = runs.commit()
-    assert len(clean) >= 7 and "dirty" not in clean and runs.diff() == ""
-    runs.write_text("two\n", tmp_path / "src/a.py")
-    runs.write_text("three\n", tmp_path / "src/b.py")
-    assert runs.commit() == clean + "-dirty"
-    assert "-one\n+two" in runs.diff() and "new file src/b.py\nthree" in runs.diff()
+    clean = provenance.commit()
+    assert len(clean) >= 7 and "dirty" not in clean and provenance.diff() == ""
+    write_text("two\n", tmp_path / "src/a.py")
+    write_text("three\n", tmp_path / "src/b.py")
+    assert provenance.commit() == clean + "-dirty"
+    assert "-one\n+two" in provenance.diff() and "new file src/b.py\nthree" in provenance.diff()
     monkeypatch.setenv("PATH", "")
-    assert runs.commit() == "no git" and runs.diff().startswith("") and runs.diff() == ""
+    assert provenance.commit() == "no git" and provenance.diff().startswith("") and provenance.diff() == ""
 
 
 # ---- nothing finished is lost, nothing is done twice ----
 
 
 def test_a_retired_fold_is_kept_beside_those_retired_before(tmp_path):
-    places = [runs.retire(make_run(tmp_path, "x").fold(0), "abc") for _ in range(3)]
+    places = [reuse.retire(make_run(tmp_path, "x").fold(0), "abc") for _ in range(3)]
     assert [place.relative_to(tmp_path).as_posix() for place in places] == [
         "x/old/abc/fold0",
         "x/old/abc-2/fold0",
@@ -173,28 +172,28 @@ def test_a_retired_fold_is_kept_beside_those_retired_before(tmp_path):
 
 def test_a_fold_of_the_same_recipe_is_taken_over_and_says_from_where(tmp_path):
     theirs, ours = make_run(tmp_path, "theirs").fold(0), new_run(tmp_path).fold(0)
-    assert runs.adopt_fold(new_run(tmp_path), 0, "abc", "demo") == "theirs"
-    assert runs.read_json(ours.done) == {**runs.read_json(theirs.done), "from": "theirs"}
+    assert reuse.adopt_fold(new_run(tmp_path), 0, "abc", "demo") == "theirs"
+    assert read_json(ours.done) == {**read_json(theirs.done), "from": "theirs"}
     assert sorted(os.listdir(ours.root)) == ["done.json", "log.jsonl", "model.safetensors", "valid.parquet"]
     assert ours.model.samefile(theirs.model) and not ours.log.samefile(theirs.log)
-    runs.write_text("trained again", ours.model)
+    write_text("trained again", ours.model)
     assert theirs.model.read_text() == "theirs model.safetensors"
 
 
 def test_a_fold_is_copied_where_links_are_not_possible(tmp_path, monkeypatch):
     theirs, ours = make_run(tmp_path, "theirs").fold(0), new_run(tmp_path).fold(0)
     monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError("no links here")))
-    assert runs.adopt_fold(new_run(tmp_path), 0, "abc", "demo") == "theirs"
+    assert reuse.adopt_fold(new_run(tmp_path), 0, "abc", "demo") == "theirs"
     assert ours.model.read_bytes() == theirs.model.read_bytes() and not ours.model.samefile(theirs.model)
 
 
 @pytest.mark.parametrize(
-    "other", [{"comp": "mine"}, {"recipe": "def"}, {"code": {"src/predictions.py": "0"}}]
+    "other", [{"comp": "mine"}, {"recipe": "def"}, {"code": {"src/run/predictions.py": "0"}}]
 )
 def test_a_fold_of_another_competition_recipe_or_code_is_not_taken_over(tmp_path, other):
     make_run(tmp_path, "theirs", **other)
     assert (
-        runs.adopt_fold(new_run(tmp_path), 0, "abc", "demo") == ""
+        reuse.adopt_fold(new_run(tmp_path), 0, "abc", "demo") == ""
         and not RunPaths(tmp_path / "new").fold(0).root.exists()
     )
 
@@ -202,13 +201,13 @@ def test_a_fold_of_another_competition_recipe_or_code_is_not_taken_over(tmp_path
 def test_an_unfinished_fold_or_one_with_a_file_removed_is_not_taken_over(tmp_path):
     theirs = make_run(tmp_path, "theirs").fold(0)
     theirs.model.unlink()
-    assert runs.adopt_fold(new_run(tmp_path), 0, "abc", "demo") == ""
-    assert runs.adopt_fold(new_run(tmp_path), 1, "abc", "demo") == ""
+    assert reuse.adopt_fold(new_run(tmp_path), 0, "abc", "demo") == ""
+    assert reuse.adopt_fold(new_run(tmp_path), 1, "abc", "demo") == ""
 
 
 def test_an_equal_split_is_taken_over_as_copies(tmp_path):
     theirs, ours = make_run(tmp_path, "theirs"), new_run(tmp_path)
-    assert runs.adopt_split(ours) == "theirs"
+    assert reuse.adopt_split(ours) == "theirs"
     assert (
         ours.folds.read_bytes() == theirs.folds.read_bytes()
         and ours.competition.exists()
@@ -216,23 +215,23 @@ def test_an_equal_split_is_taken_over_as_copies(tmp_path):
     )
     ours.folds.touch()
     make_run(tmp_path, "theirs", split={"folds": 3})
-    assert runs.adopt_split(new_run(tmp_path, "third")) == "new"
+    assert reuse.adopt_split(new_run(tmp_path, "third")) == "new"
     shutil.rmtree(ours.root)
-    assert runs.adopt_split(new_run(tmp_path, "third")) == ""
+    assert reuse.adopt_split(new_run(tmp_path, "third")) == ""
 
 
 def test_retire_moves_the_folds_whose_code_has_changed(tmp_path):
     paths = make_run(tmp_path, "x")
-    runs.write_json({"recipe": "abc", "code": {"src/predictions.py": "0"}}, paths.fold(1).done)
+    write_json({"recipe": "abc", "code": {"src/run/predictions.py": "0"}}, paths.fold(1).done)
     done = subprocess.run(
-        [sys.executable, "-m", "src.runs", "retire", str(paths.root)],
+        [sys.executable, "-m", "src.run.reuse", "retire", str(paths.root)],
         cwd=ROOT,
         capture_output=True,
         text=True,
     )
     assert (
         done.returncode == 0
-        and "src/predictions.py changed; fold 1 is kept in" in done.stdout
+        and "src/run/predictions.py changed; fold 1 is kept in" in done.stdout
         and "fold 0 was trained by this very code" in done.stdout
     )
     assert paths.finished() == [0] and (paths.old / "abc/fold1/done.json").exists()
@@ -245,24 +244,24 @@ def test_retire_moves_the_folds_whose_code_has_changed(tmp_path):
     "error, code, shown",
     [
         (ValueError("lr=0: say more"), 2, "error: lr=0: say more\n"),
-        (runs.CheckFailed("a leak"), 1, "a leak\n"),
-        (runs.Stopped("saved"), 75, "saved\n"),
+        (CheckFailed("a leak"), 1, "a leak\n"),
+        (Stopped("saved"), 75, "saved\n"),
     ],
 )
 def test_a_stage_ends_with_its_exit_code_and_a_message(error, code, shown, capsys, monkeypatch):
-    monkeypatch.setattr(runs, "SRC", Path(__file__).parent)  # the error is raised in a file of ours
+    monkeypatch.setattr(process, "SRC", Path(__file__).parent)  # the error is raised in a file of ours
 
     def stage() -> None:
         raise error
 
     with pytest.raises(SystemExit) as ended:
-        runs.main(stage)
+        process.main(stage)
     assert ended.value.code == code and capsys.readouterr().err == shown
 
 
 def test_a_librarys_error_keeps_its_traceback_and_a_bug_stays_a_bug(capsys):
     with pytest.raises(SystemExit) as ended:
-        runs.main(lambda: int("x"))
+        process.main(lambda: int("x"))
     shown = capsys.readouterr().err
     assert (
         ended.value.code == 2
@@ -270,4 +269,4 @@ def test_a_librarys_error_keeps_its_traceback_and_a_bug_stays_a_bug(capsys):
         and shown.endswith("error: invalid literal for int() with base 10: 'x'\n")
     )
     with pytest.raises(ZeroDivisionError):
-        runs.main(lambda: 1 / 0)
+        process.main(lambda: 1 / 0)

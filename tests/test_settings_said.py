@@ -9,9 +9,10 @@ import pytest
 from conftest import fast
 from PIL import Image
 
-from src import collect, competitions, runs, train
-from src.competitions import Competition
-from src.fit.metrics import METRICS
+from src import competitions, evaluate, train
+from src.competition.facts import Competition
+from src.competition.metrics import METRICS
+from src.run.files import read_json
 
 
 def several_labels(bench) -> None:
@@ -110,7 +111,7 @@ def test_a_partial_can_be_the_reader_and_the_metric(bench, monkeypatch):
     own = Competition(read_image=partial(read_shrunk, factor=2), metric=partial(METRICS["macro_f1"], beta=2))
     monkeypatch.setitem(competitions.COMPETITIONS, "tiny", lambda: own)
     paths = bench.run(fast("epochs=1"))
-    assert runs.read_json(paths.score)["metric"] == "f_beta"
+    assert read_json(paths.score)["metric"] == "f_beta"
     pasted = competitions.load("tiny", Path("inputs")).paste()
     assert "read_image=partial(read_shrunk, factor=2)" in pasted and "beta=2" in pasted
 
@@ -138,7 +139,7 @@ def test_a_fold_without_positives_is_left_out_of_the_means_and_named(bench, monk
 
     monkeypatch.setitem(METRICS, "macro_f1", score)
     paths = bench.run(fast("epochs=3"))
-    score = runs.read_json(paths.score)
+    score = read_json(paths.score)
     known = [value for value in score["folds"].values() if value == value]
     assert (
         len(known) == 2
@@ -159,4 +160,4 @@ def test_a_fold_without_positives_is_left_out_of_the_means_and_named(bench, monk
 
 
 def test_the_mean_over_one_fold_has_no_spread():
-    assert collect.over_folds(np.array([0.5])) == {"mean": 0.5, "spread": 0.0}
+    assert evaluate.over_folds(np.array([0.5])) == {"mean": 0.5, "spread": 0.0}

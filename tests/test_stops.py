@@ -16,9 +16,12 @@ import pytest
 from conftest import fast, make_array
 from PIL import Image
 
-from src import config, predict, predictions, runs, state
+from src import config, predict
 from src.data import cache, images
 from src.data.arrays import Array, make_in_steps
+from src.run import predictions
+from src.run.clock import Clock
+from src.run.errors import Stopped
 
 ROOT = Path(__file__).parents[1]
 
@@ -36,7 +39,7 @@ class Asked:
         return False
 
     def saving(self):
-        return state.Clock(config.Machine()).saving()
+        return Clock(config.Machine()).saving()
 
     def why_stop(self) -> str:
         self.looks -= 1
@@ -45,7 +48,7 @@ class Asked:
 
 def stop_at(monkeypatch, look: int) -> None:
     """SIGTERM at the n-th look at the clock from now."""
-    real, looks = state.Clock.why_stop, iter(range(1, 10**9))
+    real, looks = Clock.why_stop, iter(range(1, 10**9))
 
     def why_stop(clock):
         if next(looks) == look:
@@ -53,7 +56,7 @@ def stop_at(monkeypatch, look: int) -> None:
             time.sleep(0)  # the handler runs here
         return real(clock)
 
-    monkeypatch.setattr(state.Clock, "why_stop", why_stop)
+    monkeypatch.setattr(Clock, "why_stop", why_stop)
 
 
 def fill(values, begun):
@@ -66,7 +69,7 @@ def test_an_array_that_was_begun_goes_on_where_it_was_left(tmp_path, capsys):
     path = tmp_path / "comp/x.npy"
     for stop in (3, 2):
         with pytest.raises(
-            runs.Stopped, match="SIGTERM: x.npy is saved after [35] of 8 images; the same command goes on"
+            Stopped, match="SIGTERM: x.npy is saved after [35] of 8 images; the same command goes on"
         ):
             make_in_steps(path, (8, 2), "float32", fill, Asked(stop))
     assert "x.npy goes on after 3 of 8 images" in capsys.readouterr().out and not path.exists()
@@ -84,7 +87,7 @@ def test_an_array_that_was_begun_goes_on_where_it_was_left(tmp_path, capsys):
 )
 def test_what_was_begun_and_is_damaged_is_begun_anew(tmp_path, spoil):
     path = tmp_path / "comp/x.npy"
-    with pytest.raises(runs.Stopped):
+    with pytest.raises(Stopped):
         make_in_steps(path, (8, 2), "float32", fill, Asked(3))
     spoil(path.with_name("x.npy.begun"))
     assert make_in_steps(path, (8, 2), "float32", fill, None).values[:, 1].tolist() == list(range(8))
@@ -115,7 +118,7 @@ def test_a_run_that_is_stopped_anywhere_ends_like_one_that_never_was(bench, monk
             stop_at(patch, look)
             try:
                 paths = bench.run(fast(settings), "broken")
-            except runs.Stopped as stop:
+            except Stopped as stop:
                 stops.append(str(stop))
     assert len(stops) >= 3 and "images-32px" in stops[0] and "the same command goes on" in stops[-1]
     assert paths.oof.read_bytes() == expected[0] and predictions.read(paths.test).equals(expected[1])
@@ -131,7 +134,7 @@ def test_max_hours_stops_the_decoding_too(bench, monkeypatch):
     monkeypatch.setattr(images, "PIECE", 10)
     paths = bench.configure(machine="wandb=off workers=0 device=cpu max_hours=0.0001")
     bench.stage("split", paths)
-    with pytest.raises(runs.Stopped, match="max_hours=0.0001: images-32px-.* is saved after 10 of 36 images"):
+    with pytest.raises(Stopped, match="max_hours=0.0001: images-32px-.* is saved after 10 of 36 images"):
         bench.stage("train", paths)
 
 
@@ -170,6 +173,7 @@ def test_one_changed_image_is_decoded_and_the_others_are_copied(bench, monkeypat
 def test_an_own_reader_decodes_all_anew(bench, monkeypatch):
     """It may look at more than the image's file, at the slice below for one."""
     from src import competitions
+    from src.competition import facts
 
     read = []
 
@@ -177,9 +181,7 @@ def test_an_own_reader_decodes_all_anew(bench, monkeypatch):
         read.append(record["id"])
         return np.asarray(Image.open(record["file"]).convert("RGB"))
 
-    monkeypatch.setitem(
-        competitions.COMPETITIONS, "tiny", lambda: competitions.Competition(read_image=reader)
-    )
+    monkeypatch.setitem(competitions.COMPETITIONS, "tiny", lambda: facts.Competition(read_image=reader))
     bench.run(fast("epochs=1"))
     Image.new("RGB", (24, 24), (9, 9, 9)).save("inputs/tiny/train/tr004.png")
     del read[:]

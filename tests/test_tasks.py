@@ -7,10 +7,13 @@ import pytest
 from conftest import FAST, fast
 from sklearn.metrics import roc_auc_score
 
-from src import competitions, config, predictions, runs, verify
-from src.competitions import Competition
-from src.data import tables
-from src.fit.metrics import METRICS
+from src import competitions
+from src.competition import tables
+from src.competition.facts import Competition
+from src.competition.metrics import METRICS
+from src.extras import verify
+from src.run import configure, predictions
+from src.run.files import read_json
 
 
 def relabel(root, make_label, sample_value, columns=("id", "label")):
@@ -31,7 +34,7 @@ def test_binary_with_a_probability_wanted(bench, monkeypatch):
     relabel(bench.inputs, lambda i: [int(i % 3 == 2)], 0.5)
     monkeypatch.setitem(competitions.COMPETITIONS, "tiny", lambda: Competition(metric="roc_auc"))
     paths = bench.run()
-    answer, score = pd.read_csv("submissions/tiny-run.csv"), runs.read_json(paths.score)
+    answer, score = pd.read_csv("submissions/tiny-run.csv"), read_json(paths.score)
     assert answer["label"].between(0, 1).all() and answer["label"].nunique() > 2
     folds, oof = tables.read_folds(paths.folds), predictions.read(paths.oof)
     assert score["oof"] == pytest.approx(roc_auc_score(folds["label"].astype(int), oof.loc[folds["id"], "1"]))
@@ -63,7 +66,7 @@ def test_multilabel_with_a_probability_per_column(bench):
 def test_regression(bench):
     relabel(bench.inputs, lambda i: [10.5 + (i % 3)], 1.5)
     paths = bench.run(fast("epochs=1"))
-    score = runs.read_json(paths.score)
+    score = read_json(paths.score)
     assert score["metric"] == "rmse" and score["lower_is_better"] and set(score["also"]) == {"rmse", "mae"}
     assert np.isfinite(pd.read_csv("submissions/tiny-run.csv")["label"]).all()
 
@@ -76,7 +79,7 @@ def test_targets_far_from_zero_are_learned_as_fast_as_others_and_kept_in_the_hos
     relabel(bench.inputs, lambda i: [[995, 1000, 1005][i % 3] + i / 1000], 1000.5)
     paths = bench.run(fast("trainable=head epochs=20 lr=0.1 tta=hflip"))
     score, oof, test = (
-        runs.read_json(paths.score),
+        read_json(paths.score),
         predictions.read(paths.oof)["label"],
         pd.read_csv("submissions/tiny-run.csv")["label"],
     )
@@ -93,7 +96,7 @@ def test_bounded_numbers_never_leave_their_range(bench, monkeypatch):
     state(monkeypatch, task="bounded", bounds=(0, 100))
     paths = bench.run(fast("trainable=head epochs=20 lr=0.1"))
     score, oof, answer = (
-        runs.read_json(paths.score),
+        read_json(paths.score),
         predictions.read(paths.oof)["label"],
         pd.read_csv("submissions/tiny-run.csv")["label"],
     )
@@ -104,7 +107,7 @@ def test_bounded_numbers_never_leave_their_range(bench, monkeypatch):
         and answer.between(0, 100).all()
         and answer.max() > 50
     )
-    assert runs.read_json(paths.competition)["facts"]["bounds"] == [0, 100]
+    assert read_json(paths.competition)["facts"]["bounds"] == [0, 100]
 
 
 def test_ordered_grades_with_fitted_cut_points(bench, monkeypatch, capsys):
@@ -112,7 +115,7 @@ def test_ordered_grades_with_fitted_cut_points(bench, monkeypatch, capsys):
     state(monkeypatch, task="ordinal")
     paths = bench.run(fast("trainable=head epochs=20 lr=0.1 decode=cut_points"))
     score, oof, answer = (
-        runs.read_json(paths.score),
+        read_json(paths.score),
         predictions.read(paths.oof),
         pd.read_csv("submissions/tiny-run.csv")["label"],
     )
@@ -123,7 +126,7 @@ def test_ordered_grades_with_fitted_cut_points(bench, monkeypatch, capsys):
         and oof["label"].nunique() > 3
     )
     assert set(answer) <= {0, 1, 2} and (answer == [0, 1, 2] * 3).mean() > 0.5
-    note = runs.read_json(bench.folder / "submissions/tiny-run.json")
+    note = read_json(bench.folder / "submissions/tiny-run.json")
     assert (
         set(note["decode"]) == {"name", "parameters", "plain", "in_sample", "nested", "error_95", "is_sure"}
         and note["decode"]["plain"] == score["oof"]
@@ -142,7 +145,7 @@ def test_thresholds_change_the_words_that_are_said_and_the_ledger_gets_the_neste
     paths = bench.run(fast("epochs=1 fold_seed=1 decode=thresholds"))
     printed = capsys.readouterr().out
     assert "taken over" in printed and "each fold by the others" in printed
-    note, score = runs.read_json(bench.folder / "submissions/tiny-run.json"), runs.read_json(plain.score)
+    note, score = read_json(bench.folder / "submissions/tiny-run.json"), read_json(plain.score)
     assert note["decode"]["plain"] == score["oof"] < note["decode"]["nested"] <= note["decode"]["in_sample"]
     assert note["oof"] == note["decode"]["nested"] and set(note["decode"]["parameters"]) == {
         "blue",
@@ -156,7 +159,7 @@ def test_thresholds_change_the_words_that_are_said_and_the_ledger_gets_the_neste
         round(score["oof"], 4),
         round(note["oof"], 4),
     ]
-    verify.verify(config.load(paths.config), paths)
+    verify.verify(configure.load(paths.config), paths)
 
 
 def test_a_decoder_waits_for_all_folds_and_is_refused_before_training_where_it_does_not_fit(bench, capsys):
@@ -198,15 +201,15 @@ def test_auxiliary_targets_learn_and_are_not_scored(bench, monkeypatch, task):
     )
     assert list(oof) == ["main", "beside"] and list(pd.read_csv("submissions/tiny-run.csv")) == ["id", "main"]
     assert np.corrcoef(oof["beside"], truth["beside"].loc[oof.index])[0, 1] > 0.5, "it learns"
-    alone = METRICS[runs.read_json(paths.score)["metric"]](truth[["main"]].loc[oof.index], oof[["main"]])
-    assert runs.read_json(paths.score)["oof"] == pytest.approx(alone), "it is not scored"
+    alone = METRICS[read_json(paths.score)["metric"]](truth[["main"]].loc[oof.index], oof[["main"]])
+    assert read_json(paths.score)["oof"] == pytest.approx(alone), "it is not scored"
 
 
 def test_ranked_words_best_first(bench, monkeypatch):
     sample = pd.read_csv(bench.inputs / "sample_submission.csv").assign(colour="red blue green")
     sample.to_csv(bench.inputs / "sample_submission.csv", index=False)
     paths = bench.run(fast("epochs=1"))
-    score, oof = runs.read_json(paths.score), predictions.read(paths.oof)
+    score, oof = read_json(paths.score), predictions.read(paths.oof)
     place = oof.rank(axis=1, ascending=False).to_numpy()[
         oof.columns.get_indexer(tables.read_folds(paths.folds).set_index("id")["colour"].loc[oof.index])[
             :, None
@@ -231,7 +234,7 @@ def test_probabilities_by_class_column_and_auxiliary_targets(bench, monkeypatch)
     paths = bench.run(fast("epochs=1"))
     answer = pd.read_csv("submissions/tiny-run.csv")
     assert list(answer) == ["id", *colours] and np.allclose(answer[colours].sum(axis=1), 1, atol=1e-4)
-    assert runs.read_json(paths.competition)["facts"]["task"] == "multiclass"
+    assert read_json(paths.competition)["facts"]["task"] == "multiclass"
 
 
 def test_several_images_per_row_are_pooled_and_kept_together(bench, monkeypatch):
@@ -281,7 +284,7 @@ def test_extra_columns_reach_the_head(bench, monkeypatch):
         competitions.COMPETITIONS, "tiny", lambda: Competition(labels=("colour",), features=("age", "site"))
     )
     paths = bench.run(fast("trainable=head epochs=20 lr=0.1"))
-    assert runs.read_json(paths.score)["also"]["accuracy"] > 0.9  # the column tells the label
+    assert read_json(paths.score)["also"]["accuracy"] > 0.9  # the column tells the label
 
 
 def test_a_metric_pasted_from_the_host_is_used_unchanged(bench, monkeypatch):
@@ -291,7 +294,7 @@ def test_a_metric_pasted_from_the_host_is_used_unchanged(bench, monkeypatch):
 
     monkeypatch.setitem(competitions.COMPETITIONS, "tiny", lambda: Competition(metric=score))
     paths = bench.run(FAST)
-    result = runs.read_json(paths.score)
+    result = read_json(paths.score)
     assert result["metric"] == "score" and result["oof"] == pytest.approx(result["also"]["accuracy"])
 
 

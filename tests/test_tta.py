@@ -10,14 +10,19 @@ from conftest import FAST, fast
 from PIL import Image
 from torch import nn
 
-from src import compare, competitions, config, ensemble, predict, predictions, prepare, runs, verify
+from src import competitions, predict
+from src.competition.tables import read_folds
+from src.competition.tasks import softmax
+from src.data import features
 from src.data.augment import VIEW_SETS, VIEWS, unseen_views
 from src.data.images import read_square
-from src.data.tables import read_folds
+from src.extras import compare, ensemble, verify
 from src.model.backbone import BACKBONES
 from src.model.classifier import build
-from src.runs import RunPaths
-from src.tasks import softmax
+from src.run import configure, predictions
+from src.run.errors import CheckFailed
+from src.run.files import read_json
+from src.run.paths import RunPaths
 
 LETTER = torch.tensor([[1, 2, 3], [4, 5, 6], [7, 8, 9]], dtype=torch.uint8).expand(3, 3, 3)
 
@@ -109,7 +114,7 @@ def test_the_oof_of_tta_is_the_mean_over_views_of_the_model_that_has_not_seen_th
     paths = bench.run(fast("tta=hflip,zooms"), "tta")
     printed = capsys.readouterr().out
     assert "taken over" in printed and "epoch 1" not in printed
-    loaded, folds, found = config.load(paths.config), read_folds(paths.folds), runs.read_json(paths.tta)
+    loaded, folds, found = configure.load(paths.config), read_folds(paths.folds), read_json(paths.tta)
     competition = competitions.load("tiny", loaded.inputs)
     by_view = dict.fromkeys(("plain", "hflip", "zoom90", "zoom110"), pd.DataFrame())
     for k in range(3):
@@ -132,9 +137,9 @@ def test_the_oof_of_tta_is_the_mean_over_views_of_the_model_that_has_not_seen_th
     assert list(found["views"]) == list(by_view) and found["oof"] == competition.score(folds, oof)
     for name, frame in by_view.items():
         assert found["views"][name]["oof"] == pytest.approx(competition.score(folds, frame), abs=1e-6)
-    score, note = runs.read_json(paths.score), runs.read_json(bench.folder / "submissions/tta.json")
+    score, note = read_json(paths.score), read_json(bench.folder / "submissions/tta.json")
     assert (
-        score["oof"] == runs.read_json(plain.score)["oof"] == found["views"]["plain"]["oof"]
+        score["oof"] == read_json(plain.score)["oof"] == found["views"]["plain"]["oof"]
         and found["gain"] == found["oof"] - score["oof"]
     )
     assert (
@@ -144,7 +149,7 @@ def test_the_oof_of_tta_is_the_mean_over_views_of_the_model_that_has_not_seen_th
     )
     verify.verify(loaded, paths)
     predictions.write(predictions.read(paths.oof), paths.oof_tta)
-    with pytest.raises(runs.CheckFailed):
+    with pytest.raises(CheckFailed):
         verify.verify(loaded, paths)
     assert "oof_tta.parquet is damaged" in capsys.readouterr().out
 
@@ -185,7 +190,7 @@ def test_a_killed_prediction_goes_on_and_a_changed_tta_only_predicts(bench, monk
         and stamps(paths, "test") != tested
     )
     bench.run(FAST)
-    assert paths.scored() == (paths.oof, runs.read_json(paths.score)) and stamps(paths, "model") == trained
+    assert paths.scored() == (paths.oof, read_json(paths.score)) and stamps(paths, "model") == trained
     assert capsys.readouterr().out.count("epoch 1/") == 3
 
 
@@ -203,7 +208,7 @@ def test_a_view_that_changes_the_label_shows_a_loss_and_is_warned_of(bench, monk
         BACKBONES, "coarse", lambda settings: nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten())
     )
     paths = bench.run(fast("backbone=coarse trainable=head epochs=10 lr=0.1 tta=vflip"))
-    found = runs.read_json(paths.tta)
+    found = read_json(paths.tta)
     assert (
         found["views"]["plain"]["oof"] > 0.9 and found["views"]["vflip"]["oof"] < 0.5 and found["gain"] < -0.2
     )
@@ -221,7 +226,7 @@ def test_compare_and_ensemble_read_the_oof_that_belongs_to_the_test_predictions(
         bench.run(fast(f"{recipe} {more}"), name)
         for name, more in (("plain", ""), ("tta", "tta=negative"), ("other", "seed=1"))
     )
-    gain = runs.read_json(tta.tta)["gain"]
+    gain = read_json(tta.tta)["gain"]
     assert gain != 0
     capsys.readouterr()
     bench.monkeypatch.setattr("sys.argv", ["compare", str(plain.root), str(tta.root)])
@@ -233,8 +238,7 @@ def test_compare_and_ensemble_read_the_oof_that_belongs_to_the_test_predictions(
     expected = predictions.mean([predictions.read(tta.oof_tta), predictions.read(other.oof)])
     assert np.allclose(predictions.read(both.oof), expected.loc[predictions.read(both.oof).index], atol=1e-6)
     assert (
-        runs.read_json(both.score)["members"]["tta"] == runs.read_json(tta.tta)["oof"]
-        and both.scored()[0] == both.oof
+        read_json(both.score)["members"]["tta"] == read_json(tta.tta)["oof"] and both.scored()[0] == both.oof
     )
 
 
@@ -246,4 +250,4 @@ def test_one_fold_alone_shows_its_views_and_leaves_no_score_of_the_whole(bench, 
         and not paths.tta.exists()
         and paths.fold(1).valid_views.exists()
     )
-    assert list(prepare.test_views(config.load(paths.config))) == ["plain", "hflip"]
+    assert list(features.test_views(configure.load(paths.config))) == ["plain", "hflip"]

@@ -6,26 +6,28 @@ from pathlib import Path
 import pytest
 from conftest import fast
 
-from src import competitions, config
+from src import competitions
+from src.competition.inference import complete
 from src.config import Config, resolve
-from src.fit.optim import make_optimizer
-from src.job import make_job
+from src.data.training_table import make_job
 from src.model.classifier import build
+from src.run import configure
+from src.training.optim import make_optimizer
 
 ROOT = Path(__file__).resolve().parent.parent
 AT_THE_JOB = {
-    "loss": "src/fit/losses.py",
+    "loss": "src/training/losses.py",
     "sampler": "src/data/batches.py",
     "augment": "src/data/augment.py",
     "tta": "src/data/augment.py",
-    "decode": "src/decode.py",
+    "decode": "src/competition/decoders.py",
 }
 
 
 def test_each_unknown_word_of_the_settings_names_its_file(bench):
     paths = bench.configure(fast(""))
     bench.stage("split", paths)
-    settings = config.load(paths.config)
+    settings = configure.load(paths.config)
     for setting, file in AT_THE_JOB.items():
         word = ("nothing",) if setting == "tta" else "nothing"
         check(file, make_job, replace(settings, config=replace(settings.config, **{setting: word})), paths)
@@ -42,10 +44,10 @@ def test_an_unknown_word_of_the_model_names_its_file(setting, file):
 
 
 def test_an_unknown_optimizer_or_metric_names_its_file(bench):
-    check("src/fit/optim.py", make_optimizer, [], resolve(Config(optimizer="nothing")))
+    check("src/training/optim.py", make_optimizer, [], resolve(Config(optimizer="nothing")))
     known = competitions.load("tiny", bench.inputs.parent)
-    check("src/fit/metrics.py", competitions.check, replace(known, metric="nothing"))
-    check("src/tasks.py", competitions.check, replace(known, task="nothing"))
+    check("src/competition/metrics.py", complete.check, replace(known, metric="nothing"))
+    check("src/competition/tasks.py", complete.check, replace(known, task="nothing"))
 
 
 def check(file, call, *args) -> None:

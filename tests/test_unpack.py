@@ -9,8 +9,8 @@ import zipfile
 
 import pytest
 
-from src import fetch
-from src.fetch import unpack, unpack_all
+from src.run import archives
+from src.run.archives import unpack, unpack_all
 
 
 def make_zip(path, members, links=()):
@@ -137,7 +137,7 @@ def test_one_limit_holds_for_all_levels_together(tmp_path, small_disk, zeros, co
 def test_a_small_file_that_grows_a_thousandfold_is_refused_on_a_large_disk_too(tmp_path, monkeypatch):
     """4.6 kB that became 432 MB; here with a small factor in the place of a GB."""
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**13, 0, 10**13))
-    monkeypatch.setattr(fetch, "LEAST", 10**6)
+    monkeypatch.setattr(archives, "LEAST", 10**6)
     with pytest.raises(ValueError, match="room for"):
         unpack(nested(tmp_path, 1_000_000, 10, 1), tmp_path / "a")
 
@@ -157,7 +157,7 @@ def test_sizes_are_counted_and_not_believed(tmp_path, small_disk):
 
 
 def test_more_files_than_any_competition_has_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(fetch, "MOST_FILES", 100)
+    monkeypatch.setattr(archives, "MOST_FILES", 100)
     inner = make_zip(tmp_path / "inner.zip", {str(number): "" for number in range(40)}).read_bytes()
     with pytest.raises(ValueError, match="more than the 100 files"):
         unpack(make_zip(tmp_path / "a.zip", {"x.zip": inner, "y.zip": inner, "z.zip": inner}), tmp_path / "a")
@@ -266,7 +266,7 @@ def test_what_can_not_be_unpacked_says_why_in_one_line(tmp_path, make, message):
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(ValueError, match=message) as caught:
         unpack(path, tmp_path / "inputs" / "a")
-    assert caught.traceback[-1].path.name == "fetch.py", "else the stage would print a traceback"
+    assert caught.traceback[-1].path.name == "archives.py", "else the stage would print a traceback"
     assert [file for file in sorted(tmp_path.rglob("*")) if file.name != "inputs"] == before
     assert "\n" not in str(caught.value)
 

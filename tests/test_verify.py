@@ -8,8 +8,13 @@ import pandas as pd
 import pytest
 from conftest import fast
 
-from src import config, predictions, restore, runs, state, verify
-from src.runs import CheckFailed, RunPaths
+from src import config
+from src.extras import restore, verify
+from src.run import configure, predictions
+from src.run.clock import Clock
+from src.run.errors import CheckFailed, Stopped
+from src.run.files import read_json, write_json
+from src.run.paths import RunPaths
 
 
 def said(bench, paths, capsys, *, fails: bool = False) -> str:
@@ -17,9 +22,9 @@ def said(bench, paths, capsys, *, fails: bool = False) -> str:
     capsys.readouterr()
     if fails:
         with pytest.raises(CheckFailed):
-            verify.verify(config.load(paths.config), paths)
+            verify.verify(configure.load(paths.config), paths)
     else:
-        verify.verify(config.load(paths.config), paths)
+        verify.verify(configure.load(paths.config), paths)
     return capsys.readouterr().out
 
 
@@ -29,8 +34,8 @@ def test_verify_finds_what_was_touched_and_tells_what_is_other_by_now(bench, cap
         "runs/tiny-run is as it was written"
     ]
 
-    score = runs.read_json(paths.score)
-    runs.write_json(
+    score = read_json(paths.score)
+    write_json(
         score | {"oof": 0.99, "commit": "0123456", "versions": score["versions"] | {"torch": "1.0"}},
         paths.score,
     )
@@ -40,7 +45,7 @@ def test_verify_finds_what_was_touched_and_tells_what_is_other_by_now(bench, cap
         and "by now   commit 0123456 -> " in printed
         and "by now   torch 1.0 -> " in printed
     )
-    runs.write_json(score, paths.score)
+    write_json(score, paths.score)
 
     valid = predictions.read(paths.fold(1).valid)
     predictions.write(valid.iloc[:, ::-1].set_axis(valid.columns, axis=1), paths.fold(1).valid)
@@ -68,7 +73,7 @@ def test_verify_finds_what_was_touched_and_tells_what_is_other_by_now(bench, cap
 def test_verify_compares_settings_and_data_with_what_is_here_now(bench, capsys, monkeypatch):
     paths = bench.run(fast("folds=2 epochs=1"))
     monkeypatch.setattr(
-        config, "parse_set", lambda text, of=config.Config: {"lr": 0.5} if of is config.Config else {}
+        configure, "parse_set", lambda text, of=config.Config: {"lr": 0.5} if of is config.Config else {}
     )
     shutil.copy("inputs/tiny/train/tr001.png", "inputs/tiny/train/tr000.png")
     printed = said(bench, paths, capsys)
@@ -82,7 +87,7 @@ def test_verify_compares_settings_and_data_with_what_is_here_now(bench, capsys, 
 def test_only_a_finished_run_is_verified(bench):
     paths = bench.configure()
     with pytest.raises(ValueError, match="only a finished run"):
-        verify.verify(config.load(paths.config), paths)
+        verify.verify(configure.load(paths.config), paths)
 
 
 def test_a_run_of_a_session_that_ended_is_taken_up_with_its_state(bench, monkeypatch, capsys):
@@ -92,9 +97,9 @@ def test_a_run_of_a_session_that_ended_is_taken_up_with_its_state(bench, monkeyp
 
     paths = bench.configure(fast("epochs=2"), "x", machine="wandb=off workers=0 device=cpu save_minutes=0")
     bench.stage("split", paths)
-    with monkeypatch.context() as patch, pytest.raises(runs.Stopped):
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
         patch.setattr(
-            state.Clock,
+            Clock,
             "why_stop",
             lambda clock: "max_hours" if list(paths.root.glob("fold1/state/00001*.json")) else "",
         )

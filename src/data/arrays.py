@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from src import runs
 from src.data import cache
+from src.run import locks
+from src.run.errors import Stopped
+from src.run.files import naming, read_json, remove_dead, write_json
 
 if TYPE_CHECKING:
-    from src.state import Clock
+    from src.run.clock import Clock
 
 
 class Array:
@@ -64,9 +66,9 @@ def make_in_steps(
     Stopped with the piece saved. room_gb: of all arrays in the cache, 0: any.
     """
     if not cache.use(path):
-        with runs.naming(path):
+        with naming(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-        with runs.lock(path.with_name(path.name + ".lock"), wait=True):
+        with locks.lock(path.with_name(path.name + ".lock"), wait=True):
             if not cache.use(path):
                 if room_gb:
                     cache.make_room(path.parent.parent, room_gb, gigabytes(shape, dtype))
@@ -82,8 +84,8 @@ def fill_in_steps(
     clock: "Clock | None",
 ) -> None:
     begun, note = path.with_name(path.name + ".begun"), path.with_name(path.name + ".begun.json")
-    runs.remove_dead(path.parent)
-    with runs.naming(path):
+    remove_dead(path.parent)
+    with naming(path):
         values, progress = open_begun(begun, note, shape, dtype)
     cache.hold(begun)
     if clock:
@@ -94,14 +96,14 @@ def fill_in_steps(
                 save_or_stop(values, now, note, path, clock)
         values.flush()
         size = values.offset + values.nbytes
-        with runs.naming(path):
+        with naming(path):
             with begun.open("rb+") as file:
                 # perhaps an earlier process had come to this point
                 file.truncate(size)
                 file.seek(size)
                 file.write(checksum(begun, size))
             os.replace(begun, path)
-    except runs.Stopped:
+    except Stopped:
         raise
     except BaseException:
         begun.unlink(missing_ok=True)
@@ -120,9 +122,9 @@ def save_or_stop(values: np.memmap, now: dict, note: Path, path: Path, clock: "C
     if why or clock.is_due(ends_epoch=False):
         with clock.saving():
             values.flush()
-            runs.write_json(now, note)
+            write_json(now, note)
     if why:
-        raise runs.Stopped(
+        raise Stopped(
             f"{why}: {path.name} is saved after {now['done']} of {len(values)} images; the same command goes"
             " on from there"
         )
@@ -131,7 +133,7 @@ def save_or_stop(values: np.memmap, now: dict, note: Path, path: Path, clock: "C
 def open_begun(begun: Path, note: Path, shape: tuple[int, ...], dtype: str) -> tuple[np.memmap, dict]:
     """What an earlier process has left, and how far it is; a new array where that is none or damaged."""
     try:
-        values, progress = np.load(begun, mmap_mode="r+"), dict(runs.read_json(note))
+        values, progress = np.load(begun, mmap_mode="r+"), dict(read_json(note))
         if (values.shape, values.dtype) == (shape, np.dtype(dtype)) and progress:
             print(f"{begun.stem} goes on after {progress['done']} of {shape[0]} images", flush=True)
             return values, progress

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from src.data.arrays import Array
 from src.data.augment import Transform, seeded
-from src.seeds import seed_of
+from src.run.seeds import seed_of
 
 SHARED_MEMORY = Path("/dev/shm")  # of Linux
 MORE_SHARED_MEMORY = 'MACHINE="workers=0" does without, or give more (docker run --shm-size=2g)'

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import IO
 
-from src import runs
+from src.run import process
 
 _held: dict[str, IO] = {}  # open files of this process, each with a shared lock until the process ends
 
@@ -126,4 +126,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    runs.main(main)
+    process.main(main)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from src.data.tables import NUMBERS, joined, listed
+from src.competition.tables import NUMBERS, joined, listed
 
 
 def assign(

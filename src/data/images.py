@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageOps
 
-from src import runs
 from src.data.arrays import Array, make_in_steps
+from src.run import locks
+from src.run.files import read_json, write_json
 
 if TYPE_CHECKING:
-    from src.state import Clock
+    from src.run.clock import Clock
 
 PIECE = 256  # images that are decoded between two looks at the clock
 Reader = Callable[[Mapping[str, str]], np.ndarray]
@@ -174,13 +175,13 @@ def decode(
             yield {"done": end, "unreadable": bad}
         if bad and not tolerant:
             raise ValueError(complain(bad, len(records)))
-        runs.write_json({"unreadable": bad}, beside)
+        write_json({"unreadable": bad}, beside)
 
     # it is written before the array, so somebody has removed it
     if not beside.exists():
         path.unlink(missing_ok=True)
     array = make_in_steps(path, (len(records), size, size, 3), "uint8", fill, clock, room_gb=room_gb)
-    bad = runs.read_json(beside, "unreadable")["unreadable"]
+    bad = read_json(beside, "unreadable")["unreadable"]
     if bad and not tolerant:
         raise ValueError(complain(bad, len(records)))
     return array, bad
@@ -237,7 +238,7 @@ def read_memory(memory: Path, *version: int) -> dict:
     images it has 12 MB.
     """
     try:
-        return dict(runs.read_json(memory)) if version else {}
+        return dict(read_json(memory)) if version else {}
     except (ValueError, TypeError, FileNotFoundError):
         print(f"warning: {memory} is damaged: all images are hashed anew", file=sys.stderr)
         return {}
@@ -250,8 +251,8 @@ def remember(new: dict[str, list], memory: Path) -> None:
     if not new:
         return
     try:
-        with runs.lock(memory.with_name(memory.name + ".lock"), wait=True):
-            runs.write_json(remembered(memory) | new, memory, indent=None)
+        with locks.lock(memory.with_name(memory.name + ".lock"), wait=True):
+            write_json(remembered(memory) | new, memory, indent=None)
     except ValueError as error:
         print(f"warning: {error}", file=sys.stderr)
 

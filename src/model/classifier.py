@@ -10,13 +10,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from src import runs
 from src.config import Config
 from src.model.backbone import make_backbone, normalisation
 from src.model.cut import CannotCut, cut, set_mode
 from src.model.heads import HEADS
 from src.model.trainable import groups, new_layers, set_trainable
 from src.model.try_out import make_head, run_once
+from src.run.files import Damaged
 
 PLAIN = np.float32([[0], [1]])
 
@@ -120,7 +120,7 @@ class Classifier(nn.Module):
         try:
             stored, own = load_file(path), self.learned()
         except SafetensorError as error:
-            raise runs.Damaged(path, str(error)) from error
+            raise Damaged(path, str(error)) from error
         unit = stored.pop("unit", None)
         fitting = {name for name in own if name in stored and stored[name].shape == own[name].shape}
         left = sorted(set(own).symmetric_difference(stored) | (set(own) - fitting))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from src import runs
+from src.run.files import file_sha, read_json, sha256, write_json
 
 if TYPE_CHECKING:  # torch and timm take seconds to import: only inside the functions that need them
     from torch import Tensor, nn
@@ -122,17 +122,17 @@ def weights_hash(path: Path) -> str:
     nothing can be written beside it, as under /kaggle/input, the hash is kept in weights/; where not even
     there, the file is read each time.
     """
-    places = [path.with_name(path.name + ".hash"), WEIGHTS / f"{runs.sha256(str(path.resolve()))}.hash"]
+    places = [path.with_name(path.name + ".hash"), WEIGHTS / f"{sha256(str(path.resolve()))}.hash"]
     status = path.stat()
     stamp = {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
     for place in places:
         known = read_hash(place)
         if known and {key: known.get(key) for key in stamp} == stamp:
             return known["hash"]
-    content_hash = runs.file_sha(path)
+    content_hash = file_sha(path)
     for place in places:
         try:
-            runs.write_json({**stamp, "hash": content_hash}, place)
+            write_json({**stamp, "hash": content_hash}, place)
             break
         except ValueError:
             continue
@@ -142,7 +142,7 @@ def weights_hash(path: Path) -> str:
 def read_hash(place: Path) -> dict:
     """What was written there, {} where nothing was, or it is damaged."""
     try:
-        return dict(runs.read_json(place)) if place.is_file() else {}
+        return dict(read_json(place)) if place.is_file() else {}
     except (ValueError, OSError):
         return {}
 
@@ -160,7 +160,7 @@ def pretrained_hash(config: "Config") -> str:
     if config.backbone.partition(":")[0] not in BACKBONES:
         return weights_hash(resolve_weights(config.backbone, config.weights))
     hashes = [weights_hash(file) for file in files_of(make_backbone(config))]
-    return hashes[0] if len(hashes) == 1 else runs.sha256(hashes)
+    return hashes[0] if len(hashes) == 1 else sha256(hashes)
 
 
 def hub_reachable(timeout: float = 3.0) -> bool:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
+from src.competition.tables import read_csv
 from src.data.folds import SCHEMES, assign, check, fold_hash
-from src.data.tables import read_csv
 
 SPREADING = [name for name in SCHEMES if name != "file"]
 

@@ -15,9 +15,11 @@ from conftest import fast
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from src import code, config, layers, predictions, runs
+from src import config
 from src.config import Config, resolve
-from src.doctor.__main__ import QUICK, examine
+from src.data.recipe import backbone_code
+from src.extras import layers
+from src.extras.doctor.__main__ import QUICK, examine
 from src.fetch import fetch_weights
 from src.model import weights
 from src.model.backbone import (
@@ -33,7 +35,8 @@ from src.model.backbone import (
 from src.model.classifier import build
 from src.model.trainable import groups, new_layers
 from src.model.weights import pretrained_hash
-from src.recipe import backbone_code
+from src.run import configure, hashing, predictions
+from src.run.files import file_sha, read_json
 
 LITE = "tf_efficientnet_lite0"
 GEM = Config(backbone=f"gem:{LITE}", trainable=2, image_size=64)
@@ -189,7 +192,7 @@ def test_a_file_of_the_wrapped_model_or_of_the_whole_may_be_given(lite0):
             torch.equal(found.body.conv_head.weight, whole.body.conv_head.weight)
             and float(found.pool.p.detach()) == p
         )
-        assert pretrained_hash(replace(GEM, weights=file)) == runs.file_sha(Path(file))
+        assert pretrained_hash(replace(GEM, weights=file)) == file_sha(Path(file))
     Path("elsewhere").mkdir()
     Path(f"elsewhere/{LITE}").mkdir()
     # a copy of the weights folder, as on Kaggle
@@ -482,16 +485,16 @@ def test_each_kind_goes_from_the_split_to_a_csv_and_the_quick_doctor_agrees(benc
         fast(f"backbone={backbone} pretrained=true trainable=2 image_size=32 epochs=1 folds=2 {more}")
     )
     assert Path("submissions/tiny-run.csv").exists() and len(predictions.read(paths.oof)) == 36
-    saved = config.load(paths.config).config
+    saved = configure.load(paths.config).config
     bare = resolve(replace(saved, backbone="test_resnet", lr="auto", body_lr="auto", layer_decay="auto"))
     assert (
         (saved.lr, saved.body_lr, saved.layer_decay)
         == (bare.lr, bare.body_lr, bare.layer_decay)
         != (2e-3, 2e-3, 1.0)
     )
-    hashes = runs.read_json(paths.fold(0).done)["weights_hash"]
+    hashes = read_json(paths.fold(0).done)["weights_hash"]
     assert hashes and hashes == pretrained_hash(saved)
-    findings = {finding.check: finding for finding in examine(config.load(paths.config), paths, QUICK)}
+    findings = {finding.check: finding for finding in examine(configure.load(paths.config), paths, QUICK)}
     assert [finding for finding in findings.values() if finding.level == "FAIL"] == []
     assert findings["weights"].level == "pass" and "are equal to" in findings["weights"].seen, findings[
         "weights"
@@ -502,8 +505,8 @@ def test_each_kind_goes_from_the_split_to_a_csv_and_the_quick_doctor_agrees(benc
 def test_what_an_own_backbone_is_made_of_belongs_to_its_recipe_also_with_a_name_behind_a_colon(bench):
     """Its function, what that calls, and each file in a folder of weights."""
     paths = bench.configure(fast("backbone=gem:test_resnet"))
-    assert backbone_code(config.load(paths.config)) == ["src.model.backbone:BACKBONES[gem]"]
-    code_units = code.reach(*backbone_code(config.load(paths.config)))["src/model/backbone.py"]
+    assert backbone_code(configure.load(paths.config)) == ["src.model.backbone:BACKBONES[gem]"]
+    code_units = hashing.reach(*backbone_code(configure.load(paths.config)))["src/model/backbone.py"]
     assert {"gem", "GeM", "from_timm"} <= set(code_units)
     for name in ("test_resnet", "test_efficientnet"):
         Path(f"mine/{name}").mkdir(parents=True)

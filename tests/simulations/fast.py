@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from src import predictions
+from src.run import predictions
 
 
 class Fast:
-    """What src.paired and src.ensemble ask of a competition. Labels stand in the column `label` and name the
+    """What src.competition.paired and src.extras.ensemble ask of a competition. Labels stand in the column `label` and name the
     predictions' columns.
     """
 

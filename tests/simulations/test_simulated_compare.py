@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src import compare, paired
+from src.competition import paired
+from src.extras import compare
 
 PRIOR = np.array([0.4, 0.3, 0.15, 0.1, 0.05])
 BETTER = 0.23  # of latent quality: 5.6 points of macro F1

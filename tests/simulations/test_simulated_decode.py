@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src import decode, predictions
-from src.competitions import Competition
+from src.competition import decoders
+from src.competition.facts import Competition
+from src.run import predictions
 
 LETTERS = ("a", "b", "c")
 CLASSES = Competition(
@@ -51,7 +52,7 @@ def simulate(name: str, times: int, seed: int = 0) -> dict[str, np.ndarray]:
     """By draw: what is reported now, and the better of plain and nested, less the truth."""
     rng, truth, now, best = np.random.default_rng(seed), {"offsets": 1 / 3, "cut_points": 0.0}[name], [], []
     for _ in range(times):
-        result = decode.fit(decode.DECODERS[name], CASES[name], *draw(name, rng))
+        result = decoders.fit(decoders.DECODERS[name], CASES[name], *draw(name, rng))
         now.append(result.nested if result.parameters and result.gain.is_gain else result.plain)
         best.append(max(result.nested, result.plain))
     return {"reported": np.array(now) - truth, "better of both": np.array(best) - truth}

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src import ensemble, predictions
+from src.extras import ensemble
+from src.run import predictions
 from tests.simulations.fast import Fast, area, share_right
 
 LETTERS = ("a", "b", "c", "d", "e")

@@ -1,0 +1,292 @@
+"""The peers: a plain timm loop as most competition code has it, and the same work given to Lightning or
+fastai. Images are decoded in each epoch, the whole model runs in each step.
+
+Run: python -m src.extras.bench.peer runs/<name> --epochs 1 --by plain      one fold of a run's folds.csv, and its
+test images; the last line is json What is frozen stays in eval and gets no gradients, as in any such loop.
+Images, size, batch, weights and what learns are the kit's.
+"""
+
+import argparse
+import gc
+import json
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+BEGAN = time.perf_counter()
+gc.enable()  # as any program has it: src/__init__.py has put it off
+import timm
+import torch
+import torch.nn.functional as F
+from adamp import AdamP
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from src import competitions, config
+from src.competition import tables
+from src.run import configure
+from src.run.paths import RunPaths
+
+
+class Photos(Dataset):
+    """Image files as normalised tensors (3, size, size), and their labels."""
+
+    def __init__(self, files: list[Path], labels: list[int], size: int, mean: tuple, std: tuple) -> None:
+        self.files, self.labels = files, labels
+        resize = transforms.Resize((size, size), transforms.InterpolationMode.BICUBIC)
+        self.transform = transforms.Compose([resize, transforms.ToTensor(), transforms.Normalize(mean, std)])
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, i: int) -> tuple[torch.Tensor, int]:
+        return self.transform(Image.open(self.files[i]).convert("RGB")), self.labels[i]
+
+
+def make_model(settings: config.Settings, num_classes: int) -> torch.nn.Module:
+    """timm's model with a new classifier; what `trainable` (head, all, beginnings of names) does not name is
+    frozen.
+    """
+    experiment = settings.config
+    facts = (
+        {"pretrained_cfg_overlay": {"file": f"weights/{experiment.backbone}/model.safetensors"}}
+        if experiment.pretrained
+        else {}
+    )
+    model = timm.create_model(
+        experiment.backbone, pretrained=experiment.pretrained, num_classes=num_classes, **facts
+    )
+    asked = experiment.trainable if isinstance(experiment.trainable, tuple) else (str(experiment.trainable),)
+    head = [
+        name
+        for name, p in model.named_parameters()
+        if any(p is q for q in model.get_classifier().parameters())
+    ]
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_("all" in asked or name in head or name.startswith(asked))
+    return model
+
+
+def learn_mode(model: torch.nn.Module) -> None:
+    model.train()
+    for module in model.modules():
+        parameters = list(module.parameters())
+        if parameters and not any(p.requires_grad for p in parameters):
+            module.eval()
+
+
+@torch.inference_mode()
+def predict(model: torch.nn.Module, batches: Iterable) -> tuple[Tensor, Tensor]:
+    model.eval()
+    found = [(model(image).softmax(1), label) for image, label in batches]
+    return torch.cat([probs for probs, _ in found]), torch.cat([label for _, label in found])
+
+
+class Work(NamedTuple):
+    model: torch.nn.Module
+    train: DataLoader
+    valid: DataLoader
+    unseen: DataLoader
+    epochs: int
+    lr: float
+
+    def optimizer(self) -> AdamP:
+        return AdamP([p for p in self.model.parameters() if p.requires_grad], lr=self.lr, weight_decay=0.01)
+
+
+class Clock:
+    """When each epoch began, when its training part and when the whole ended."""
+
+    def __init__(self) -> None:
+        self.began, self.training, self.whole = 0.0, [], []
+
+    def begin(self) -> None:
+        self.began = time.perf_counter()
+
+    def trained(self) -> None:
+        self.training.append(time.perf_counter() - self.began)
+
+    def end(self) -> None:
+        self.whole.append(time.perf_counter() - self.began)
+
+
+def plain(work: Work, clock: Clock) -> Callable[[Iterable], tuple[Tensor, Tensor]]:
+    """Train, clocked by epoch; returns what predicts, as the two below do."""
+    optimizer = work.optimizer()
+    for _ in range(work.epochs):
+        clock.begin()
+        learn_mode(work.model)
+        for image, label in work.train:
+            loss = F.cross_entropy(work.model(image), label)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        clock.trained()
+        predict(work.model, work.valid)
+        clock.end()
+    return partial(predict, work.model)
+
+
+def with_lightning(work: Work, clock: Clock) -> Callable[[Iterable], tuple[Tensor, Tensor]]:
+    import lightning
+
+    class Module(lightning.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = work.model
+
+        def configure_optimizers(self) -> AdamP:
+            return work.optimizer()
+
+        def training_step(self, batch: list[Tensor], number: int) -> Tensor:
+            return F.cross_entropy(self.model(batch[0]), batch[1])
+
+        def validation_step(self, batch: list[Tensor], number: int) -> None:
+            self.model(batch[0])
+
+        def predict_step(self, batch: list[Tensor], number: int) -> tuple[Tensor, Tensor]:
+            return self.model(batch[0]).softmax(1), batch[1]
+
+        def on_train_epoch_start(self) -> None:
+            learn_mode(self.model)
+            clock.begin()
+
+        def on_validation_epoch_start(self) -> None:
+            clock.trained()
+
+        def on_train_epoch_end(self) -> None:
+            clock.end()
+
+    module = Module()
+    trainer = lightning.Trainer(
+        max_epochs=work.epochs,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+    trainer.fit(module, work.train, work.valid)
+
+    def predicted(batches: Iterable) -> tuple[Tensor, Tensor]:
+        probs, labels = zip(*trainer.predict(module, batches))
+        return torch.cat(probs), torch.cat(labels)
+
+    return predicted
+
+
+def with_fastai(work: Work, clock: Clock) -> Callable[[Iterable], tuple[Tensor, Tensor]]:
+    import fastai.callback.progress  # noqa: F401     # or a Learner has no no_bar
+    from fastai import learner, optimizer
+    from fastai.callback.core import Callback
+    from fastai.data.core import DataLoaders
+
+    class Watch(Callback):
+        def before_train(self) -> None:
+            learn_mode(work.model)
+            clock.begin()
+
+        def after_train(self) -> None:
+            clock.trained()
+
+        def after_epoch(self) -> None:
+            clock.end()
+
+    data = DataLoaders(work.train, work.valid, device=torch.device("cpu"))
+    done = learner.Learner(
+        data,
+        work.model,
+        loss_func=torch.nn.CrossEntropyLoss(),
+        cbs=[Watch()],
+        opt_func=lambda params, **how: optimizer.OptimWrapper(opt=work.optimizer()),
+    )
+    with done.no_bar(), done.no_logging():
+        done.fit(work.epochs, lr=work.lr)
+    done.remove_cb(Watch)
+
+    def predicted(batches: Iterable) -> tuple[Tensor, Tensor]:
+        with done.no_bar(), done.no_logging():
+            logits, labels = done.get_preds(dl=batches)
+        return logits.softmax(1), labels
+
+    return predicted
+
+
+KINDS = {"plain": plain, "lightning": with_lightning, "fastai": with_fastai}
+
+
+def once(work: Work) -> dict:
+    """Each image decoded and passed through the network one time, as quickly as a loop can: what no training
+    can do without.
+    """
+    model = work.model.to(memory_format=torch.channels_last)
+    began = time.perf_counter()
+    for batches in (work.train, work.valid, work.unseen):
+        predict(
+            model, ((image.contiguous(memory_format=torch.channels_last), label) for image, label in batches)
+        )
+    return {"once": time.perf_counter() - began}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--by", choices=[*KINDS, "once"], default="plain")
+    given = parser.parse_args()
+    paths = RunPaths(given.run)
+    settings = configure.load(paths.config)
+    competition, table = competitions.load(settings.comp, settings.inputs), tables.read_folds(paths.folds)
+    classes = {name: number for number, name in enumerate(competition.classes)}
+    test = competition.test_table(settings.folder)
+    torch.manual_seed(0)
+    model = make_model(settings, len(classes))
+    mean, std = model.pretrained_cfg["mean"], model.pretrained_cfg["std"]
+
+    def load(part, *, shuffle: bool = False) -> DataLoader:
+        labels = (
+            part[competition.targets[0]].map(classes).tolist()
+            if competition.targets[0] in part
+            else [0] * len(part)
+        )
+        photos = Photos(
+            [settings.folder / path for path in part["path"]], labels, settings.config.image_size, mean, std
+        )
+        return DataLoader(
+            photos, settings.config.batch_size, shuffle=shuffle, num_workers=2, persistent_workers=True
+        )
+
+    work = Work(
+        model,
+        load(table[table["fold"] != 0], shuffle=True),
+        load(table[table["fold"] == 0]),
+        load(test),
+        given.epochs,
+        float(settings.config.lr),
+    )
+    told: dict = {"start": time.perf_counter() - BEGAN}
+    if given.by == "once":
+        told |= once(work)
+    else:
+        clock = Clock()
+        predicted = KINDS[given.by](work, clock)
+        probs, labels = predicted(work.valid)
+        began = time.perf_counter()
+        predicted(work.unseen)
+        told |= {
+            "steps": len(work.train),
+            "training": clock.training,
+            "epoch": clock.whole,
+            "test": time.perf_counter() - began,
+            "accuracy": (probs.argmax(1) == labels).float().mean().item(),
+        }
+    print(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,259 @@
+"""Is run B really better than run A? Paired by image, on out-of-fold predictions.  runs/<A>, runs/<B> ->
+lines on the terminal
+
+Run: python -m src.extras.compare runs/<A> runs/<B>        make compare A=run B=run Several seeds of each tell more:
+python -m src.extras.compare runs/<A> runs/<A2> -- runs/<B> runs/<B2>        make compare A="a a2" B="b b2"
+"""
+
+import math
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from src import competitions
+from src.competition import paired, tables
+from src.competition.facts import Competition
+from src.competition.paired import Difference
+from src.run import configure, predictions, process
+from src.run.files import read_json
+from src.run.paths import RunPaths
+
+SURE, PROBABLE = 0.01, 0.05  # p below which B is better, or probably better
+# standard errors that a difference must have to be seen at p < 0.05 in four of five tries
+REACH = 1.96 + 0.84
+
+
+class Part(NamedTuple):
+    variance: float  # of the difference
+    freedom: float  # degrees of freedom of that estimate
+
+
+class Noise(NamedTuple):
+    """Why the difference would come out otherwise another time."""
+
+    images: Part  # other held-out images
+    # models trained on other images: what folds differ by beyond the noise of their held-out images
+    folds: Part
+    seeds: Part  # models trained with another seed; of one seed per run it is part of `folds`
+
+    @property
+    def variance(self) -> float:
+        return self.images.variance + self.training
+
+    @property
+    def training(self) -> float:
+        return self.folds.variance + self.seeds.variance
+
+    @property
+    def freedom(self) -> float:
+        """Satterthwaite 1946, doi:10.2307/3002019."""
+        return self.variance**2 / sum(part.variance**2 / part.freedom for part in self)
+
+
+class Comparison(NamedTuple):
+    """Scores as the metric gives them; a difference is positive where B is better, whatever the metric."""
+
+    a: float
+    b: float
+    over_images: Difference
+    per_fold: list[float]  # empty when folds differ
+    noise: Noise | None  # None: the metric has no value without some of the images
+    per_class: dict[str, float]
+    num_rows: int
+    num_seeds: int = 1
+
+    @property
+    def gain(self) -> float:
+        return self.over_images.gain
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 %, for these models on other images like these."""
+        return self.over_images.interval
+
+    @property
+    def p(self) -> float:
+        """Two-sided, of a difference this large between equals; for other images, models and seeds. nan:
+        there is none.
+        """
+        from scipy.stats import t
+
+        if self.noise is None:
+            return math.nan
+        if self.noise.variance == 0:
+            return 1.0 if self.gain == 0 else 0.0
+        return float(2 * t.sf(abs(self.gain) / math.sqrt(self.noise.variance), self.noise.freedom))
+
+    def verdict(self) -> str:
+        leader = "B" if self.gain > 0 else "A"
+        if self.noise is None:
+            return (
+                "no verdict: the metric has no value without some of these images, so how sure the difference"
+                " is can't be told: too few rows of a class"
+            )
+        if self.p < SURE:
+            return f"{leader} is better"
+        pairs = f"of equal runs, 1 in {round(1 / self.p)} pairs would differ as much"
+        if self.p < PROBABLE:
+            return f"{leader} is probably better: {pairs}"
+        return f"no difference that this data can show: {pairs}. {self.needs(self.noise)}"
+
+    def needs(self, noise: Noise) -> str:
+        """What would show a difference of this size, should it be true."""
+        if self.gain == 0:
+            return "There is none to be shown"
+        target = (self.gain / REACH) ** 2  # the variance with which it would show
+        rows = rounded(self.num_rows * noise.variance / target)
+        text = f"To show one of this size takes about {rows} rows (here {self.num_rows:,})"
+        by_seed = noise.folds.variance if self.num_seeds == 1 else noise.seeds.variance * self.num_seeds
+        room = target - (noise.variance - by_seed / self.num_seeds)
+        if by_seed > 0 and room > 0:
+            seeds = max(math.ceil(by_seed / room), self.num_seeds + 1)
+            return f'{text} or {seeds} seeds of each run: make compare A="a a-seed=1" B="b b-seed=1"'
+        return f"{text}; more seeds would not do, the noise is that of the images"
+
+
+def rounded(number: float) -> str:
+    """Two digits: 2,400."""
+    if number > 1e7:
+        return "ten million or more"
+    step = 10 ** max(len(str(math.ceil(number))) - 2, 0)
+    return f"{math.ceil(number / step) * step:,}"
+
+
+def compare(
+    competition: Competition,
+    table: pd.DataFrame,
+    a: list[pd.DataFrame],
+    b: list[pd.DataFrame],
+    *,
+    same_folds: bool = True,
+) -> Comparison:
+    """Compare the out-of-fold predictions of two runs, or of several seeds of each, for the same images.
+    table: folds.csv. Raises ValueError for differing images.
+    """
+    if len(a) != len(b):
+        raise ValueError(f"A has {len(a)} runs and B {len(b)}: name as many seeds of each")
+    table = table[table["fold"] >= 0].reset_index(drop=True)
+    frames = predictions.aligned([predictions.check_ids(a[0], table["id"], "run A"), *a[1:], *b])
+    by_row = [competition.pooled(table, frame)[1] for frame in frames]
+    ours, theirs = by_row[: len(a)], by_row[len(a) :]
+    over_images = paired.difference(competition, table, ours, theirs)
+    folds = [part for _, part in table.groupby("fold")] if same_folds else []
+    by_seed = [
+        [paired.gain_of(competition, part, [one], [other]) for one, other in zip(ours, theirs)]
+        for part in folds
+    ]
+    sizes = [part["row"].nunique() for part in folds]
+    noise = noise_of(over_images, np.reshape(by_seed, (len(folds), len(a))), np.array(sizes))
+    score = competition.scorer(table, by_row[0].index)
+    of_class = [recalls(competition, table, frame) for frame in frames]
+    return Comparison(
+        a=float(np.mean([score(frame) for frame in ours])),
+        b=float(np.mean([score(frame) for frame in theirs])),
+        over_images=over_images,
+        per_fold=[float(np.mean(gains)) for gains in by_seed],
+        noise=noise if np.isfinite(over_images.margin) else None,
+        per_class=dict(sum(of_class[len(a) :]) / len(b) - sum(of_class[: len(a)]) / len(a)),
+        num_rows=len(by_row[0]),
+        num_seeds=len(a),
+    )
+
+
+def noise_of(over_images: Difference, by_seed: np.ndarray, sizes: np.ndarray) -> Noise:
+    """by_seed: differences (K, S) of folds and seeds; sizes: held-out rows (K,). K is 0 where the runs have
+    differing folds.
+
+    The noise of seeds is what they differ by within a fold, that of folds what is left of their differences
+    when that of held-out images and of seeds is taken off. The training parts of folds overlap, so it counts
+    1 / K + 1 / (K - 1) in place of 1 / K (Nadeau and Bengio 2003, doi:10.1023/A:1024068626366); that of
+    held-out images does not: they take all noise so, which costs half the power.
+    """
+    has_score = np.isfinite(by_seed).all(axis=1)  # the AUC of a fold with one class is nan
+    by_seed, sizes = by_seed[has_score], sizes[has_score]
+    num_folds, num_seeds = by_seed.shape
+    images = over_images.error**2
+    of_seed = by_seed.var(axis=1, ddof=1).mean() if num_seeds > 1 and num_folds else 0.0
+    of_fold = 0.0
+    if num_folds > 1:
+        explained = images * np.mean(sizes.sum() / sizes) + of_seed / num_seeds
+        of_fold = max(0.0, by_seed.mean(axis=1).var(ddof=1) - explained)
+    return Noise(
+        images=Part(images, max(over_images.num_parts - 1, 1)),
+        folds=Part(of_fold * (1 / max(num_folds, 1) + 1 / max(num_folds - 1, 1)), max(num_folds - 1, 1)),
+        seeds=Part(of_seed / (max(num_folds, 1) * num_seeds), max(num_folds * (num_seeds - 1), 1)),
+    )
+
+
+def recalls(competition: Competition, table: pd.DataFrame, frame: pd.DataFrame) -> pd.Series:
+    """The share of each class's images that get their class."""
+    if competition.outputs != competition.classes or len(competition.targets) > 1:
+        return pd.Series(dtype=float)
+    truth = table[competition.targets[0]]
+    return (frame.loc[table["id"]].idxmax(axis=1).to_numpy() == truth).groupby(truth).mean()
+
+
+def say(comparison: Comparison, names: tuple[str, str], metric: str) -> str:
+    low, high = comparison.interval
+    over = "images" if comparison.num_seeds == 1 else f"images, {comparison.num_seeds} seeds of each"
+    lines = [
+        f"A {names[0]}: {metric} {comparison.a:.4f}",
+        f"B {names[1]}: {metric} {comparison.b:.4f}",
+        (
+            f"difference, positive where B is better: {comparison.gain:+.4f}; 95 % over {over}: {low:+.4f} to"
+            f" {high:+.4f}"
+        ),
+    ]
+    if comparison.per_fold:
+        lines.append("by fold: " + " ".join(f"{gain:+.4f}" for gain in comparison.per_fold))
+    if comparison.noise:
+        folds = "" if comparison.per_fold else " (without that of training: the folds differ)"
+        errors = [
+            math.sqrt(variance) for variance in (comparison.noise.images.variance, comparison.noise.training)
+        ]
+        lines.append(
+            f"standard error: {errors[0]:.4f} of images, {errors[1]:.4f} of training{folds}; p ="
+            f" {comparison.p:.3f}"
+        )
+    if comparison.per_class:
+        by_size = sorted(comparison.per_class.items(), key=lambda item: -abs(item[1]))[:6]
+        lines.append("by class, recall: " + ", ".join(f"{name} {gain:+.3f}" for name, gain in by_size))
+    return "\n".join([*lines, comparison.verdict()])
+
+
+def main() -> None:
+    arguments = sys.argv[1:]
+    split = arguments.index("--") if "--" in arguments else 1
+    a, b = (
+        [RunPaths(Path(name)) for name in part if name != "--"]
+        for part in (arguments[:split], arguments[split:])
+    )
+    if not a or not b or len(a) != len(b):
+        raise ValueError(
+            'usage: make compare A=run B=run, or as many seeds of each: make compare A="a a-seed=1" B="b'
+            ' b-seed=1"'
+        )
+    lost = [paths.name for paths in (*a, *b) if not paths.score.exists()]
+    if lost:
+        raise ValueError(f"{' and '.join(lost)} has no score.json yet: make train RUN={lost[0]}")
+    settings = configure.load(a[0].config)
+    competition = competitions.load(settings.comp, settings.inputs)
+    same_folds = len({read_json(paths.score)["fold_hash"] for paths in (*a, *b)}) == 1
+    if not same_folds:
+        print("the runs have differing folds: images are paired, folds are not", file=sys.stderr)
+    ours, theirs = ([predictions.read(paths.scored()[0]) for paths in part] for part in (a, b))
+    comparison = compare(competition, tables.read_folds(a[0].folds), ours, theirs, same_folds=same_folds)
+    print(
+        say(
+            comparison,
+            (" ".join(paths.name for paths in a), " ".join(paths.name for paths in b)),
+            competition.metric_name,
+        )
+    )
+
+
+if __name__ == "__main__":
+    process.main(main)

@@ -1,0 +1,188 @@
+"""What a check is given, a Case: the run's settings, job and model, some real images, some real steps."""
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from src.competition.tables import joined
+from src.competition.tasks import TASKS
+from src.config import Config, Settings
+from src.data import features
+from src.data.batches import Batch, Batches, Rows
+from src.data.training_table import Job, loss_name, make_rows
+from src.extras.findings import Finding
+from src.model import weights
+from src.model.backbone import make_backbone
+from src.model.classifier import Classifier
+from src.run.paths import RunPaths
+from src.training.loop import train_steps
+from src.training.losses import LOSSES
+from src.training.optim import make_optimizer
+
+# in the quick checks and in the overfitting: the smallest batch that BatchNorm and a few classes find enough
+NUM_IMAGES = 16
+
+
+class Stepped(NamedTuple):
+    """What two real training steps did to a copy of the model."""
+
+    moved: set[str]  # parameters and buffers that changed
+    # learning parameter -> its largest gradient, -1.0 where none arrived
+    gradients: dict[str, float]
+    model: Classifier
+
+
+class Case:
+    """What the checks look at. The first checks fill in job and model; the others come after them."""
+
+    job: Job
+    model: Classifier
+
+    def __init__(self, settings: Settings, paths: RunPaths) -> None:
+        self.settings, self.config, self.paths = settings, settings.config, paths
+        self.sample = lru_cache(self.make_sample)
+
+    @property
+    def loss_fn(self):
+        return LOSSES[loss_name(self.job)]
+
+    @property
+    def is_single(self) -> bool:
+        """Has an image one label among several?"""
+        return TASKS[self.job.competition.task].loss == "cross_entropy"
+
+    @property
+    def has_values(self) -> bool:
+        return TASKS[self.job.competition.task].kind == "value"
+
+    @property
+    def is_linear(self) -> bool:
+        """Are logits the values themselves, and no log-odds of their share of a range?"""
+        return self.has_values and loss_name(self.job) != "binary_cross_entropy"
+
+    @cached_property
+    def labels(self) -> pd.Series:
+        return joined(self.job.table, self.job.competition.targets)
+
+    @cached_property
+    def rows(self) -> Rows:
+        return make_rows(self.job, (self.job.table["fold"] != 0).to_numpy())
+
+    @cached_property
+    def fresh(self) -> nn.Module:
+        """The backbone as it is before any weights are read, from the seed that the model begins with."""
+        torch.manual_seed(self.config.seed)
+        return make_backbone(replace(self.config, pretrained=False, weights=""))
+
+    @cached_property
+    def weight_files(self) -> dict[str, Path]:
+        """The file of pretrained weights by the place in the backbone that reads it, "" for the whole."""
+        if hasattr(self.fresh, "timm_name"):
+            return {"": weights.resolve_weights(self.config.backbone, self.config.weights)}
+        files = {
+            place: vars(part).get("weights_file")
+            for place, part in make_backbone(self.config).named_modules()
+        }
+        return {place: file for place, file in files.items() if file}
+
+    def make_sample(self, number: int = NUM_IMAGES) -> Batch:
+        """Real images that fold 0 learns from, as even over the classes as can be, decoded and batched by the
+        core's own functions.
+        """
+        training = np.random.default_rng(0).permutation(np.flatnonzero(self.job.table["fold"] != 0))
+        nth_of_its_class = self.labels.iloc[training].groupby(self.labels).cumcount().to_numpy()
+        chosen = training[np.argsort(nth_of_its_class, kind="stable")[:number]]
+        pictures = features.decode(self.job.competition, self.settings, self.job.table.iloc[chosen])
+        beside = Rows(*(values[chosen] for values in self.rows))
+        batches = Batches([pictures.decoded], beside, device=self.job.accelerator.device)
+        batch = next(batches(np.arange(len(chosen)), len(chosen), plain=True))
+        return batch._replace(index=torch.from_numpy(chosen).to(batch.image.device))
+
+    def features_of(self, batch: Batch) -> Batch:
+        """The batch with the trunk's output in place of the images, as the cache would give it; the images
+        themselves without a trunk.
+        """
+        if not self.model.cut_at:
+            return batch
+        with self.job.accelerator.autocast():
+            return batch._replace(image=self.model.features(batch.image).float())
+
+    def forward(self, model: Classifier):
+        """What takes the images of features_of."""
+        return model.logits if model.cut_at else model.forward
+
+    @torch.no_grad()
+    def logits(self, model: Classifier, batch: Batch) -> Tensor:
+        """Of images, in eval and the run's precision."""
+        with self.job.accelerator.autocast():
+            return model.eval()(batch.image, batch.extra).float()
+
+    def loss_of(self, logits: Tensor, target: Tensor) -> float:
+        return float(self.loss_fn(logits, target).mean())
+
+    @property
+    def prior_loss(self) -> float:
+        """The loss of an answer that looks at no image: all classes alike, the middle of a range, or the mean
+        value.
+        """
+        target = self.sample().target
+        return self.loss_of(
+            target.mean(dim=0).expand_as(target) if self.is_linear else torch.zeros_like(target), target
+        )
+
+    def steps(self, model: Classifier, batch: Batch, config: Config, forward=None) -> Iterator[float]:
+        """The losses of config.epochs steps on one batch, by the core's own loop and optimizer."""
+        job = self.job
+        optimizer = job.accelerator.prepare(make_optimizer(model.learning(), config))
+        smooth = config.label_smoothing if self.is_single else 0.0
+        for step in train_steps(
+            forward or model.forward,
+            lambda epoch: [batch],
+            optimizer,
+            self.loss_fn,
+            config=config,
+            fold=0,
+            accelerator=job.accelerator,
+            begin_epoch=model.train,
+            sizes=lambda epoch: [[len(batch.image)]],
+            smooth=smooth,
+        ):
+            yield step.loss
+
+    @cached_property
+    def stepped(self) -> Stepped:
+        """Two steps, because behind a norm that begins at zero (resnet) the first has no gradient."""
+        model = copy.deepcopy(self.model)
+        before = {name: value.clone() for name, value in tensors(model).items()}
+        gradients = {name: -1.0 for name, p in model.named_parameters() if p.requires_grad}
+
+        def remember(name: str):
+            def hook(parameter: Tensor) -> None:
+                gradients[name] = max(gradients[name], float(parameter.grad.abs().max()))
+
+            return hook
+
+        for name in gradients:
+            model.get_parameter(name).register_post_accumulate_grad_hook(remember(name))
+        for _ in self.steps(
+            model, self.sample(), replace(self.config, epochs=2, head_epochs=0, warmup_epochs=0.0)
+        ):
+            pass
+        moved = {name for name, value in tensors(model).items() if not torch.equal(value, before[name])}
+        return Stepped(moved, gradients, model)
+
+
+Check = Callable[[Case], Finding]
+
+
+def tensors(model: nn.Module) -> dict[str, Any]:
+    """Every parameter and buffer."""
+    return {name: value.detach() for name, value in [*model.named_parameters(), *model.named_buffers()]}

@@ -1,0 +1,9 @@
+"""What ends a command on purpose; the exit code of each is set in src/run/process.py."""
+
+
+class CheckFailed(Exception):
+    """A check says no: exit code 1."""
+
+
+class Stopped(Exception):
+    """Stopped on purpose with the state saved, the same command goes on: exit code 75."""

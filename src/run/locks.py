@@ -1,0 +1,73 @@
+"""File locks that say who holds them, and that end with their process."""
+
+import errno
+import fcntl
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from src.run.files import naming
+
+
+@contextmanager
+def lock(path: Path, *, wait: bool = False) -> Iterator[str]:
+    """Yields "" if this process has the lock now, else who has it: "process 123 on host". With wait it waits
+    instead.
+
+    The kernel takes it back when its process ends, however it ends: a file left behind is no lock. Forked
+    workers don't inherit it.
+    """
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+")
+    with file:
+        holder = acquire(file, wait)
+        if holder:
+            yield holder
+            return
+        if path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino:
+            with naming(path):
+                file.truncate(0)
+                print(f"process {os.getpid()} on {platform.node()}", end="", file=file, flush=True)
+            try:
+                yield ""
+            finally:
+                path.unlink(missing_ok=True)
+            return
+    # the file that we opened was removed by the one that had it
+    with lock(path, wait=wait) as holder:
+        yield holder
+
+
+def acquire(file: IO, wait: bool) -> str:
+    """Nothing when the lock is ours, else who has it."""
+    try:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read() or "another process"
+            if not wait:
+                return holder
+            print(f"waiting for {holder}, which has {file.name}", flush=True)
+            fcntl.lockf(file, fcntl.LOCK_EX)
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+        print(f"{file.name}: this file system has no locks: don't start a run twice", file=sys.stderr)
+    return ""
+
+
+def check_idle(folder: Path) -> None:
+    """Raises ValueError while a process trains a run that is, or lies in, this folder."""
+    for path in [*folder.glob("*.lock"), *folder.glob("*/*.lock")]:
+        with lock(path) as holder:
+            if holder:
+                raise ValueError(
+                    f"{path.parent} is being trained by {holder}: nothing is removed; wait for it, or end it"
+                    " first"
+                )

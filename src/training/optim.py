@@ -1,0 +1,68 @@
+"""The optimizer with its parameter groups, and the schedule of rates."""
+
+import math
+
+from torch import nn
+from torch.optim import Optimizer
+
+from src.config import Config
+from src.training.adamp import AdamP
+
+
+def parameter_groups(learning: list[tuple[str, nn.Parameter, int]], config: Config) -> list[dict]:
+    """One group per depth and kind: the head at `lr`, the backbone at `body_lr` times layer_decay per layer
+    group away from the output.
+
+    Vectors (biases, norms) are not decayed. `rate` is the group's full rate, which `set_rates` scales.
+    """
+    found: dict[tuple[int, bool], dict] = {}
+    for _, parameter, depth in learning:
+        rate = float(config.lr) if depth < 0 else float(config.body_lr) * float(config.layer_decay) ** depth
+        decay = config.weight_decay if parameter.ndim > 1 else 0.0
+        group = found.setdefault(
+            (depth, parameter.ndim > 1),
+            {"params": [], "lr": rate, "rate": rate, "weight_decay": decay, "is_head": depth < 0},
+        )
+        group["params"].append(parameter)
+    return list(found.values())
+
+
+def make_optimizer(learning: list[tuple[str, nn.Parameter, int]], config: Config) -> Optimizer:
+    """AdamP (Heo et al. 2021, arXiv:2006.08217), or any optimizer of timm by name, over exactly what learns
+    (FIELD B15).
+    """
+    groups = parameter_groups(learning, config)
+    if config.optimizer == "adamp":
+        return AdamP(groups, lr=config.lr, weight_decay=config.weight_decay)
+    from timm.optim import create_optimizer_v2, list_optimizers
+
+    if config.optimizer not in list_optimizers():
+        raise ValueError(
+            f"optimizer {config.optimizer!r} is unknown; adamp, or one of timm's:"
+            f" {', '.join(list_optimizers()[:12])} ...; or add it in make_optimizer, src/training/optim.py"
+        )
+    return create_optimizer_v2(groups, opt=config.optimizer, lr=config.lr, weight_decay=config.weight_decay)
+
+
+def rate_scale(progress: float, warmup: float) -> float:
+    """Linear warm-up over the first `warmup` of the run (0..1), then half a cosine down to 0. Loshchilov and
+    Hutter 2017, arXiv:1608.03983.
+    """
+    if progress < warmup:
+        return progress / warmup
+    return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / max(1 - warmup, 1e-9)))
+
+
+def set_rates(optimizer: Optimizer, step: int, steps_per_epoch: int, config: Config) -> None:
+    """Set each group's rate for this step (0, 1, ...). The backbone waits for head_epochs, then warms up by
+    itself.
+    """
+    total = steps_per_epoch * config.epochs
+    for group in optimizer.param_groups:
+        start = 0 if group["is_head"] else config.head_epochs * steps_per_epoch
+        whole = max(total - start, 1)
+        warmup = min(config.warmup_epochs * steps_per_epoch / whole, 0.5)
+        # step + 1: the first step moves something, and the last one is just above 0
+        group["lr"] = (
+            0.0 if step < start else group["rate"] * rate_scale((step + 1 - start) / (whole + 1), warmup)
+        )

@@ -1,0 +1,252 @@
+"""The loop: what a step changes, what it does not, and that a run is a function of its seed."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from conftest import make_array
+from torch import nn
+
+from src.config import Config, resolve
+from src.data.batches import Batches, Rows, flat, in_steps
+from src.training.loop import Average, NotFinite, mix, predict, train_steps, unused
+from src.training.losses import LOSSES
+from src.training.optim import make_optimizer, rate_scale, set_rates
+
+CONFIG = resolve(Config(epochs=2, batch_size=4, lr=1e-2, body_lr=1e-3, clip_grad=0.0, warmup_epochs=0.0))
+
+
+@pytest.fixture
+def features(tmp_path):
+    values = np.random.default_rng(0).standard_normal((14, 6), dtype=np.float32)
+    return make_array(
+        tmp_path / "f.npy", values.shape, "float32", lambda out: out.__setitem__(slice(None), values)
+    )
+
+
+def run(
+    features,
+    config,
+    *,
+    batch_size=4,
+    step_size=4,
+    average=False,
+    model=None,
+    orders=(range(14), range(14)),
+    weights=None,
+):
+    torch.manual_seed(0)
+    model = model or nn.Sequential(nn.Dropout(0.3 if batch_size == step_size == 4 else 0.0), nn.Linear(6, 3))
+    rows = Rows(
+        np.eye(3, dtype=np.float32)[np.arange(14) % 3],
+        np.ones(14, np.float32) if weights is None else weights,
+        np.zeros((14, 0), np.float32),
+    )
+    batches = Batches([features], rows, device=torch.device("cpu"))
+    optimizer = make_optimizer([(name, p, -1) for name, p in model.named_parameters()], config)
+    kept = (
+        Average({name: p.detach() for name, p in model.named_parameters()}, config.ema) if average else None
+    )
+    plans = [in_steps(np.array(order), step_size, batch_size) for order in orders]
+    steps = list(
+        train_steps(
+            lambda image, extra: model(image),
+            lambda epoch: batches.of_parts(flat(plans[epoch]), epoch),
+            optimizer,
+            LOSSES["cross_entropy"],
+            config=config,
+            fold=0,
+            accelerator=Accelerator(cpu=True),
+            begin_epoch=model.train,
+            average=kept,
+            sizes=lambda epoch: [[len(part) for part in parts] for parts in plans[epoch]],
+        )
+    )
+    return model, steps, kept, batches
+
+
+def weights(model):
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_one_others(features):
+    first, steps, *_ = run(features, CONFIG)
+    assert torch.equal(weights(first), weights(run(features, CONFIG)[0]))
+    assert not torch.equal(weights(first), weights(run(features, replace(CONFIG, seed=1))[0]))
+    assert [s.ends_epoch for s in steps] == [False, False, False, True] * 2
+
+
+@pytest.mark.parametrize("step_size, batch_size", [(8, 4), (8, 3), (5, 2), (14, 4), (12, 1)])
+def test_a_batch_in_parts_is_the_same_step_whatever_the_sizes_of_these(features, step_size, batch_size):
+    """Fourteen images: the last step is smaller, and so are some of the parts. Each image of a step counts
+    alike.
+    """
+    balanced = np.linspace(0.2, 3, 14, dtype=np.float32)
+    whole, *_ = run(features, CONFIG, batch_size=step_size, step_size=step_size, weights=balanced)
+    parts, steps, *_ = run(features, CONFIG, batch_size=batch_size, step_size=step_size, weights=balanced)
+    assert torch.allclose(weights(whole), weights(parts), atol=1e-6)  # sums in another order
+    assert sum(step.has_updated for step in steps) == 2 * -(-14 // step_size)
+
+
+def test_a_sampler_may_give_an_epoch_more_or_fewer_images(features):
+    """As many steps as there are images for; the rate is at its end when the run is."""
+    _, steps, *_ = run(features, CONFIG, orders=(range(6), range(14)), step_size=8)
+    assert [(s.epoch, s.step, s.ends_epoch, s.has_updated) for s in steps] == [
+        (0, 0, False, False),
+        (0, 1, True, True),
+        (1, 0, False, False),
+        (1, 1, False, True),
+        (1, 2, False, False),
+        (1, 3, True, True),
+    ]
+    run(features, CONFIG, orders=(range(14), range(3)), step_size=4)
+
+
+def test_every_loss_gives_one_value_per_image_and_takes_mixed_targets():
+    logits, targets = torch.randn(5, 3), torch.rand(5, 3)
+    for name, loss in LOSSES.items():
+        assert loss(logits, targets / targets.sum(1, keepdim=True)).shape == (5,), name
+    one_hot = torch.eye(3)[[0, 1, 2, 0, 1]]
+    assert torch.allclose(
+        LOSSES["cross_entropy"](logits, one_hot),
+        nn.functional.cross_entropy(logits, one_hot.argmax(1), reduction="none"),
+        atol=1e-6,
+    )
+    assert (LOSSES["focal"](logits, one_hot) <= LOSSES["cross_entropy"](logits, one_hot)).all()
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_images_at_fault(features):
+    model = nn.Linear(6, 3)
+    model.weight.data[0] = float("nan")
+    with pytest.raises(NotFinite) as error:
+        run(features, CONFIG, model=model)
+    assert error.value.rows == [0, 1, 2, 3]
+
+
+def test_the_average_is_swapped_in_and_out_again(features):
+    model, _, kept, _ = run(features, replace(CONFIG, ema=0.9), average=True)
+    before = weights(model).clone()
+    kept.swap()
+    assert not torch.equal(before, weights(model))
+    kept.swap()
+    assert torch.equal(before, weights(model))
+
+
+def test_predict_returns_each_position_once(features):  # FIELD B2
+    model, _, _, batches = run(features, CONFIG)
+    positions, logits = predict(
+        lambda image, extra: model.eval()(image),
+        batches(np.array([5, 1, 13]), 2, plain=True),
+        accelerator=Accelerator(cpu=True),
+    )
+    assert positions.tolist() == [5, 1, 13] and logits.shape == (3, 3)
+
+
+@pytest.mark.parametrize("shape", [(6, 8), (6, 8, 4, 4), (6, 3, 16, 16)])
+def test_mixing_keeps_shapes_and_targets_that_sum_to_one(shape):
+    target = torch.eye(6)
+    for settings in ({"mixup": 0.4}, {"cutmix": 1.0}, {"mixup": 0.4, "cutmix": 1.0}):
+        for seed in range(5):
+            torch.manual_seed(seed)
+            image, mixed, weight = mix(torch.rand(shape), target, torch.ones(6), replace(CONFIG, **settings))
+            assert (
+                image.shape == shape
+                and torch.allclose(mixed.sum(1), torch.ones(6))
+                and torch.allclose(weight, torch.ones(6))
+            )
+
+
+def test_mixing_is_off_unless_asked():
+    image, target = torch.rand(4, 3, 8, 8), torch.eye(4)
+    assert mix(image, target, torch.ones(4), CONFIG)[0] is image
+
+
+@pytest.mark.parametrize("settings", [{"mixup": 0.4}, {"cutmix": 1.0}])
+def test_balanced_classes_stay_balanced_when_mixed(settings):
+    """Of 90 and 10 images, balanced: each class has half of the weight, also in the mixed targets."""
+    target = torch.eye(2)[[0] * 90 + [1] * 10]
+    weight, shares = target @ torch.tensor([100 / 180, 100 / 20]), []
+    for seed in range(200):
+        torch.manual_seed(seed)
+        _, mixed, weights = mix(torch.rand(100, 1, 8, 8), target, weight, replace(CONFIG, **settings))
+        shares.append((mixed * weights[:, None]).sum(0) / weights.sum())
+    assert torch.allclose(torch.stack(shares).mean(0), torch.tensor([0.5, 0.5]), atol=0.005)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "focal", "binary_cross_entropy"])
+def test_a_mixed_image_has_the_loss_of_both_its_labels_each_by_its_weight(loss):
+    torch.manual_seed(3)
+    target, weight, logits, config = (
+        torch.eye(4),
+        torch.tensor([0.5, 1.0, 2.0, 5.0]),
+        torch.randn(4, 4),
+        replace(CONFIG, mixup=1.0),
+    )
+    torch.manual_seed(3)
+    # its entries are the shares
+    mixed_label = mix(torch.eye(4), target, torch.ones(4), config)[1]
+    torch.manual_seed(3)
+    _, mixed, weights = mix(torch.eye(4), target, weight, config)
+    # (image, label)
+    each = torch.stack([LOSSES[loss](logits, target[[k] * 4]) for k in range(4)], dim=1)
+    assert torch.allclose(
+        LOSSES[loss](logits, mixed) * weights, (mixed_label * weight * each).sum(1), atol=1e-5
+    )
+
+
+def test_the_boxes_of_cutmix_reach_beyond_the_image_as_in_the_paper():
+    """What lies outside is cut off, and the target's share is that of the pixels that were exchanged."""
+    source = torch.stack([torch.zeros(3, 16, 16), torch.ones(3, 16, 16)])
+    cut_by_edge = 0
+    for seed in range(300):
+        torch.manual_seed(seed)
+        image, target, _ = mix(source, torch.eye(2), torch.ones(2), replace(CONFIG, cutmix=1.0))
+        assert torch.allclose(image[0].mean(), target[0, 1], atol=1e-6)
+        rows, columns = image[0, 0].any(1).sum(), image[0, 0].any(0).sum()
+        cut_by_edge += int(rows != columns)
+    assert cut_by_edge > 50  # inside they are squares
+
+
+def test_rates_warm_up_then_fall_and_the_body_waits_for_its_turn():
+    assert rate_scale(0.0, 0.1) == 0 and rate_scale(0.1, 0.1) == 1 and rate_scale(1.0, 0.1) < 1e-9
+    config = replace(CONFIG, epochs=4, head_epochs=1, warmup_epochs=1.0, layer_decay=0.5)
+    head, near, deep = (nn.Parameter(torch.zeros(2, 2)) for _ in range(3))
+    optimizer = make_optimizer([("head.w", head, -1), ("b.w", near, 0), ("a.w", deep, 1)], config)
+    seen = []
+    for step in range(40):
+        set_rates(optimizer, step, 10, config)
+        seen.append([g["lr"] for g in optimizer.param_groups])
+    head_rate, near_rate, deep_rate = np.array(seen).T
+    assert (near_rate[:10] == 0).all() and (head_rate[:10] > 0).all() and (near_rate[10:] > 0).all()
+    assert (
+        np.allclose(deep_rate, near_rate * 0.5)
+        and np.isclose(near_rate.max(), config.body_lr, rtol=0.02)
+        and head_rate[-1] < 0.01 * config.lr
+    )
+
+
+def test_vectors_are_not_decayed():
+    optimizer = make_optimizer(
+        [("w", nn.Parameter(torch.zeros(2, 2)), -1), ("b", nn.Parameter(torch.zeros(2)), -1)], CONFIG
+    )
+    assert {tuple(p.shape): g["weight_decay"] for g in optimizer.param_groups for p in g["params"]} == {
+        (2, 2): 0.01,
+        (2,): 0.0,
+    }
+
+
+def test_what_learns_but_is_not_optimized_is_found():  # FIELD B15
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    optimizer = torch.optim.SGD(model[1].parameters(), lr=0.1)
+    missing, strangers = unused(model, optimizer)
+    assert len(missing) == 2 and not strangers
+    model[1].requires_grad_(False)
+    assert len(unused(model, optimizer)[1]) == 2
+
+
+def test_an_unknown_optimizer_names_some():
+    with pytest.raises(ValueError, match="adamp"):
+        make_optimizer([("w", nn.Parameter(torch.zeros(2, 2)), -1)], replace(CONFIG, optimizer="adamw9"))
+    assert make_optimizer([("w", nn.Parameter(torch.zeros(2, 2)), -1)], replace(CONFIG, optimizer="lamb"))
