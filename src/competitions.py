@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np  # noqa: F401    for functions of your own, such as a read_image
 import pandas as pd
 
 from src.competition import tables
