@@ -27,6 +27,7 @@ from src.data.arrays import make_in_steps
 from src.data.augment import Transform
 from src.data.batches import Batches, ExtraColumns, Rows
 from src.data.recipe import backbone_code, check_trained, image_contents, make_recipe
+from src.data.run import Run
 from src.model.classifier import build
 from src.run import configure, hashing, predictions, process, reuse
 from src.run.clock import Clock
@@ -40,17 +41,18 @@ from src.training.loop import predict as predict_batches
 PIECE = 16
 
 
-def predict(settings: Settings, paths: RunPaths, only: int | None = None) -> None:
+def predict(run: Run, only: int | None = None) -> None:
     """Write what each model predicts and, of all models, their means; test.json is the last. Raises
     ValueError when a fold isn't trained.
     """
-    clock = Clock(settings.machine)
+    clock = Clock(run.machine)
     with clock.listening():
-        predict_all(settings, paths, only, clock)
+        predict_all(run, only, clock)
 
 
-def predict_all(settings: Settings, paths: RunPaths, only: int | None, clock: Clock) -> None:
-    competition, table = competitions.load(settings.comp, settings.inputs), tables.read_folds(paths.folds)
+def predict_all(run: Run, only: int | None, clock: Clock) -> None:
+    paths, settings, competition = run.paths, run.settings, run.competition
+    table = tables.read_folds(paths.folds)
     for line in features.unseen(competition, settings):
         print(f"warning: {line}", file=sys.stderr)
     numbers = [only] if only is not None else sorted(k for k in table["fold"].unique() if k >= 0)
@@ -68,7 +70,7 @@ def predict_all(settings: Settings, paths: RunPaths, only: int | None, clock: Cl
                 found["sha256"] = file_sha(part)
             write_json(found, paths.tta)
     if only is None and settings.config.refit:
-        train.refit(settings, paths)
+        train.refit(run)
         print(
             f"the OOF score is of the {len(numbers)} fold models, which saw {1 - 1 / len(numbers):.0%} of the"
             f" images; the test images are predicted by {settings.config.refit} models of all images"
@@ -390,7 +392,8 @@ def main() -> None:
     parser.add_argument("--fold", type=int)
     given = parser.parse_args()
     paths = RunPaths(given.run)
-    predict(configure.load(paths.config), paths, given.fold)
+    settings = configure.load(paths.config)
+    predict(Run(paths, settings, competitions.load(settings.comp, settings.inputs)), given.fold)
 
 
 if __name__ == "__main__":

@@ -18,17 +18,18 @@ from src.competition.facts import Competition
 from src.config import Settings
 from src.data import folds, looks
 from src.data.images import content_hashes, read_all
+from src.data.run import Run
 from src.run import configure, process, reuse
 from src.run.files import atomic, file_sha, make_folder, read_json, write_json, write_text
 from src.run.paths import RunPaths
 
 
-def split(settings: Settings, paths: RunPaths) -> None:
+def split(run: Run) -> None:
     """Write folds.csv (the table with a column `fold`) and competition.json (what was inferred). Raises
     ValueError for data that can't be used.
     """
     began = time.perf_counter()
-    competition = competitions.load(settings.comp, settings.inputs)
+    paths, settings, competition = run.paths, run.settings, run.competition
     table = competition.table(settings.folder, tolerant=settings.config.bad_images == "drop")
     test, sample = competition.test_table(settings.folder), competition.sample(settings.folder)
     competition.check_sample(test, sample)
@@ -264,7 +265,8 @@ def say_disk(settings: Settings, competition: Competition, num_train: int, num_t
 
 def main() -> None:
     paths = RunPaths(Path(sys.argv[1]))
-    split(configure.load(paths.config), paths)
+    settings = configure.load(paths.config)
+    split(Run(paths, settings, competitions.load(settings.comp, settings.inputs)))
 
 
 if __name__ == "__main__":

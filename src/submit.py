@@ -20,6 +20,7 @@ from src.competition import decoders, tables
 from src.competition.facts import Competition
 from src.config import Settings
 from src.data.recipe import check_trained, make_recipe, scoring_code
+from src.data.run import Run
 from src.run import configure, locks, predictions, process, provenance
 from src.run.files import atomic, file_sha, make_folder, read_json, write_json, write_text
 from src.run.paths import RunPaths, check_run_name
@@ -30,14 +31,14 @@ KAGGLE = Path("/kaggle/working")
 LEDGER = ("when", "submission", "metric", "oof", "spread", "folds", "commit", "sha256", "public", "private")
 
 
-def submit(settings: Settings, paths: RunPaths, fold: int | None = None, folder: Path = SUBMISSIONS) -> Path:
+def submit(run: Run, fold: int | None = None, folder: Path = SUBMISSIONS) -> Path:
     """Write and check the submission; returns its path. Raises ValueError when it would be refused, and then
     nothing is left behind.
 
     The csv is the last, so that the same command repairs what a kill between the files has left.
     """
+    paths, settings, competition = run.paths, run.settings, run.competition
     check_run_name(paths.name, "RUN")
-    competition = competitions.load(settings.comp, settings.inputs)
     test, sample = competition.test_table(settings.folder), competition.sample(settings.folder)
     trained = [k for k in paths.finished() if fold in (None, k)]  # an ensemble has none
     if trained:
@@ -267,7 +268,8 @@ def main() -> None:
     parser.add_argument("--fold", type=int)
     given = parser.parse_args()
     paths = RunPaths(given.run)
-    submit(configure.load(paths.config), paths, given.fold)
+    settings = configure.load(paths.config)
+    submit(Run(paths, settings, competitions.load(settings.comp, settings.inputs)), given.fold)
 
 
 if __name__ == "__main__":

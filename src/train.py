@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from accelerate.utils import find_executable_batch_size
 
-from src import config, evaluate
+from src import competitions, config, evaluate
 from src.competition.tasks import TASKS
-from src.config import Settings
 from src.data import features
 from src.data.batches import ExtraColumns
 from src.data.recipe import differences
+from src.data.run import Run
 from src.data.training_table import Job, make_job, tracking, with_pseudo
 from src.model.classifier import Classifier, build
 from src.run import configure, locks, memory, process, reuse
@@ -267,11 +267,12 @@ def share_out(run: Path, gpus: int, *, device: str) -> None:
         sys.exit(max(codes))
 
 
-def train(settings: Settings, paths: RunPaths, only: int | None = None, *, is_shared: bool = False) -> None:
+def train(run: Run, only: int | None = None, *, is_shared: bool = False) -> None:
     """Finish the folds (or only one), then collect, unless other processes share them. Raises ValueError for
     settings or data that don't work.
     """
-    job = make_job(settings, paths)
+    paths, settings = run.paths, run.settings
+    job = make_job(run)
     numbers = sorted(k for k in job.table["fold"].unique() if k >= 0)
     if only is not None and only not in numbers:
         raise ValueError(f"FOLD={only} does not exist; the folds are {numbers[0]} to {numbers[-1]}")
@@ -312,16 +313,15 @@ def refuse(left: dict[int, str], paths: RunPaths) -> None:
         )
 
 
-def refit(settings: Settings, paths: RunPaths) -> None:
+def refit(run: Run) -> None:
     """Train the models that learn from all images, each with the next seed: by the folds' recipe and files,
     but nothing is held out to score them.
     """
-    for number in range(settings.config.refit):
-        job = make_job(
-            replace(settings, config=replace(settings.config, seed=settings.config.seed + number)), paths
-        )
+    for number in range(run.config.refit):
+        config = replace(run.config, seed=run.config.seed + number)
+        job = make_job(replace(run, settings=replace(run.settings, config=config)))
         with job.clock.listening():
-            refuse(finish_folds(job, [REFIT - number]), paths)
+            refuse(finish_folds(job, [REFIT - number]), run.paths)
 
 
 def main() -> None:
@@ -335,7 +335,11 @@ def main() -> None:
     settings = configure.load(paths.config)
     if given.gpus > 1 and given.fold is None:
         share_out(paths.root, given.gpus, device=settings.machine.device)
-    train(settings, paths, given.fold, is_shared=given.share)
+    train(
+        Run(paths, settings, competitions.load(settings.comp, settings.inputs)),
+        given.fold,
+        is_shared=given.share,
+    )
 
 
 if __name__ == "__main__":

@@ -14,8 +14,9 @@ from PIL import Image
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may wait for a network
 os.environ.setdefault("WANDB_MODE", "offline")
 
-from src import predict, split, submit, train
+from src import competitions, predict, split, submit, train
 from src.data import arrays
+from src.data.run import Run
 from src.run import configure
 from src.run.paths import RunPaths
 
@@ -48,6 +49,11 @@ def make_competition(root: Path, num_train: int = 36, num_test: int = 9) -> Path
     )
     pd.DataFrame({"id": ids["test"], "colour": "blue"}).to_csv(root / "sample_submission.csv", index=False)
     return root
+
+
+def open_run(paths: RunPaths) -> Run:
+    settings = configure.load(paths.config)
+    return Run(paths, settings, competitions.load(settings.comp, settings.inputs))
 
 
 class Bench:
@@ -96,7 +102,7 @@ class Bench:
             "predict": predict.predict,
             "submit": submit.submit,
         }
-        return functions[stage](configure.load(paths.config), paths, **how)
+        return functions[stage](open_run(paths), **how)
 
 
 class ReadOnly:

@@ -33,6 +33,7 @@ from src import config, fetch, split
 from src.competition import tables
 from src.competitions import load as load_competition
 from src.data import features
+from src.data.run import Run
 from src.model import weights
 from src.run import configure, process
 from src.run.paths import RunPaths
@@ -132,8 +133,8 @@ def look(words: dict[str, str]) -> None:
     configured(words)
     paths = RunPaths(Path(RUN))
     settings = configure.load(paths.config)
-    split.split(settings, paths)
     competition = load_competition(settings.comp, settings.inputs)
+    split.split(Run(paths, settings, competition))
     features.decode(competition, settings, tables.read_folds(paths.folds))
     features.decode(competition, settings, competition.test_table(settings.folder), tolerant=True)
 

@@ -319,21 +319,24 @@ RUNS = {  # run -> (COMP, EXP, SET)
 DRIVER = """
 import json, sys
 from pathlib import Path
-from src import config, predict, split, submit, train
+from src import competitions, predict, split, submit, train
+from src.data.run import Run
 from src.extras.doctor.__main__ import QUICK, examine
-from src.run.files import RunPaths
+from src.run import configure
+from src.run.paths import RunPaths
 
 failed = []
 for name, (comp, exp, text) in json.loads(sys.argv[1]).items():
     paths = RunPaths(Path("runs") / name)
     asked = {"COMP": comp, "EXP": exp, "SET": text, "MACHINE": "wandb=off workers=0 device=cpu memory=strict sanity=false", "INPUTS": "inputs"}
-    settings = config.settings_for(paths, asked)
-    config.write(settings, paths)
-    split.split(settings, paths)
+    settings = configure.settings_for(paths, asked)
+    configure.write(settings, paths)
+    run = Run(paths, settings, competitions.load(comp, settings.inputs))
+    split.split(run)
     if name in ("attention", "arcface"):
         failed += [(name, finding.check, finding.seen) for finding in examine(settings, paths, QUICK) if finding.level == "FAIL"]
     for stage in (train.train, predict.predict, submit.submit):
-        stage(settings, paths)
+        stage(run)
 Path("checks.json").write_text(json.dumps({"quick": list(QUICK), "failed": failed}))
 """
 

@@ -16,6 +16,7 @@ from conftest import FAST, ROOT, fast, make_array
 from src import submit, train_fold
 from src.data import images
 from src.data.arrays import Array
+from src.data.run import Run
 from src.extras import ensemble, verify
 from src.model.classifier import build
 from src.run import configure, locks, predictions
@@ -310,7 +311,7 @@ def test_one_folds_submission_is_not_what_a_kaggle_notebook_hands_in(tiny, monke
 def test_a_name_whose_csv_is_another_files_is_refused_before_anything_is_written(bench, name):
     for act in (
         lambda: bench.configure(FAST, name),
-        lambda: submit.submit(None, RunPaths(Path("runs") / name)),
+        lambda: submit.submit(Run(RunPaths(Path("runs") / name), None, None)),
     ):
         with pytest.raises(
             ValueError,

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import FAST, fast
+from conftest import FAST, fast, open_run
 from PIL import Image
 
 from src import competitions
@@ -33,7 +33,7 @@ def test_a_fold_gets_the_labels_of_its_own_model_above_the_cut_and_no_others(ben
     cut = float(surest.median())
     found = label(bench, first, cut)
     paths = bench.run(f"{FAST} pseudo=first", "second")
-    job = with_pseudo(make_job(configure.load(paths.config), paths))
+    job = with_pseudo(make_job(open_run(paths)))
     assert len(job.table) > 36 and (job.table["fold"][36:] == -1).all()
     for k in range(3):
         asked = predictions.read(first.fold(k).test)
@@ -158,7 +158,7 @@ def test_several_labels_per_image_are_learned_as_the_shares_that_they_are(bench)
     first = bench.run(how, "first")
     label(bench, first, 0.5)
     paths = bench.run(f"{how} pseudo=first", "second")
-    own, learns = of_fold(with_pseudo(make_job(configure.load(paths.config), paths)), 1)
+    own, learns = of_fold(with_pseudo(make_job(open_run(paths))), 1)
     asked = predictions.read(first.fold(1).test).loc[own.table["id"][36:].str[5:]].to_numpy()
     assert learns[36:].all() and np.abs(own.target[36:] - asked).max() < 1e-5
     assert (

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import fast
+from conftest import fast, open_run
 
 from src import competitions
 from src.competition.inference import complete
@@ -30,7 +30,8 @@ def test_each_unknown_word_of_the_settings_names_its_file(bench):
     settings = configure.load(paths.config)
     for setting, file in AT_THE_JOB.items():
         word = ("nothing",) if setting == "tta" else "nothing"
-        check(file, make_job, replace(settings, config=replace(settings.config, **{setting: word})), paths)
+        changed = replace(settings, config=replace(settings.config, **{setting: word}))
+        check(file, make_job, replace(open_run(paths), settings=changed))
     paths = bench.configure(fast("fold_scheme=nothing"), "other")
     check("src/data/folds.py", bench.stage, "split", paths)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from accelerate import Accelerator
 
-from src import competitions, config
+from src import config
 from src.competition import decoders, tables
 from src.competition.facts import Competition
 from src.competition.tasks import TASKS
@@ -17,6 +17,7 @@ from src.data import features, folds
 from src.data.arrays import Array
 from src.data.batches import SAMPLERS, ExtraColumns, Rows
 from src.data.recipe import Recipe, make_recipe, recipe_hash, training_code
+from src.data.run import Run
 from src.model.classifier import Classifier, pick
 from src.run.clock import Clock
 from src.run.hashing import Units
@@ -53,17 +54,17 @@ class Job(NamedTuple):
         return self.recipe["weights_hash"]
 
 
-def make_job(settings: Settings, paths: RunPaths) -> Job:
+def make_job(run: Run) -> Job:
     """Read and check everything that a fold needs; unknown names are refused here, before anything is
     written.
     """
+    paths, settings, competition = run.paths, run.settings, run.competition
     experiment = settings.config
     if experiment.refit and experiment.patience:
         raise ValueError(
             f"refit={experiment.refit}: with nothing held out, patience={experiment.patience} can't say when"
             " to stop: set patience=0, and epochs to what a training says is best for all folds together"
         )
-    competition = competitions.load(settings.comp, settings.inputs)
     if experiment.class_weights != "none" and competition.task == "multilabel":
         raise ValueError(
             f"class_weights={experiment.class_weights} weighs an image by its class, and with"

@@ -25,6 +25,7 @@ from src.competition import tables
 from src.competition.facts import Competition
 from src.competition.tasks import TASKS
 from src.config import Settings
+from src.data.run import Run
 from src.extras import probe
 from src.extras.compare import Comparison, compare
 from src.run import configure, overrides, predictions, process
@@ -111,7 +112,7 @@ def trial(
         configure.settings_for(there, asked), machine=replace(settings.machine, wandb="off", sanity=False)
     )
     configure.write(made, there)
-    split.split(made, there)
+    split.split(Run(there, made, competitions.load(made.comp, made.inputs)))
     return made, there
 
 
@@ -122,7 +123,12 @@ def trained(
     before.
     """
     made, there = trial(settings, paths, name, backbone, limit)
-    _, seconds = timed(paths, name, config.as_dict(made.config), lambda: train.train(made, there))
+    _, seconds = timed(
+        paths,
+        name,
+        config.as_dict(made.config),
+        lambda: train.train(Run(there, made, competitions.load(made.comp, made.inputs))),
+    )
     score = read_json(there.score)
     # of a trial that went on, the folds remember what went before
     seconds = max(seconds, sum(score["seconds"].values()))

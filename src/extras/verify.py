@@ -18,6 +18,7 @@ from src.competition import decoders, tables
 from src.competition.facts import Competition
 from src.config import Settings
 from src.data.recipe import differences, image_contents
+from src.data.run import Run
 from src.data.training_table import make_job
 from src.run import configure, predictions, process, provenance, reuse
 from src.run.errors import CheckFailed
@@ -243,7 +244,7 @@ def settings(case: Case) -> list[str]:
     ).config
     was, now = config.as_dict(case.settings.config), config.as_dict(asked)
     found = [f"setting {name}: {was[name]} -> {now[name]}" for name in was if was[name] != now[name]]
-    job = make_job(case.settings, case.paths)
+    job = make_job(Run(case.paths, case.settings, case.competition))
     return found + [f"recipe: {difference}" for difference in differences(case.done, job.recipe)]
 
 

@@ -7,6 +7,7 @@ from src import competitions
 from src.competition import tables
 from src.competition.tasks import TASKS
 from src.data import folds
+from src.data.run import Run
 from src.data.training_table import make_job
 from src.extras.doctor.case import Case, Check
 from src.extras.findings import Finding, fail, good, some, warn
@@ -66,7 +67,9 @@ def check_folds(case: Case) -> Finding:
 
 def read_job(case: Case) -> Finding:
     """Everything that train reads and refuses: names, weights, init_from."""
-    case.job = make_job(case.settings, case.paths)
+    case.job = make_job(
+        Run(case.paths, case.settings, competitions.load(case.settings.comp, case.settings.inputs))
+    )
     return good(
         f"every name is known; {case.job.competition.task}, {case.job.competition.metric_name},"
         f" {case.job.accelerator.device}"
