@@ -6,21 +6,21 @@ import importlib
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-DOCUMENT = HERE.parent / "docs" / "reliability.md"
+EXTRAS = Path(__file__).resolve().parent / "extras"
+DOCUMENT = EXTRAS.parents[1] / "docs" / "reliability.md"
 NOTES = {"warn": " (warns)", "pass": " (tells it)"}  # FAIL needs none: the exit code is 1
 
 
 def table() -> str:
-    """A line per fault of every tests/test_*_faults.py: what, where it is planted, which command and check
+    """A line per fault of every tests/extras/test_*_faults.py: what, where it is planted, which command and check
     finds it, what that says to change.
     """
-    sys.path.insert(0, str(HERE))
+    sys.path[:0] = [str(EXTRAS), str(EXTRAS.parent)]
     lines = [
         "| fault | planted in | caught by | what to change, among the words of its line |",
         "|---|---|---|---|",
     ]
-    for file in sorted(HERE.glob("test_*_faults.py")):
+    for file in sorted(EXTRAS.glob("test_*_faults.py")):
         command = file.stem.removeprefix("test_").removesuffix("_faults")
         for fault in importlib.import_module(file.stem).FAULTS:
             lines.append(

@@ -9,7 +9,7 @@ import pytest
 from src.extras.bench.__main__ import PARTS, Row, compared, show
 from src.run.files import read_json
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def quick(bench, *, only: str, **environ: str) -> subprocess.CompletedProcess:

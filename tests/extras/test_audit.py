@@ -22,7 +22,7 @@ from src.extras.audit.noise import confident
 from src.run import configure
 from src.run.errors import CheckFailed
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def ready(bench, settings: str = "", name: str = "tiny-run"):

@@ -18,7 +18,7 @@ from src.run import configure
 from src.run.paths import RunPaths
 from src.training import losses
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def call(monkeypatch, *words: str) -> None:
