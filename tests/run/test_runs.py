@@ -16,7 +16,7 @@ from src.run.errors import CheckFailed, Stopped
 from src.run.files import atomic, file_sha, read_json, sha256, write_json, write_text
 from src.run.paths import RunPaths, check_name
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CODE = {"src/run/predictions.py": file_sha(ROOT / "src/run/predictions.py")}
 
 
