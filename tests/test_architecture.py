@@ -38,7 +38,6 @@ UNLIKE_THE_MAP = {
 }
 TOO_LONG = {
     *(
-        "src.extras.bench.__main__",
         "src.extras.ensemble",
         "src.predict",
         "src.run.configure",

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from src.extras.bench.__main__ import PARTS, Row, compared, show
+from src.extras.bench.__main__ import table_of
+from src.extras.bench.parts import PARTS, compare_pairs
+from src.extras.bench.work import Row
 from src.run.files import read_json
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,5 +49,5 @@ def test_an_unknown_part_is_refused_with_the_choices(bench):
 
 
 def test_a_ratio_is_the_median_of_pairs_and_not_of_all_runs():
-    row = compared("work", [(1.0, 2.0), (10.0, 40.0), (2.0, 6.0)], ">= 2")
-    assert row == Row("work", 2.0, 6.0, 3.0, ">= 2") and "|   3.00 |" in show([row])
+    row = compare_pairs("work", [(1.0, 2.0), (10.0, 40.0), (2.0, 6.0)], ">= 2")
+    assert row == Row("work", 2.0, 6.0, 3.0, ">= 2") and "|   3.00 |" in table_of([row])

@@ -1,9 +1,10 @@
 """The peers: a plain timm loop as most competition code has it, and the same work given to Lightning or
 fastai. Images are decoded in each epoch, the whole model runs in each step.
 
-Run: python -m src.extras.bench.peer runs/<name> --epochs 1 --by plain      one fold of a run's folds.csv, and its
-test images; the last line is json What is frozen stays in eval and gets no gradients, as in any such loop.
-Images, size, batch, weights and what learns are the kit's.
+Run: python -m src.extras.bench.peer runs/<name> --epochs 1 --by plain
+
+Trains fold 0 of the run's folds.csv and predicts the test images; the last line is JSON. What is frozen stays
+in eval and gets no gradients, as in any such loop. Images, size, batch, weights and what learns are the kit's.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from typing import NamedTuple
 
 BEGAN = time.perf_counter()
 gc.enable()  # as any program has it: src/__init__.py has put it off
+import pandas as pd
 import timm
 import torch
 import torch.nn.functional as F
@@ -43,7 +45,7 @@ class Photos(Dataset):
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, i: int) -> tuple[torch.Tensor, int]:
+    def __getitem__(self, i: int) -> tuple[Tensor, int]:
         return self.transform(Image.open(self.files[i]).convert("RGB")), self.labels[i]
 
 
@@ -51,23 +53,18 @@ def make_model(settings: config.Settings, num_classes: int) -> torch.nn.Module:
     """timm's model with a new classifier; what `trainable` (head, all, beginnings of names) does not name is
     frozen.
     """
-    experiment = settings.config
-    facts = (
-        {"pretrained_cfg_overlay": {"file": f"weights/{experiment.backbone}/model.safetensors"}}
-        if experiment.pretrained
-        else {}
-    )
+    backbone, options = settings.config.backbone, {}
+    if settings.config.pretrained:
+        options = {"pretrained_cfg_overlay": {"file": f"weights/{backbone}/model.safetensors"}}
     model = timm.create_model(
-        experiment.backbone, pretrained=experiment.pretrained, num_classes=num_classes, **facts
+        backbone, pretrained=settings.config.pretrained, num_classes=num_classes, **options
     )
-    asked = experiment.trainable if isinstance(experiment.trainable, tuple) else (str(experiment.trainable),)
-    head = [
-        name
-        for name, p in model.named_parameters()
-        if any(p is q for q in model.get_classifier().parameters())
-    ]
+    trainable = settings.config.trainable
+    learning = trainable if isinstance(trainable, tuple) else (str(trainable),)
+    classifier = {id(p) for p in model.get_classifier().parameters()}
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_("all" in asked or name in head or name.startswith(asked))
+        is_head = id(parameter) in classifier
+        parameter.requires_grad_("all" in learning or is_head or name.startswith(learning))
     return model
 
 
@@ -82,8 +79,8 @@ def learn_mode(model: torch.nn.Module) -> None:
 @torch.inference_mode()
 def predict(model: torch.nn.Module, batches: Iterable) -> tuple[Tensor, Tensor]:
     model.eval()
-    found = [(model(image).softmax(1), label) for image, label in batches]
-    return torch.cat([probs for probs, _ in found]), torch.cat([label for _, label in found])
+    probs, labels = zip(*[(model(image).softmax(1), label) for image, label in batches])
+    return torch.cat(probs), torch.cat(labels)
 
 
 class Work(NamedTuple):
@@ -197,21 +194,18 @@ def with_fastai(work: Work, clock: Clock) -> Callable[[Iterable], tuple[Tensor, 
         def after_epoch(self) -> None:
             clock.end()
 
-    data = DataLoaders(work.train, work.valid, device=torch.device("cpu"))
-    done = learner.Learner(
-        data,
-        work.model,
-        loss_func=torch.nn.CrossEntropyLoss(),
-        cbs=[Watch()],
-        opt_func=lambda params, **how: optimizer.OptimWrapper(opt=work.optimizer()),
-    )
-    with done.no_bar(), done.no_logging():
-        done.fit(work.epochs, lr=work.lr)
-    done.remove_cb(Watch)
+    def wrapped(params: object, **options: object) -> object:
+        return optimizer.OptimWrapper(opt=work.optimizer())
+
+    data, loss = DataLoaders(work.train, work.valid, device=torch.device("cpu")), torch.nn.CrossEntropyLoss()
+    trainer = learner.Learner(data, work.model, loss_func=loss, cbs=[Watch()], opt_func=wrapped)
+    with trainer.no_bar(), trainer.no_logging():
+        trainer.fit(work.epochs, lr=work.lr)
+    trainer.remove_cb(Watch)
 
     def predicted(batches: Iterable) -> tuple[Tensor, Tensor]:
-        with done.no_bar(), done.no_logging():
-            logits, labels = done.get_preds(dl=batches)
+        with trainer.no_bar(), trainer.no_logging():
+            logits, labels = trainer.get_preds(dl=batches)
         return logits.softmax(1), labels
 
     return predicted
@@ -220,17 +214,53 @@ def with_fastai(work: Work, clock: Clock) -> Callable[[Iterable], tuple[Tensor, 
 KINDS = {"plain": plain, "lightning": with_lightning, "fastai": with_fastai}
 
 
-def once(work: Work) -> dict:
-    """Each image decoded and passed through the network one time, as quickly as a loop can: what no training
-    can do without.
+def pass_once(work: Work) -> dict:
+    """Each image decoded and passed through the network once, as fast as a loop can: no training can do with
+    less.
     """
     model = work.model.to(memory_format=torch.channels_last)
     began = time.perf_counter()
-    for batches in (work.train, work.valid, work.unseen):
-        predict(
-            model, ((image.contiguous(memory_format=torch.channels_last), label) for image, label in batches)
-        )
+    for loader in (work.train, work.valid, work.unseen):
+        predict(model, ((image.contiguous(memory_format=torch.channels_last), y) for image, y in loader))
     return {"once": time.perf_counter() - began}
+
+
+def make_work(settings: config.Settings, folds: Path, epochs: int) -> Work:
+    """Fold 0 of folds.csv, and the test images."""
+    competition, table = competitions.load(settings.comp, settings.inputs), tables.read_folds(folds)
+    classes = {name: number for number, name in enumerate(competition.classes)}
+    column, size, batch_size = competition.targets[0], settings.config.image_size, settings.config.batch_size
+    torch.manual_seed(0)
+    model = make_model(settings, len(classes))
+    mean, std = model.pretrained_cfg["mean"], model.pretrained_cfg["std"]
+
+    def loader(part: pd.DataFrame, *, shuffle: bool = False) -> DataLoader:
+        labels = part[column].map(classes).tolist() if column in part else [0] * len(part)
+        files = [settings.folder / path for path in part["path"]]
+        photos = Photos(files, labels, size, mean, std)
+        return DataLoader(photos, batch_size, shuffle=shuffle, num_workers=2, persistent_workers=True)
+
+    return Work(
+        model,
+        train=loader(table[table["fold"] != 0], shuffle=True),
+        valid=loader(table[table["fold"] == 0]),
+        unseen=loader(competition.test_table(settings.folder)),
+        epochs=epochs,
+        lr=float(settings.config.lr),
+    )
+
+
+def run(work: Work, kind: str) -> dict:
+    """Train by a loop of this kind; the seconds of each epoch and of the test images."""
+    clock = Clock()
+    predicted = KINDS[kind](work, clock)
+    probs, labels = predicted(work.valid)
+    began = time.perf_counter()
+    predicted(work.unseen)
+    seconds = time.perf_counter() - began
+    accuracy = (probs.argmax(1) == labels).float().mean().item()
+    epochs = {"steps": len(work.train), "training": clock.training, "epoch": clock.whole}
+    return epochs | {"test": seconds, "accuracy": accuracy}
 
 
 def main() -> None:
@@ -238,54 +268,12 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--by", choices=[*KINDS, "once"], default="plain")
-    given = parser.parse_args()
-    paths = RunPaths(given.run)
-    settings = configure.load(paths.config)
-    competition, table = competitions.load(settings.comp, settings.inputs), tables.read_folds(paths.folds)
-    classes = {name: number for number, name in enumerate(competition.classes)}
-    test = competition.test_table(settings.folder)
-    torch.manual_seed(0)
-    model = make_model(settings, len(classes))
-    mean, std = model.pretrained_cfg["mean"], model.pretrained_cfg["std"]
-
-    def load(part, *, shuffle: bool = False) -> DataLoader:
-        labels = (
-            part[competition.targets[0]].map(classes).tolist()
-            if competition.targets[0] in part
-            else [0] * len(part)
-        )
-        photos = Photos(
-            [settings.folder / path for path in part["path"]], labels, settings.config.image_size, mean, std
-        )
-        return DataLoader(
-            photos, settings.config.batch_size, shuffle=shuffle, num_workers=2, persistent_workers=True
-        )
-
-    work = Work(
-        model,
-        load(table[table["fold"] != 0], shuffle=True),
-        load(table[table["fold"] == 0]),
-        load(test),
-        given.epochs,
-        float(settings.config.lr),
-    )
-    told: dict = {"start": time.perf_counter() - BEGAN}
-    if given.by == "once":
-        told |= once(work)
-    else:
-        clock = Clock()
-        predicted = KINDS[given.by](work, clock)
-        probs, labels = predicted(work.valid)
-        began = time.perf_counter()
-        predicted(work.unseen)
-        told |= {
-            "steps": len(work.train),
-            "training": clock.training,
-            "epoch": clock.whole,
-            "test": time.perf_counter() - began,
-            "accuracy": (probs.argmax(1) == labels).float().mean().item(),
-        }
-    print(json.dumps(told))
+    options = parser.parse_args()
+    paths = RunPaths(options.run)
+    work = make_work(configure.load(paths.config), paths.folds, options.epochs)
+    result = {"start": time.perf_counter() - BEGAN}
+    result |= pass_once(work) if options.by == "once" else run(work, options.by)
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":
