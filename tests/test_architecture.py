@@ -41,7 +41,6 @@ TOO_LONG = {
         "src.extras.ensemble",
         "src.predict",
         "src.run.configure",
-        "src.run.hashing",
     ),
     *("src.train", "src.train_fold", "src.training.loop", "src.data.features"),
     *(

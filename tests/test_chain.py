@@ -9,10 +9,10 @@ import pytest
 from conftest import fast
 
 from src import chain, competitions, train_fold
-from src.run import hashing
+from src.run import sources
 from src.run.files import read_json
 
-ROOT = hashing.SRC.parent
+ROOT = sources.SRC.parent
 
 
 def call(*words: str) -> subprocess.CompletedProcess:

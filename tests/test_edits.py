@@ -215,10 +215,10 @@ NOTHING = ""
 TRAINING = "csv models predicted score"
 EDITS = [
     Edit("nothing", lambda kit: None, NOTHING, "nothing to do"),
-    Edit("a comment in losses.py", source("fit/losses.py", "def focal", "# a remark\ndef focal"), NOTHING, "nothing to do"),
-    Edit("a loss that is not used", source("fit/losses.py", "(1 - log_p.exp())", "(2 - log_p.exp())"), NOTHING, "nothing to do"),
+    Edit("a comment in losses.py", source("training/losses.py", "def focal", "# a remark\ndef focal"), NOTHING, "nothing to do"),
+    Edit("a loss that is not used", source("training/losses.py", "(1 - log_p.exp())", "(2 - log_p.exp())"), NOTHING, "nothing to do"),
     Edit("a message of the training", source("train.py", 'print(f"learning: ', 'print(f"these learn: '), NOTHING, "nothing to do"),
-    Edit("the loss that is used", source("fit/losses.py", "-(targets * logits.log", "-(2 * targets * logits.log"), NOTHING,
+    Edit("the loss that is used", source("training/losses.py", "-(targets * logits.log", "-(2 * targets * logits.log"), NOTHING,
          "code changed since this run was trained: src/training/losses.py: cross_entropy; nothing is re-run: make retrain acts on it", TRAINING),
     Edit("a helper of the own network", source("blocks.py", "1.5 * x", "0 * x"), NOTHING,
          "src/blocks.py: scaled; nothing is re-run", TRAINING + " trunk"),
@@ -231,7 +231,7 @@ EDITS = [
          "src/data/images.py: square; nothing is re-run", "csv decoded models predicted score trunk"),
     Edit("the fold scheme", source("data/folds.py", "default_rng(config.fold_seed)", "default_rng(config.fold_seed + 1)"),
          TRAINING + " split", "trained with other folds, labels or groups; kept in"),
-    Edit("the metric", source("fit/metrics.py", "return float(np.mean(np.where(size > 0", "return float(np.mean(np.where(size >= 0"), NOTHING,
+    Edit("the metric", source("competition/metrics.py", "return float(np.mean(np.where(size > 0", "return float(np.mean(np.where(size >= 0"), NOTHING,
          "code changed since this run was scored and submitted: src/competition/metrics.py: f_beta; make submit RUN=x FORCE=1 does that again"),
     Edit("a new setting in config.py", source("config.py", "    backbone: Word",
          "    brand_new: int = 0\n    backbone: Word"), "csv score", "folds  0:"),

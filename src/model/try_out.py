@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from src.config import Config
-from src.run.hashing import SRC
+from src.run.sources import SRC
 
 MAKER = ["feature_shape", "num_outputs", "config", "num_extra"]  # of a head's function
 FORWARD = ["features", "extra"]  # of its forward

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from src import IS_STAGE
 from src.run.errors import CheckFailed, Stopped
-from src.run.hashing import SRC
+from src.run.sources import SRC
 
 
 def main(stage: Callable[[], object]) -> None:

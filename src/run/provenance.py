@@ -3,7 +3,7 @@
 import platform
 import subprocess
 
-from src.run.hashing import SRC
+from src.run.sources import SRC
 
 VERSIONS = (
     "torch",

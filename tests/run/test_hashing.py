@@ -73,7 +73,8 @@ class Fork:
         for name, text in FORK.items():
             self.write(name, text)
         (root / "src/run").mkdir()
-        shutil.copy(ROOT / "src/run/hashing.py", root / "src/run/hashing.py")
+        for name in ("hashing", "sources"):
+            shutil.copy(ROOT / f"src/run/{name}.py", root / "src/run")
 
     def write(self, name: str, text: str) -> None:
         path = self.root / name
@@ -87,10 +88,17 @@ class Fork:
 
     def code(self):
         """src.run.hashing as a new process would have it."""
-        spec = importlib.util.spec_from_file_location("code_of_fork", self.root / "src/run/hashing.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
+        ours = {name: module for name, module in sys.modules.items() if name.split(".")[0] == "src"}
+        for name in ours:
+            del sys.modules[name]
+        sys.path.insert(0, str(self.root))
+        try:
+            return importlib.import_module("src.run.hashing")
+        finally:
+            sys.path.remove(str(self.root))
+            for name in ("src", "src.run", "src.run.sources", "src.run.hashing"):
+                sys.modules.pop(name, None)
+            sys.modules.update(ours)
 
 
 @pytest.fixture
@@ -186,7 +194,7 @@ def test_the_source_is_read_as_the_process_began(fork):
 def test_a_removed_file_is_named_and_whole_files_of_older_versions_are_compared(fork):
     code = fork.code()
     old_format = {
-        "src/losses.py": code.source(fork.root / "src/losses.py").sha,
+        "src/losses.py": code.sources.read(fork.root / "src/losses.py").sha,
         "src/gone.py": "1",
         "src/helpers.py": "0",
     }

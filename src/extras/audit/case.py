@@ -21,7 +21,7 @@ from src.config import Settings
 from src.data import images
 from src.extras import probe
 from src.extras.audit import opened
-from src.run import hashing
+from src.run import hashing, sources
 from src.run.files import file_sha, read_json, sha256, write_json
 from src.run.paths import RunPaths
 
@@ -130,7 +130,7 @@ class Case:
         c = self.config
         known = weights.pretrained_hash(c) or f"random {c.seed}"
         code = [
-            file_sha(hashing.SRC / name)
+            file_sha(sources.SRC / name)
             for name in ("competitions.py", "data/images.py", "model/backbone.py")
         ]
         return sha256(

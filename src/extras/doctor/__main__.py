@@ -20,7 +20,7 @@ from src.extras.doctor.pictures import PICTURES
 from src.extras.doctor.rate import RATE
 from src.extras.doctor.scoring import SCORING
 from src.extras.findings import Finding, arguments, fail, report
-from src.run import configure, hashing, process
+from src.run import configure, process, sources
 from src.run.paths import RunPaths
 from src.training.loop import NotFinite
 
@@ -58,11 +58,11 @@ def attempt(check: Check, case: Case) -> Finding:
         frames = [
             f
             for f in traceback.extract_tb(error.__traceback__)
-            if Path(f.filename).resolve().is_relative_to(hashing.SRC)
+            if Path(f.filename).resolve().is_relative_to(sources.SRC)
         ]
         own = [f for f in frames if "doctor" not in Path(f.filename).parts] or frames
         where = (
-            f"{Path(own[-1].filename).resolve().relative_to(hashing.SRC.parent)}:{own[-1].lineno}"
+            f"{Path(own[-1].filename).resolve().relative_to(sources.SRC.parent)}:{own[-1].lineno}"
             if own
             else "the code it calls"
         )
