@@ -15,10 +15,10 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from src.run import hashing
+from src.run import sources
 from src.run.errors import CheckFailed
 
-ROOT = hashing.SRC.parent
+ROOT = sources.SRC.parent
 
 
 class Work(NamedTuple):
@@ -187,5 +187,5 @@ def installed(package: str) -> str:
 
 def engines() -> list[str]:
     """What can run the trunk here."""
-    has_openvino = installed("openvino") and (hashing.SRC / "model" / "engine_openvino.py").exists()
+    has_openvino = installed("openvino") and (sources.SRC / "model" / "engine_openvino.py").exists()
     return ["torch", "openvino"] if has_openvino else ["torch"]
