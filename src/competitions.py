@@ -13,9 +13,9 @@ import numpy as np  # noqa: F401    for functions of your own, such as a read_im
 import pandas as pd
 
 from src.competition import tables
-from src.competition.facts import FILE, Competition
+from src.competition.facts import Competition
 from src.competition.inference.complete import infer
-from src.competition.stated import beside, fits
+from src.competition.stated import FILE, beside, fits
 
 # -- definitions: each states what its files do not tell, the rest is inferred
 

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pandas as pd
 
+from src.competition import scoring
 from src.competition.facts import Competition
 from src.competition.metrics import READS_ORDER
 from src.config import Settings
@@ -77,13 +78,15 @@ def check_alike(paths: RunPaths, done: dict[int, dict]) -> None:
 
 def summary(competition: Competition, held_out: pd.DataFrame, oof: pd.DataFrame) -> dict:
     """The score of out-of-fold predictions: of all, and by fold."""
-    per_fold = {str(k): competition.score(part, oof.loc[part["id"]]) for k, part in held_out.groupby("fold")}
+    per_fold = {
+        str(k): scoring.score(competition, part, oof.loc[part["id"]]) for k, part in held_out.groupby("fold")
+    }
     scores = np.array(list(per_fold.values()))
     return {
-        "oof": competition.score(held_out, oof),
+        "oof": scoring.score(competition, held_out, oof),
         "folds": per_fold,
         **over_folds(scores),
-        "also": competition.also(held_out, oof),
+        "also": scoring.usual_scores(competition, held_out, oof),
     }
 
 
@@ -128,7 +131,7 @@ def curve(competition: Competition, paths: RunPaths, table: pd.DataFrame, number
 
 def epoch_scores(competition: Competition, table: pd.DataFrame, per_epoch: pd.DataFrame) -> list[float]:
     """The metric after each epoch of one fold; per_epoch: predictions with a column `epoch`."""
-    score = competition.score_of(table)
+    score = scoring.score_of(competition, table)
     return [score(group.drop(columns="epoch")) for _, group in per_epoch.groupby("epoch", sort=True)]
 
 

@@ -100,7 +100,7 @@ def predict_test(
     clock: Clock,
 ) -> None:
     """Write each model's predictions of the test images, the mean over its views."""
-    began, test = time.perf_counter(), competition.test_table(settings.folder)
+    began, test = time.perf_counter(), tables.make_test(settings.folder, competition)
     asked = [
         test["id"].tolist(),
         image_contents(settings, test),

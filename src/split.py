@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 
 from src import competitions
-from src.competition import tables
-from src.competition.facts import Competition
+from src.competition import answers, definition, tables
+from src.competition.facts import NUMBERS, Competition
+from src.competition.groups import join_groups
 from src.config import Settings
 from src.data import folds, looks
 from src.data.images import content_hashes, read_all
@@ -30,9 +31,12 @@ def split(run: Run) -> None:
     """
     began = time.perf_counter()
     paths, settings, competition = run.paths, run.settings, run.competition
-    table = competition.table(settings.folder, tolerant=settings.config.bad_images == "drop")
-    test, sample = competition.test_table(settings.folder), competition.sample(settings.folder)
-    competition.check_sample(test, sample)
+    table = tables.make_train(settings.folder, competition, tolerant=settings.config.bad_images == "drop")
+    test, sample = (
+        tables.make_test(settings.folder, competition),
+        answers.sample(settings.folder, competition),
+    )
+    answers.check_sample(competition, test, sample)
     shared = table["path"][table["path"].isin(test["path"]) & ~table["path"].duplicated(keep=False)].tolist()
     # not an error: some hosts do score images that they have given labels for
     if shared:
@@ -42,7 +46,7 @@ def split(run: Run) -> None:
             file=sys.stderr,
         )
     print(
-        competition.paste(),
+        definition.as_python(competition),
         f"\n# {len(table)} training images, {len(test)} test images, {len(sample)} rows to submit",
         sep="",
     )
@@ -65,8 +69,8 @@ def split(run: Run) -> None:
         assigned = with_external(assigned, external, test, settings, competition)
     say_disk(settings, competition, len(assigned), len(test))
     summary = {
-        "facts": competition.facts(),
-        "definition": competition.paste(),
+        "facts": definition.model_facts(competition),
+        "definition": definition.as_python(competition),
         "images": {"train": len(table), "test": len(test)},
         "fold_hash": folds.fold_hash(assigned, competition.targets),
         "seconds": round(time.perf_counter() - began, 2),
@@ -124,7 +128,7 @@ def with_groups(table: pd.DataFrame, settings: Settings, paths: RunPaths) -> pd.
         # the same folds again, whatever the other run does
         write_text(found[0].read_text(encoding="utf-8"), paths.root / "groups.csv")
     linked = table.assign(content=table["id"].map(given.set_index("id")["group"]).fillna(""))
-    joined = table["group"].to_numpy()[folds.join_groups(linked)]
+    joined = table["group"].to_numpy()[join_groups(linked)]
     print(f"split: {found[0]} joins {(joined != table['group']).sum()} images to others")
     return table.assign(group=joined)
 
@@ -182,7 +186,7 @@ def with_external(
     both = pd.concat([table[["group"]], external[["group"]]], ignore_index=True).assign(
         content=[*contents[0], *contents[1]]
     )
-    joined = folds.join_groups(both, [(len(table) + a, b) for a, b in pairs if b < len(table)])
+    joined = join_groups(both, [(len(table) + a, b) for a, b in pairs if b < len(table)])
     is_known = pd.Series(np.isin(joined[len(table) :], joined[: len(table)]), index=external.index)
     of_test = {a for a, b in pairs if b >= len(table)}
     is_tested = pd.Series(
@@ -235,7 +239,7 @@ def some(table: pd.DataFrame, settings: Settings, competition: Competition) -> p
         return table
     labels = (
         tables.joined(table, competition.targets)
-        if competition.task not in tables.NUMBERS
+        if competition.task not in NUMBERS
         else pd.Series("", index=table.index)
     )
     order = np.random.default_rng(0).permutation(len(table))

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from src import competitions
-from src.competition import decoders, tables
+from src.competition import answers, decoders, scoring, tables
 from src.competition.facts import Competition
 from src.config import Settings
 from src.data.recipe import check_trained, make_recipe, scoring_code
@@ -39,7 +39,10 @@ def submit(run: Run, fold: int | None = None, folder: Path = SUBMISSIONS) -> Pat
     """
     paths, settings, competition = run.paths, run.settings, run.competition
     check_run_name(paths.name, "RUN")
-    test, sample = competition.test_table(settings.folder), competition.sample(settings.folder)
+    test, sample = (
+        tables.make_test(settings.folder, competition),
+        answers.sample(settings.folder, competition),
+    )
     trained = [k for k in paths.finished() if fold in (None, k)]  # an ensemble has none
     if trained:
         check_trained(
@@ -49,14 +52,14 @@ def submit(run: Run, fold: int | None = None, folder: Path = SUBMISSIONS) -> Pat
     predictions.check_ids(images, test["id"], "test predictions")
     by_row = predictions.pool(images, test.set_index("id")["row"], competition.pool)
     decoded = fit_decoder(settings, paths, competition) if fold is None else {}
-    answer = competition.answer_rows(decoders.apply(decoded, by_row), sample)
+    answer = answers.answer_rows(competition, decoders.apply(decoded, by_row), sample)
     path = make_folder(folder) / f"{paths.name if fold is None else f'{paths.name}.fold{fold}'}.csv"
     note, spent = (
         describe(settings, paths, path, fold) | decoded | {"code": scoring_code(competition)},
         seconds(paths),
     )
     with atomic(path) as part:
-        competition.write(answer, part)
+        answers.write(competition, answer, part)
         # what lies on the disk, as the host will read it
         check(tables.read_csv(part, header=competition.has_header), sample, competition)
         note["sha256"] = file_sha(part)
@@ -128,7 +131,7 @@ def check(answer: pd.DataFrame, sample: pd.DataFrame, competition: Competition) 
                 f"column {column!r} has {len(empty)} empty or non-finite values, the first in row"
                 f" {empty.iloc[0]!r}"
             )
-        elif strange := competition.strange_answers(answer[column]):
+        elif strange := answers.invalid_cells(competition, answer[column]):
             problems.append(f"column {column!r} holds what can't be an answer: {strange[:5]}")
     if problems:
         raise ValueError("submission: " + "; ".join(problems))
@@ -241,7 +244,7 @@ def say(
     if private.exists():
         truth = tables.read_csv(private)
         print(
-            f"  private     {competition.metric_value(truth, answer):.4f}  on the demo's {len(truth)} test"
+            f"  private     {scoring.metric_value(competition, truth, answer):.4f}  on the demo's {len(truth)} test"
             " images, whose labels were kept aside"
         )
     print(f"  seconds     {', '.join(f'{stage} {time:.0f}' for stage, time in spent.items())}")

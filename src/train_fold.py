@@ -16,9 +16,10 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from src.competition import scoring
+from src.competition.groups import join_groups
 from src.competition.tables import joined
 from src.competition.tasks import TASKS, logits_of
-from src.data import folds
 from src.data.batches import SAMPLERS, Batch, Batches, Rows, flat, in_steps
 from src.data.training_table import Job, loss_name, make_rows, make_unit, of_fold, tracking
 from src.model.classifier import Classifier, build
@@ -129,7 +130,7 @@ def train_fold(job: Job, fold: int, batch_size: int) -> tuple[dict, memory.Watch
         first_step=first.step,
     )
 
-    score_of = job.competition.score_of(job.table.iloc[held_out])
+    score_of = scoring.score_of(job.competition, job.table.iloc[held_out])
     prior_loss = constant_loss(job, loss_fn, rows, training, model.unit)
 
     def scored(frame: pd.DataFrame) -> dict[str, float]:
@@ -430,13 +431,13 @@ def judge(job: Job, fold: int, epoch: int, frame: pd.DataFrame, score: float, tr
         job.competition,
         job.table.set_index("id", drop=False).loc[frame.index].reset_index(drop=True),
     )
-    score_of = competition.score_of(held_out)
+    score_of = scoring.score_of(competition, held_out)
     constant = np.tile(constant_answer(job.target[training]), (len(frame), 1))
     bar = score_of(predictions.make(frame.index, constant, competition.outputs))
     verdict = below_constant(
         score_of,
         frame,
-        folds.join_groups(held_out),
+        join_groups(held_out),
         score,
         bar,
         epoch,

@@ -136,7 +136,7 @@ def look(words: dict[str, str]) -> None:
     competition = load_competition(settings.comp, settings.inputs)
     split.split(Run(paths, settings, competition))
     features.decode(competition, settings, tables.read_folds(paths.folds))
-    features.decode(competition, settings, competition.test_table(settings.folder), tolerant=True)
+    features.decode(competition, settings, tables.make_test(settings.folder, competition), tolerant=True)
 
 
 def call(module, *words: str) -> None:

@@ -29,7 +29,6 @@ CALLS = {"train": {"train_fold", "evaluate"}}  # the only stages that a stage im
 UNLIKE_THE_MAP = {
     *(
         "src.chain",
-        "src.competition.paired",
         "src.data.features",
         "src.data.recipe",
         "src.data.training_table",
@@ -46,7 +45,6 @@ TOO_LONG = {
     *(
         f"src.competition.{name}"
         for name in (
-            "facts",
             "formats",
             "metrics",
             "tables",

@@ -11,7 +11,7 @@ import pytest
 from conftest import FAST, fast, make_competition
 
 from src import submit
-from src.competition.facts import Competition
+from src.competition import answers
 from src.competitions import load
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -143,7 +143,7 @@ def test_a_misspelt_setting_is_asked_back(tmp_path):
 def answer(tmp_path):
     make_competition(tmp_path / "tiny")
     competition = load("tiny", tmp_path)
-    sample = competition.sample(tmp_path / "tiny")
+    sample = answers.sample(tmp_path / "tiny", competition)
     return competition, sample, sample.copy()
 
 
@@ -183,7 +183,7 @@ def test_a_submission_that_would_be_refused_is_never_written(answer, how, messag
 def test_a_refused_submission_leaves_the_old_one(bench, monkeypatch):
     paths = bench.run()
     before = (bench.folder / "submissions/tiny-run.csv").read_bytes()
-    monkeypatch.setattr(Competition, "strange_answers", lambda self, column: ["odd"])
+    monkeypatch.setattr(answers, "invalid_cells", lambda competition, column: ["odd"])
     with pytest.raises(ValueError, match="odd"):
         bench.stage("submit", paths)
     assert (bench.folder / "submissions/tiny-run.csv").read_bytes() == before

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from src import competitions
-from src.competition import tables
+from src.competition import answers, definition, scoring, tables
 from src.competition.facts import Competition
 from src.competition.inference import complete
 from src.competition.tasks import TASKS
@@ -40,8 +40,10 @@ def refusal(root: Path, **stated) -> str:
     """What a competitor reads, whichever step refuses."""
     with pytest.raises(ValueError) as refused:
         competition = load(root, **stated)
-        competition.table(root)
-        competition.check_sample(competition.test_table(root), competition.sample(root))
+        tables.make_train(root, competition)
+        answers.check_sample(
+            competition, tables.make_test(root, competition), answers.sample(root, competition)
+        )
     return str(refused.value)
 
 
@@ -80,7 +82,7 @@ def test_a_table_made_by_a_function_stands_in_for_the_csv(comp):
             {"id": range(9), "kind": list("xyzxyzxyz"), "who": [1, 1, 2, 2, 3, 3, 4, 4, None]}
         )
 
-    table = load(comp, make_table=make_table, labels=("kind",), group="who").table(comp)
+    table = tables.make_train(comp, load(comp, make_table=make_table, labels=("kind",), group="who"))
     assert table["kind"].tolist() == list("xyzxyzxyz") and table["path"][0] == "train/0.jpg"
     # nobody is not a person
     assert table["group"].tolist() == ["1.0", "1.0", "2.0", "2.0", "3.0", "3.0", "4.0", "4.0", "8"]
@@ -91,19 +93,25 @@ def test_a_test_set_made_by_a_function_stands_in_for_the_csv(comp):
         return pd.DataFrame({"id": ["t1", "t0"], "path": ["test/t1.jpg", "test/t0.jpg"]})
 
     layouts.write(comp / "sample_submission.csv", "id,label", ["t0,a", "t1,a"])
-    assert load(comp, make_test=make_test).test_table(comp)["path"].tolist() == ["test/t0.jpg", "test/t1.jpg"]
+    assert tables.make_test(comp, load(comp, make_test=make_test))["path"].tolist() == [
+        "test/t0.jpg",
+        "test/t1.jpg",
+    ]
 
 
 def test_extra_columns_are_features_only_when_stated(comp):
     layouts.write(comp / "train.csv", "id,age,label", [f"{n},0{n},{'abc'[n % 3]}" for n in range(9)])
     layouts.write(comp / "test.csv", "id,age", [f"t{n},0{n}" for n in range(4)])
     layouts.write(comp / "sample_submission.csv", "id,label", [f"t{n},a" for n in range(4)])
-    assert "age" not in load(comp).table(comp) and load(comp).warnings[0].startswith(
+    assert "age" not in tables.make_train(comp, load(comp)) and load(comp).warnings[0].startswith(
         "not used: age; features=(...)"
     )
     competition = load(comp, features=("age",))
-    assert competition.table(comp)["age"][3] == "03" and competition.test_table(comp)["age"][3] == "03"
-    assert competition.warnings == () and competition.facts()["features"] == ("age",)
+    assert (
+        tables.make_train(comp, competition)["age"][3] == "03"
+        and tables.make_test(comp, competition)["age"][3] == "03"
+    )
+    assert competition.warnings == () and definition.model_facts(competition)["features"] == ("age",)
 
 
 @pytest.mark.parametrize("header", ["id,prob_a,prob_c,prob_b", "id,a_score,c_score,b_score"])
@@ -112,7 +120,7 @@ def test_columns_named_after_classes_with_something_before_or_after_are_filled(c
     layouts.write(comp / "sample_submission.csv", header, [f"t{n},0.3,0.3,0.4" for n in range(4)])
     competition = load(comp)
     by_row = pd.DataFrame({"a": 0.5, "b": 0.3, "c": 0.2}, index=[f"t{n}" for n in range(4)])
-    answer = competition.answer_rows(by_row, competition.sample(comp))
+    answer = answers.answer_rows(competition, by_row, answers.sample(comp, competition))
     assert list(answer) == header.split(",") and answer.iloc[0, 1:].tolist() == [0.5, 0.2, 0.3]
 
 
@@ -124,8 +132,8 @@ def test_images_without_a_file_or_a_label_are_left_out_when_asked(comp, capsys):
         ValueError,
         match="(?s)1 of 9 train images are missing.*: 1\n3 of 9 .* have no label.*: 2, 5, 8\n.*bad_images=drop",
     ):
-        load(comp).table(comp)
-    assert load(comp).table(comp, tolerant=True)["id"].tolist() == ["0", "3", "4", "6", "7"]
+        tables.make_train(comp, load(comp))
+    assert tables.make_train(comp, load(comp), tolerant=True)["id"].tolist() == ["0", "3", "4", "6", "7"]
     assert capsys.readouterr().err.count("warning: left out, ") == 2
 
 
@@ -144,14 +152,16 @@ def test_auxiliary_numbers_learn_but_are_not_submitted(comp):
         ("weight", "height"),
         ("weight",),
     )
-    table, sample = competition.table(comp), competition.sample(comp)
+    table, sample = tables.make_train(comp, competition), answers.sample(comp, competition)
     wrong_height = truth_of(competition, table).assign(height=0.0)
-    assert competition.score(table, wrong_height) == 0.0 and competition.also(table, wrong_height) == {
+    assert scoring.score(competition, table, wrong_height) == 0.0 and scoring.usual_scores(
+        competition, table, wrong_height
+    ) == {
         "rmse": 0.0,
         "mae": 0.0,
     }
-    answer = competition.answer_rows(
-        predictions.make(sample["id"], np.ones((4, 2)), competition.outputs), sample
+    answer = answers.answer_rows(
+        competition, predictions.make(sample["id"], np.ones((4, 2)), competition.outputs), sample
     )
     assert list(answer) == ["id", "weight"]
 
@@ -160,7 +170,7 @@ def test_several_yes_and_no_columns_are_multilabel(comp):
     layouts.write(comp / "train.csv", "id,any,blood", [f"{n},{int(n > 3)},{int(n > 5)}" for n in range(9)])
     layouts.write(comp / "sample_submission.csv", "id,any,blood", [f"t{n},0.5,0.5" for n in range(4)])
     competition = load(comp)
-    table = competition.table(comp)
+    table = tables.make_train(comp, competition)
     assert (competition.task, competition.targets, competition.answer) == (
         "multilabel",
         ("any", "blood"),
@@ -168,7 +178,7 @@ def test_several_yes_and_no_columns_are_multilabel(comp):
     )
     assert (
         table["blood"].tolist() == list("000000111")
-        and competition.score(table, truth_of(competition, table)) < 1e-9
+        and scoring.score(competition, table, truth_of(competition, table)) < 1e-9
     )
 
 
@@ -178,35 +188,41 @@ def test_images_of_a_row_are_pooled_before_the_metric(comp):
     layouts.write(comp / "sample_submission.csv", "case,label", ["d1,0.5", "d0,0.5"])
     competition = load(comp, pool="max", metric="macro_f1")
     assert (competition.id, competition.row, competition.answer) == ("id", "case", "probability")
-    table, test, sample = competition.table(comp), competition.test_table(comp), competition.sample(comp)
+    table, test, sample = (
+        tables.make_train(comp, competition),
+        tables.make_test(comp, competition),
+        answers.sample(comp, competition),
+    )
     one_image_knows = predictions.make(
         table["id"], [[1.0, 0.0]] * 3 + [[0.1, 0.9]] + [[1.0, 0.0]] * 5, competition.outputs
     )
-    assert competition.score(table, one_image_knows) == 1.0
+    assert scoring.score(competition, table, one_image_knows) == 1.0
     images = predictions.make(test["id"], [[1, 0], [0.7, 0.3], [1, 0], [0.5, 0.5]], competition.outputs)
     by_row = predictions.pool(images, test.set_index("id")["row"], "max")
-    answer = competition.answer_rows(by_row, sample)
+    answer = answers.answer_rows(competition, by_row, sample)
     assert answer["case"].tolist() == ["d1", "d0"] and answer["label"].tolist() == pytest.approx([0.5, 0.3])
 
 
 def test_one_scorer_of_many_frames_knows_when_the_rows_change(comp):
     competition = load(comp)
-    table = competition.table(comp)
-    truth, score = truth_of(competition, table), competition.score_of(table)
+    table = tables.make_train(comp, competition)
+    truth, score = truth_of(competition, table), scoring.score_of(competition, table)
     wrong = predictions.make(truth.index, np.roll(truth.to_numpy(), 1, axis=1), competition.outputs)
     frames = [truth, wrong, truth.sample(frac=1, random_state=0), truth.iloc[:4], wrong.iloc[2:], truth]
-    assert [score(frame) for frame in frames] == [competition.score(table, frame) for frame in frames]
+    assert [score(frame) for frame in frames] == [
+        scoring.score(competition, table, frame) for frame in frames
+    ]
     assert score(truth) == 1.0 > score(wrong)
 
 
 def test_images_of_a_row_with_differing_labels_need_a_word(comp):
     layouts.write(comp / "train.csv", "id,case,label", [f"{n},c{n // 3},{n % 2}" for n in range(9)])
     competition = load(comp, row="case", labels=("label",), id="id")
-    table = competition.table(comp)
+    table = tables.make_train(comp, competition)
     with pytest.raises(
         ValueError, match="images of one row differ in label: c0, c1, c2: state make_solution"
     ):
-        competition.score(table, truth_of(competition, table))
+        scoring.score(competition, table, truth_of(competition, table))
 
 
 def test_the_hosts_metric_is_pasted_unchanged(comp):
@@ -223,10 +239,14 @@ def test_the_hosts_metric_is_pasted_unchanged(comp):
 
     for metric in (kaggle, plain):
         competition = load(comp, metric=metric)
-        table = competition.table(comp)
-        assert competition.score(table, truth_of(competition, table).sample(frac=1, random_state=3)) == 1.0
+        table = tables.make_train(comp, competition)
         assert (
-            competition.metric_name == metric.__name__ and f"metric={metric.__name__}," in competition.paste()
+            scoring.score(competition, table, truth_of(competition, table).sample(frac=1, random_state=3))
+            == 1.0
+        )
+        assert (
+            competition.metric_name == metric.__name__
+            and f"metric={metric.__name__}," in definition.as_python(competition)
         )
 
 
@@ -242,19 +262,19 @@ def test_an_answer_and_a_solution_of_the_hosts_own(comp):
         return (solution["label"] == submission["label"]).mean()
 
     competition = load(comp, answer=answer, make_solution=solution, metric=metric)
-    table = competition.table(comp)
-    assert competition.score(table, truth_of(competition, table)) == 1.0
+    table = tables.make_train(comp, competition)
+    assert scoring.score(competition, table, truth_of(competition, table)) == 1.0
     # the truth takes the same way
-    assert load(comp, answer=answer).score(table, truth_of(competition, table)) == 1.0
+    assert scoring.score(load(comp, answer=answer), table, truth_of(competition, table)) == 1.0
 
 
 def test_a_part_of_the_table_is_scored_alone(comp):
     competition = load(comp)
-    table = competition.table(comp)
+    table = tables.make_train(comp, competition)
     oof = truth_of(competition, table)
     assert (
-        competition.score(table, oof.iloc[:3]) == 1.0
-        and competition.also(table, oof.iloc[:3])["accuracy"] == 1.0
+        scoring.score(competition, table, oof.iloc[:3]) == 1.0
+        and scoring.usual_scores(competition, table, oof.iloc[:3])["accuracy"] == 1.0
     )
 
 
@@ -264,22 +284,27 @@ def test_a_submission_read_back_is_scored_as_the_truth_is(comp):
     competition = load(comp)
     private = pd.DataFrame({"id": ["t3", "t2", "t1", "t0"], "label": ["2", "1", "0", "0"]})
     by_row = predictions.make(["t0", "t1", "t2", "t3"], np.eye(3)[[0, 0, 1, 2]], competition.outputs)
-    answer = competition.answer_rows(by_row, competition.sample(comp))
-    assert answer["label"].tolist() == [0, 0, 1, 2] and competition.metric_value(private, answer) == 1.0
+    answer = answers.answer_rows(competition, by_row, answers.sample(comp, competition))
+    assert (
+        answer["label"].tolist() == [0, 0, 1, 2] and scoring.metric_value(competition, private, answer) == 1.0
+    )
 
 
 def test_what_cannot_be_an_answer_is_named(comp):
     competition = load(comp)
-    assert competition.strange_answers(pd.Series(["a", "b", "d", ""])) == ["", "d"]
+    assert answers.invalid_cells(competition, pd.Series(["a", "b", "d", ""])) == ["", "d"]
     words = load(comp, task="multilabel", answer="words")
-    assert words.strange_answers(pd.Series(["a b", "a e"])) == ["e"] and words.strange_answers(
-        pd.Series([""])
+    assert answers.invalid_cells(words, pd.Series(["a b", "a e"])) == ["e"] and answers.invalid_cells(
+        words, pd.Series([""])
     ) == [""]
-    assert load(comp, answer="probability").strange_answers(pd.Series(["0.5", "1.5", "x"])) == ["1.5", "x"]
+    assert answers.invalid_cells(load(comp, answer="probability"), pd.Series(["0.5", "1.5", "x"])) == [
+        "1.5",
+        "x",
+    ]
 
 
 def test_facts_are_plain_and_hold_no_path_and_no_metric(comp):
-    facts = json.dumps(load(comp).facts())
+    facts = json.dumps(definition.model_facts(load(comp)))
     assert "train" not in facts and "f1" not in facts and '"outputs": ["a", "b", "c"]' in facts
 
 
@@ -312,17 +337,21 @@ def test_wide_ids_go_in_and_come_out_as_they_are(tmp_path):
     pd.DataFrame({"id": WIDE, "label": ["NA", "007"] * 8}).to_csv(root / "train.csv", index=False)
     pd.DataFrame({"id": WIDE[::-1], "label": "NA"}).to_csv(root / "sample_submission.csv", index=False)
     competition = load(root)
-    table, test, sample = competition.table(root), competition.test_table(root), competition.sample(root)
+    table, test, sample = (
+        tables.make_train(root, competition),
+        tables.make_test(root, competition),
+        answers.sample(root, competition),
+    )
     assert sorted(WIDE) == table["id"].tolist() == test["id"].tolist()
     assert dict(zip(table["id"], table["path"]))["1e5"] == "train/1e5.png" and competition.classes == (
         "007",
         "NA",
     )
     by_row = predictions.make(WIDE, np.eye(2)[[0, 1] * 8], competition.outputs)
-    competition.answer_rows(by_row, sample).to_csv(tmp_path / "out.csv", index=False)
+    answers.answer_rows(competition, by_row, sample).to_csv(tmp_path / "out.csv", index=False)
     written = tables.read_csv(tmp_path / "out.csv")
     assert written["id"].tolist() == WIDE[::-1] and written["label"].tolist() == ["NA", "007"] * 8
-    assert not competition.strange_answers(written["label"])
+    assert not answers.invalid_cells(competition, written["label"])
 
 
 ANY = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1)
@@ -340,13 +369,18 @@ THREE = Competition(
 def test_answers_are_joined_by_id_whatever_the_id_and_the_order(ids, seed):
     table = pd.DataFrame({"id": ids, "row": ids, "label": [THREE.classes[len(name) % 3] for name in ids]})
     shuffled = truth_of(THREE, table).sample(frac=1, random_state=seed)
-    assert THREE.answer_rows(shuffled, THREE.blank(ids))["label"].tolist() == table["label"].tolist()
-    assert THREE.score(table, shuffled) == 1.0
+    assert (
+        answers.answer_rows(THREE, shuffled, answers.blank(THREE, ids))["label"].tolist()
+        == table["label"].tolist()
+    )
+    assert scoring.score(THREE, table, shuffled) == 1.0
 
 
 def test_a_row_without_a_prediction_is_named():
     with pytest.raises(ValueError, match="1 rows of the sample have no prediction: y"):
-        THREE.answer_rows(predictions.make(["x"], [[1, 0, 0]], THREE.classes), THREE.blank(["x", "y"]))
+        answers.answer_rows(
+            THREE, predictions.make(["x"], [[1, 0, 0]], THREE.classes), answers.blank(THREE, ["x", "y"])
+        )
 
 
 # -- mistakes: one clear message each
@@ -419,7 +453,7 @@ def test_a_sample_with_rows_that_have_no_image(comp):
         "2 of 6 test images are missing, looked for as 'test/{id}.*': t4, t5: state missing_test=True in src/competitions.py, "
         "and they get an average answer"
     )
-    assert load(comp, missing_test=True).test_table(comp)["path"].tolist()[3:] == [
+    assert tables.make_test(comp, load(comp, missing_test=True))["path"].tolist()[3:] == [
         "test/t3.jpg",
         "missing/t4",
         "missing/t5",
@@ -441,7 +475,9 @@ def test_a_sample_whose_header_has_changed_since(comp):
     competition = load(comp)
     layouts.write(comp / "sample_submission.csv", "id,kind", ["t0,a"])
     with pytest.raises(ValueError, match="has the columns id, kind, not id, label"):
-        competition.check_sample(competition.test_table(comp), competition.sample(comp))
+        answers.check_sample(
+            competition, tables.make_test(comp, competition), answers.sample(comp, competition)
+        )
 
 
 def test_a_sample_without_a_column_to_fill(comp):
@@ -467,9 +503,10 @@ def test_columns_that_are_no_class_by_name_are_never_filled_with_zeros(comp):
     layouts.write(comp / "sample_submission.csv", "id,c,d,b,a", [f"t{n},0.3,0.3,0.2,0.2" for n in range(4)])
     competition = load(comp)
     assert competition.warnings == ("no training image is of the class d: 0 is submitted",)
-    answer = competition.answer_rows(
-        truth_of(competition, competition.table(comp)).set_axis(["t0", *map(str, range(8))]),
-        competition.sample(comp).iloc[:1],
+    answer = answers.answer_rows(
+        competition,
+        truth_of(competition, tables.make_train(comp, competition)).set_axis(["t0", *map(str, range(8))]),
+        answers.sample(comp, competition).iloc[:1],
     )
     assert list(answer) == ["id", "c", "d", "b", "a"] and answer.iloc[0, 1:].tolist() == [0, 0, 0, 1]
 
@@ -478,7 +515,9 @@ def test_numbers_are_submitted_by_name_whatever_the_order_of_the_labels(comp):
     layouts.write(comp / "train.csv", "id,x,y", [f"{n},{n}.5,{n}0" for n in range(9)])
     layouts.write(comp / "sample_submission.csv", "id,y,x", ["t0,0.5,1"])
     competition = load(comp, labels=("x", "y"))
-    answer = competition.answer_rows(predictions.make(["t0"], [[1, 2]], ("x", "y")), competition.sample(comp))
+    answer = answers.answer_rows(
+        competition, predictions.make(["t0"], [[1, 2]], ("x", "y")), answers.sample(comp, competition)
+    )
     assert answer.to_dict("list") == {"id": ["t0"], "y": [2], "x": [1]}
 
 
@@ -538,11 +577,11 @@ def test_an_expert_states_the_metric_and_the_group_alone(comp):
     )
     layouts.write(comp / "test.csv", "id,width", [f"t{n},7" for n in range(4)])
     competition = load(comp, metric=kaggle, group="scan")
-    table = competition.table(comp)
+    table = tables.make_train(comp, competition)
     assert (competition.labels, competition.metric_name) == (("label",), "kaggle") and table[
         "group"
     ].tolist() == ["s0"] * 3 + ["s1"] * 3 + ["s2"] * 3
-    assert competition.score(table, truth_of(competition, table)) == 1.0
+    assert scoring.score(competition, table, truth_of(competition, table)) == 1.0
     assert [warning.split(";")[0] for warning in competition.warnings] == ["not used: width"]
 
 
@@ -550,7 +589,11 @@ def test_stated_names_with_a_label_in_them_stand_in_for_a_csv_that_is_something_
     layouts.pictures(comp, [f"train/{label}/{n}.jpg" for label in "xy" for n in range(3)])
     layouts.write(comp / "sample_submission.csv", "id,label", [f"t{n},x" for n in range(4)])
     competition = load(comp, train_images="train/{label}/*")
-    assert (competition.train_csv, competition.classes, len(competition.table(comp))) == ("", ("x", "y"), 6)
+    assert (competition.train_csv, competition.classes, len(tables.make_train(comp, competition))) == (
+        "",
+        ("x", "y"),
+        6,
+    )
 
 
 def test_several_columns_that_may_be_the_label(comp):
@@ -579,7 +622,10 @@ def test_several_samples(comp):
         "which sample_csv? There are sample_submission.csv, sample_submission_stage2.csv: state sample_csv"
         in refusal(comp)
     )
-    assert load(comp, sample_csv="sample_submission_stage2.csv").sample(comp)["label"].tolist() == ["b"] * 4
+    assert (
+        answers.sample(comp, load(comp, sample_csv="sample_submission_stage2.csv"))["label"].tolist()
+        == ["b"] * 4
+    )
 
 
 def test_an_id_that_train_does_not_have(comp):
@@ -628,15 +674,17 @@ def test_an_image_without_a_label_is_true_to_no_class(comp):
     layouts.write(comp / "train.csv", "id,a,b", [f"{n},0,0" if n < 6 else f"{n},1,0" for n in range(9)])
     layouts.write(comp / "sample_submission.csv", "id,tags", [f"t{n},a b" for n in range(4)])
     competition = load(comp, labels=("a", "b"), answer="words")
-    table = competition.table(comp)
+    table = tables.make_train(comp, competition)
     always_a = predictions.make(table["id"], [[0.9, 0.1]] * 9, competition.outputs)
     assert (
-        competition.answer_rows(competition.truth(table), competition.blank(table["row"]))["tags"].tolist()
+        answers.answer_rows(
+            competition, scoring.truth(competition, table), answers.blank(competition, table["row"])
+        )["tags"].tolist()
         == [""] * 6 + ["a"] * 3
     )
     assert (
-        competition.score(table, always_a) < 0.5
-        and replace(competition, metric="samples_f1").score(table, always_a) < 0.5
+        scoring.score(competition, table, always_a) < 0.5
+        and scoring.score(replace(competition, metric="samples_f1"), table, always_a) < 0.5
     )
 
 
@@ -650,7 +698,11 @@ def test_a_competition_py_beside_the_data_states_facts_and_comes_first(comp, mon
         "def competition(): return Competition(metric='mcc', make_table=lambda root: tables.read_table(root / 'train.csv'))\n"
     )
     competition = competitions.load("comp", comp.parent)
-    assert (competition.metric, competition.labels, len(competition.table(comp))) == ("mcc", ("label",), 9)
+    assert (competition.metric, competition.labels, len(tables.make_train(comp, competition))) == (
+        "mcc",
+        ("label",),
+        9,
+    )
 
 
 @pytest.mark.parametrize(
@@ -678,7 +730,10 @@ def test_a_folder_called_like_an_example_of_the_kit_may_hold_anything(name, tmp_
     """
     layouts.plain(tmp_path / name, layouts.TRAIN | layouts.SAMPLE)
     competition = competitions.load(name, tmp_path)
-    assert competition.classes == ("cat", "dog", "owl") and len(competition.table(tmp_path / name)) == 12
+    assert (
+        competition.classes == ("cat", "dog", "owl")
+        and len(tables.make_train(tmp_path / name, competition)) == 12
+    )
 
 
 # -- what files don't tell: ordered grades, a known range, words best first
@@ -697,21 +752,30 @@ def test_ordered_grades_are_one_number_and_answered_by_the_nearest(comp):
         ("label",),
         "quadratic_weighted_kappa",
     )
-    table = competition.table(comp)
+    table = tables.make_train(comp, competition)
     assert (
         truth_of(competition, table)["label"].tolist()[:3] == [2, 1, 0]
-        and competition.score(table, truth_of(competition, table)) == 1
+        and scoring.score(competition, table, truth_of(competition, table)) == 1
     )
     by_row = pd.DataFrame({"label": [-3.0, 0.4, 1.2, 7.0]}, index=[f"t{n}" for n in range(4)])
-    assert competition.answer_rows(by_row, competition.sample(comp))["label"].tolist() == [0, 0, 2, 10]
-    assert competition.facts()["classes"] == ("0", "2", "10") and "classes" not in load(comp).facts()
+    assert answers.answer_rows(competition, by_row, answers.sample(comp, competition))["label"].tolist() == [
+        0,
+        0,
+        2,
+        10,
+    ]
+    assert definition.model_facts(competition)["classes"] == (
+        "0",
+        "2",
+        "10",
+    ) and "classes" not in definition.model_facts(load(comp))
 
 
 def test_grades_in_words_have_the_stated_order_and_no_kappa(comp):
     numbers(comp, ["mild", "none", "severe"], "mild")
     competition = load(comp, task="ordinal", classes=("none", "mild", "severe"))
     assert (
-        truth_of(competition, competition.table(comp))["label"].tolist()[:3] == [1, 0, 2]
+        truth_of(competition, tables.make_train(comp, competition))["label"].tolist()[:3] == [1, 0, 2]
         and competition.metric == "macro_f1"
     )
 
@@ -721,9 +785,9 @@ def test_a_range_is_that_of_the_labels_or_the_stated_one(comp):
     assert load(comp, task="bounded").bounds == (3.5, 20) and load(
         comp, task="bounded", bounds=(0, 100)
     ).bounds == (0, 100)
-    assert "bounds" in load(comp, task="bounded").facts() and "bounds" not in load(comp).facts(), (
-        "or finished runs would lose their recipe"
-    )
+    assert "bounds" in definition.model_facts(
+        load(comp, task="bounded")
+    ) and "bounds" not in definition.model_facts(load(comp)), "or finished runs would lose their recipe"
     assert "3 labels of column label are not within bounds=(0, 10): 2, 5, 8" in refusal(
         comp, task="bounded", bounds=(0, 10)
     )
@@ -737,10 +801,12 @@ def test_several_words_where_an_image_has_one_label_are_ranked(comp):
     competition = load(comp)
     assert (competition.task, competition.answer, competition.metric) == ("multiclass", "ranked", "map3")
     by_row = pd.DataFrame({"a": 0.2, "b": 0.7, "c": 0.1}, index=[f"t{n}" for n in range(4)])
-    assert competition.answer_rows(by_row, competition.sample(comp))["label"].unique().tolist() == ["b a c"]
-    table = competition.table(comp)
-    assert competition.score(table, truth_of(competition, table)) == 1
-    assert competition.strange_answers(pd.Series(["b a", "b d"])) == ["d"]
+    assert answers.answer_rows(competition, by_row, answers.sample(comp, competition))[
+        "label"
+    ].unique().tolist() == ["b a c"]
+    table = tables.make_train(comp, competition)
+    assert scoring.score(competition, table, truth_of(competition, table)) == 1
+    assert answers.invalid_cells(competition, pd.Series(["b a", "b d"])) == ["d"]
 
 
 def test_metrics_and_answers_that_do_not_go_together_are_refused(comp):

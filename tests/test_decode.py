@@ -8,7 +8,7 @@ import pytest
 from conftest import fast
 from sklearn.metrics import f1_score
 
-from src.competition import decoders, paired
+from src.competition import decoders, paired, scoring
 from src.competition.facts import Competition
 from src.run import predictions
 from src.run.files import read_json
@@ -245,7 +245,9 @@ def test_a_metric_pasted_from_the_host_and_pooled_rows_are_decoded_by_the_same_d
     table["row"] = [f"r{n // 2}" for n in range(400)]
     table["fold"] = [n // 2 % 5 for n in range(400)]
     found = fitted("offsets", competition, table, oof)
-    assert found.nested > found.plain + 0.05 and found.plain == pytest.approx(competition.score(table, oof))
+    assert found.nested > found.plain + 0.05 and found.plain == pytest.approx(
+        scoring.score(competition, table, oof)
+    )
     assert list(found.folds) == ["0", "1", "2", "3", "4"] and np.mean(
         list(found.folds.values())
     ) == pytest.approx(found.nested)
@@ -318,12 +320,12 @@ def test_rows_pooled_by_max_or_a_function_are_scored_as_the_one_label_that_they_
             probs / probs.sum(axis=1, keepdims=True),
         )
         table["row"] = [f"r{n // 3:03}" for n in range(300)]
-        pooled = competition.pooled(table, oof)[1]
+        pooled = scoring.pooled(competition, table, oof)[1]
         answer = pooled.idxmax(axis=1).loc[table["row"].unique()]
         right = {"accuracy": sk.accuracy_score, "macro_f1": lambda t, g: sk.f1_score(t, g, average="macro")}[
             metric
         ](np.array(LETTERS)[truth[::3]], answer)
         assert (
-            competition.score(table, oof) == pytest.approx(right)
-            and competition.also(table, oof)["accuracy"] > 0.6
+            scoring.score(competition, table, oof) == pytest.approx(right)
+            and scoring.usual_scores(competition, table, oof)["accuracy"] > 0.6
         )

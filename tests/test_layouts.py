@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from src import competitions
+from src.competition import answers, definition, scoring, tables
 from src.competition.facts import Competition
 from src.competition.inference import complete
 from src.competition.tasks import TASKS
@@ -26,8 +27,12 @@ def looked_at(
     make(tmp_path / comp)
     competition = competitions.load(comp, tmp_path)
     root = tmp_path / comp
-    table, test, sample = competition.table(root), competition.test_table(root), competition.sample(root)
-    competition.check_sample(test, sample)
+    table, test, sample = (
+        tables.make_train(root, competition),
+        tables.make_test(root, competition),
+        answers.sample(root, competition),
+    )
+    answers.check_sample(competition, test, sample)
     assert all((root / path).is_file() for path in [*table["path"], *test["path"]])
     assert table["id"].is_unique and table["id"].is_monotonic_increasing and test["id"].is_unique
     return competition, table, test, sample
@@ -43,7 +48,10 @@ def perfect(competition: Competition, table: pd.DataFrame) -> pd.DataFrame:
 
 def is_perfect(competition: Competition, table: pd.DataFrame) -> bool:
     return (
-        abs(competition.score(table, perfect(competition, table)) - (0 if competition.lower_is_better else 1))
+        abs(
+            scoring.score(competition, table, perfect(competition, table))
+            - (0 if competition.lower_is_better else 1)
+        )
         < 1e-9
     )
 
@@ -59,11 +67,13 @@ def submitted(competition: Competition, test: pd.DataFrame, sample: pd.DataFrame
         test.set_index("id")["row"],
         competition.pool,
     )
-    answer = competition.answer_rows(by_row, sample)
+    answer = answers.answer_rows(competition, by_row, sample)
     assert list(answer) == list(sample) and answer[competition.header[0]].equals(
         sample[competition.header[0]]
     )
-    assert not any(competition.strange_answers(answer[name].astype(str)) for name in competition.header[1:])
+    assert not any(
+        answers.invalid_cells(competition, answer[name].astype(str)) for name in competition.header[1:]
+    )
     return answer
 
 
@@ -112,7 +122,7 @@ def test_plant_pathology_2020_has_one_hot_columns_and_wants_probabilities(tmp_pa
     assert (len(table), len(test)) == (12, 4)
     assert table["path"][0] == "images/Train_0.jpg" and test["path"][3] == "images/Test_3.jpg"
     assert is_perfect(competition, table)
-    assert replace(competition, metric="roc_auc").score(table, perfect(competition, table)) == 1.0
+    assert scoring.score(replace(competition, metric="roc_auc"), table, perfect(competition, table)) == 1.0
     assert submitted(competition, test, sample)["scab"].tolist() == [1.0] * 4
 
 
@@ -131,7 +141,7 @@ def test_plant_pathology_2021_has_words(tmp_path):
     assert (len(table), len(test)) == (14, 2)
     assert table["path"][0] == "train_images/8000.jpg" and test["path"][0] == "test_images/85f8.jpg"
     assert is_perfect(competition, table)
-    assert replace(competition, metric="samples_f1").score(table, perfect(competition, table)) == 1.0
+    assert scoring.score(replace(competition, metric="samples_f1"), table, perfect(competition, table)) == 1.0
     assert submitted(competition, test, sample)["labels"].tolist() == ["scab", "scab"]
 
 
@@ -142,7 +152,9 @@ def test_aptos_has_grades(tmp_path):
     assert table["path"][1] == "train_images/001a.png" and test["path"][0] == "test_images/000b.png"
     assert is_perfect(competition, table)
     assert (
-        replace(competition, metric="quadratic_weighted_kappa").score(table, perfect(competition, table))
+        scoring.score(
+            replace(competition, metric="quadratic_weighted_kappa"), table, perfect(competition, table)
+        )
         == 1.0
     )
     assert submitted(competition, test, sample)["diagnosis"].tolist() == [4] * 4
@@ -206,7 +218,7 @@ def test_pawpularity_is_a_regression(tmp_path):
     assert table["path"][0] == "train/0000f.jpg" and test["path"][2] == "test/0002e.jpg"
     assert [warning.split(";")[0] for warning in competition.warnings] == ["not used: Subject Focus, Eyes"]
     assert (competition.metric, competition.lower_is_better) == ("rmse", True)
-    assert competition.score(table, perfect(competition, table)) == 0.0
+    assert scoring.score(competition, table, perfect(competition, table)) == 0.0
     assert submitted(competition, test, sample)["Pawpularity"].tolist() == [1.0, 2.0, 3.0]
 
 
@@ -243,7 +255,7 @@ def test_dogs_vs_cats_reads_labels_from_names(tmp_path):
         table.loc[0, ["id", "path"]].tolist() == ["cat.0.jpg", "train/cat.0.jpg"]
         and test["path"][0] == "test/1.jpg"
     )
-    assert competition.score(table, perfect(competition, table)) < 1e-6
+    assert scoring.score(competition, table, perfect(competition, table)) < 1e-6
     assert submitted(competition, test, sample)["label"].tolist() == [1.0] * 4
 
 
@@ -456,8 +468,8 @@ def test_the_printed_definition_pasted_gives_the_same_competition(comp, tmp_path
     ALL[comp](tmp_path / comp)
     inferred = competitions.load(comp, tmp_path)
     scope = dict(vars(competitions))
-    exec(inferred.paste(), scope)
-    function = scope[inferred.paste().split("(")[0].removeprefix("def ")]
+    exec(definition.as_python(inferred), scope)
+    function = scope[definition.as_python(inferred).split("(")[0].removeprefix("def ")]
     monkeypatch.setitem(competitions.COMPETITIONS, comp, function)
     assert competitions.load(comp, tmp_path) == inferred
     assert function() == inferred
@@ -493,14 +505,16 @@ def test_a_table_without_a_header_loses_no_image_and_a_sample_without_one_is_ans
     layouts.pictures(root, [f"train/a{n}.jpg" for n in range(12)] + [f"test/b{n}.jpg" for n in range(4)])
     competition, table, test, sample = looked_at(tmp_path, lambda root: None)
     assert (len(table), len(test), len(sample)) == (12, 4, 4) and table["column 2"].tolist()[:2] == ["x", "y"]
-    competition.write(submitted(competition, test, sample), root / "out.tsv")
+    answers.write(competition, submitted(competition, test, sample), root / "out.tsv")
     assert (root / "out.tsv").read_text().splitlines() == [f"b{n}\tz" for n in range(4)]
 
 
 def test_twenty_thousand_classes_are_no_line_of_half_a_megabyte(tmp_path):
     layouts.plain(tmp_path / "comp", layouts.TRAIN | layouts.SAMPLE)
     many = replace(load(tmp_path / "comp"), classes=tuple(f"class number {n}" for n in range(20_000)))
-    assert len(many.paste()) < 1000 and "# classes: 20000, as the files have them" in many.paste()
+    assert len(
+        definition.as_python(many)
+    ) < 1000 and "# classes: 20000, as the files have them" in definition.as_python(many)
 
 
 def test_an_ordinary_competition_is_told_in_a_few_lines(tmp_path):
@@ -508,7 +522,7 @@ def test_an_ordinary_competition_is_told_in_a_few_lines(tmp_path):
         make(tmp_path / name)
         competition = load(tmp_path / name)
         lines = [
-            *competition.paste().splitlines(),
+            *definition.as_python(competition).splitlines(),
             *competition.warnings,
             *filter(None, [competition.assumed]),
         ]

@@ -11,14 +11,19 @@ import pytest
 from layouts_real import LAYOUTS, Layout
 
 from src import competitions
+from src.competition import answers, tables
 from src.competition.facts import Competition
 from src.run import predictions
 
 
 def complaints(layout: Layout, root: Path, competition: Competition) -> list[str]:
     """Where what the kit understood differs from the layout's truth."""
-    table, test, sample = competition.table(root), competition.test_table(root), competition.sample(root)
-    competition.check_sample(test, sample)
+    table, test, sample = (
+        tables.make_train(root, competition),
+        tables.make_test(root, competition),
+        answers.sample(root, competition),
+    )
+    answers.check_sample(competition, test, sample)
     wrong = []
     if (labels := dict(zip(table["path"], told(layout, competition, table)))) != (
         truth := {path: in_order(layout, label) for path, label in layout.true_labels().items()}
@@ -45,7 +50,7 @@ def complaints(layout: Layout, root: Path, competition: Competition) -> list[str
         test.set_index("id")["row"],
         competition.pool,
     )
-    answer = competition.answer_rows(by_row, sample)
+    answer = answers.answer_rows(competition, by_row, sample)
     if list(answer) != list(sample) or len(answer) != len(sample):
         wrong.append("the answer has another form than the sample")
     if layout.says and layout.says not in "\n".join([*competition.warnings, competition.assumed]):

@@ -10,6 +10,7 @@ from conftest import fast
 from PIL import Image
 
 from src import competitions, evaluate, train
+from src.competition import definition
 from src.competition.facts import Competition
 from src.competition.metrics import METRICS
 from src.run.files import read_json
@@ -112,7 +113,7 @@ def test_a_partial_can_be_the_reader_and_the_metric(bench, monkeypatch):
     monkeypatch.setitem(competitions.COMPETITIONS, "tiny", lambda: own)
     paths = bench.run(fast("epochs=1"))
     assert read_json(paths.score)["metric"] == "f_beta"
-    pasted = competitions.load("tiny", Path("inputs")).paste()
+    pasted = definition.as_python(competitions.load("tiny", Path("inputs")))
     assert "read_image=partial(read_shrunk, factor=2)" in pasted and "beta=2" in pasted
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import nn
 
 from src import competitions, predict
+from src.competition import scoring
 from src.competition.tables import read_folds
 from src.competition.tasks import softmax
 from src.data import features
@@ -134,9 +135,11 @@ def test_the_oof_of_tta_is_the_mean_over_views_of_the_model_that_has_not_seen_th
     assert np.allclose(oof, mean.loc[oof.index], atol=1e-4) and not np.allclose(
         oof, predictions.read(paths.oof).loc[oof.index], atol=1e-4
     )
-    assert list(found["views"]) == list(by_view) and found["oof"] == competition.score(folds, oof)
+    assert list(found["views"]) == list(by_view) and found["oof"] == scoring.score(competition, folds, oof)
     for name, frame in by_view.items():
-        assert found["views"][name]["oof"] == pytest.approx(competition.score(folds, frame), abs=1e-6)
+        assert found["views"][name]["oof"] == pytest.approx(
+            scoring.score(competition, folds, frame), abs=1e-6
+        )
     score, note = read_json(paths.score), read_json(bench.folder / "submissions/tta.json")
     assert (
         score["oof"] == read_json(plain.score)["oof"] == found["views"]["plain"]["oof"]

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from src.competition import paired
+from src.competition import paired, scoring
 from src.competition.facts import Competition
 from src.competition.paired import Difference
 from src.competition.tasks import TASKS, sigmoid, softmax
@@ -201,26 +201,28 @@ def fit(decoder: Decoder, competition: Competition, table: pd.DataFrame, oof: pd
     flatters, so the plain one stays the run's score until the gain is more than chance (`gain.is_gain`). Rows
     of one fold together, since their groups are.
     """
-    table, by_row = competition.pooled(table, oof)
+    table, by_row = scoring.pooled(competition, table, oof)
     truth, fold = (
-        competition.truth(table).loc[by_row.index],
+        scoring.truth(competition, table).loc[by_row.index],
         table.drop_duplicates("row").set_index("row")["fold"].loc[by_row.index],
     )
     sign = -1 if competition.lower_is_better else 1
 
     def fitted_on(rows: pd.Index) -> Parameters:
-        scorer = competition.scorer(table[table["row"].isin(rows)], rows)
+        scorer = scoring.scorer(competition, table[table["row"].isin(rows)], rows)
         return decoder.fit(by_row.loc[rows], truth.loc[rows], lambda frame: sign * scorer(frame))
 
     parameters = fitted_on(by_row.index)
     numbers = sorted(fold.unique())
     parts = [decoder.apply(fitted_on(by_row.index[fold != k]), by_row[fold == k]) for k in numbers]
     nested = pd.concat(parts).loc[by_row.index]
-    score = competition.scorer(table, by_row.index)
+    score = scoring.scorer(competition, table, by_row.index)
     plain, in_sample, honest = score(by_row), score(decoder.apply(parameters, by_row)), score(nested)
     helps = sign * (honest - plain) > 1e-6 * abs(plain)  # by more than rounding
     folds = {
-        str(k): competition.scorer(table[table["fold"] == k], by_row.index[fold == k])(nested[fold == k])
+        str(k): scoring.scorer(competition, table[table["fold"] == k], by_row.index[fold == k])(
+            nested[fold == k]
+        )
         for k in numbers
     }
     gain = paired.fitted_difference(competition, table, by_row, nested)

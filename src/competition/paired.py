@@ -14,8 +14,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from src.competition import scoring
 from src.competition.facts import Competition
-from src.data.folds import join_groups
+from src.competition.groups import join_groups
 
 PARTS = 50  # at most so many; the error of the error is then a tenth
 
@@ -98,7 +99,7 @@ def gain_of(
 ) -> float:
     """The mean score of b less that of a over the table's rows, positive where b is better."""
     rows = a[0].index[a[0].index.isin(table["row"])]
-    score = competition.scorer(table, rows)
+    score = scoring.scorer(competition, table, rows)
     gain = np.mean([score(frame.loc[rows]) for frame in b]) - np.mean([score(frame.loc[rows]) for frame in a])
     return float(-gain if competition.lower_is_better else gain)
 

@@ -11,6 +11,8 @@ import pandas as pd
 from src.competition import reshape, tables
 from src.competition.facts import Competition
 
+FILE = "competition.py"  # beside a competition's files: a function competition() that returns a Competition
+
 
 def read_dicom(record: dict) -> np.ndarray:
     """A grey DICOM image as uint8 (H, W); needs `pip install pydicom`."""

@@ -9,10 +9,10 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from src.competition.facts import NUMBERS, OUTPUT, RESERVED, Competition
 from src.competition.formats import COLUMN, listed, read_csv, read_table, say_once, state
 from src.competition.listing import (
     EXTERNAL,
@@ -24,9 +24,6 @@ from src.competition.listing import (
     only_images,
 )
 from src.run import reuse
-
-if TYPE_CHECKING:
-    from src.competition.facts import Competition
 
 __all__ = [
     "EXTERNAL",
@@ -43,9 +40,6 @@ __all__ = [
 ]
 
 NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
-NUMBERS = ("regression", "bounded")  # tasks whose labels are numbers and no classes
-# columns of the table and of folds.csv
-RESERVED = {"id", "row", "path", "group", "fold", "content", "external"}
 ASIDE = r"(test|testing|val|valid|validation|eval)(s|set|[_-][^/]*|\d+)?/"  # no class is called so
 # what certainly is none
 PARTS = r"(test|testing|val|valid|validation|eval)(s|set)?([_-]?(images?|imgs?|set|data|\d+))?"
@@ -53,7 +47,6 @@ PARTS = r"(test|testing|val|valid|validation|eval)(s|set)?([_-]?(images?|imgs?|s
 ROW = "row of the host"
 UNLABELLED = r"(un|no|without|not)[ _-]?label(l?ed|s)?|unsup(ervised)?|unannotated"
 MARKS = ("|", ";", ",")  # what may join labels in a cell, beside a space
-OUTPUT = "{output}"  # in `row`: the sample has a line per image and output
 
 
 def complain(culprits: pd.Series, what: str) -> list[str]:
@@ -144,15 +137,15 @@ def from_names(root: Path, pattern: str, any_file: bool = False) -> pd.DataFrame
 # -- what the files say, and the checked tables made from it
 
 
-def train_frame(root: Path, c: "Competition") -> pd.DataFrame:
+def train_frame(root: Path, c: Competition) -> pd.DataFrame:
     return read_part(root, c, "train")
 
 
-def test_frame(root: Path, c: "Competition") -> pd.DataFrame:
+def test_frame(root: Path, c: Competition) -> pd.DataFrame:
     return read_part(root, c, "test")
 
 
-def read_part(root: Path, c: "Competition", part: str) -> pd.DataFrame:
+def read_part(root: Path, c: Competition, part: str) -> pd.DataFrame:
     """What make_table (make_test), the part's csv or its images' names say, with the id's column as `id` too."""
     make, file, pattern = sources(c, part)
     if make:
@@ -193,7 +186,7 @@ def read_part(root: Path, c: "Competition", part: str) -> pd.DataFrame:
         frame[c.labels[0]] = spaced(frame[c.labels[0]], c.classes)
     frame = frame.drop_duplicates(ignore_index=True)  # a line twice says nothing new
     if part == "test" and file and file == c.test_csv and c.sample_csv and c.names[0] not in frame:
-        frame = with_rows(frame, c.sample(root)[c.header[0]], c.names[0])
+        frame = with_rows(frame, host_table(root, c.sample_csv, {c.header[0]})[c.header[0]], c.names[0])
     column = id_column(frame, c, part)
     row = c.names[0] if part == "test" and c.header and c.names[0] in frame else c.row
     if row in frame:
@@ -247,7 +240,7 @@ def spaced(cells: pd.Series, classes: tuple[str, ...]) -> pd.Series:
     )
 
 
-def id_column(frame: pd.DataFrame, c: "Competition", part: str) -> str:
+def id_column(frame: pd.DataFrame, c: Competition, part: str) -> str:
     """The column that names an image: the id; in a test table that lacks it the sample's first. "" where that
     is not known yet.
     """
@@ -282,7 +275,7 @@ def host_table(root: Path, file: str, wanted: set[str]) -> pd.DataFrame:
     return read_table(root / file, header=False) if is_bare else frame
 
 
-def columns_wanted(c: "Competition", part: str, file: str) -> set[str]:
+def columns_wanted(c: Competition, part: str, file: str) -> set[str]:
     """The columns that a table must have by what is known of it."""
     used = re.findall(r"\{([^{}:]+)", c.train_images if part == "train" else c.test_images)
     if part == "train":
@@ -296,7 +289,7 @@ def columns_wanted(c: "Competition", part: str, file: str) -> set[str]:
     )
 
 
-def widened(frame: pd.DataFrame, c: "Competition", part: str) -> pd.DataFrame:
+def widened(frame: pd.DataFrame, c: Competition, part: str) -> pd.DataFrame:
     """A row per image of a table that has a line per image and output, such as ID_1__target, with a column
     per output.
     """
@@ -323,7 +316,7 @@ def widened(frame: pd.DataFrame, c: "Competition", part: str) -> pd.DataFrame:
     return wide
 
 
-def sources(c: "Competition", part: str) -> tuple[Callable | None, str, str]:
+def sources(c: Competition, part: str) -> tuple[Callable | None, str, str]:
     """The function, the csv and the pattern of names that tell of the training or test images: the first that
     there is.
     """
@@ -342,7 +335,7 @@ def check_columns(frame: pd.DataFrame, columns: list[str], what: str) -> None:
         )
 
 
-def make_train(root: Path, c: "Competition", *, tolerant: bool = False) -> pd.DataFrame:
+def make_train(root: Path, c: Competition, *, tolerant: bool = False) -> pd.DataFrame:
     """id, row, path, targets, group, features of every training image, sorted by id; all mistakes in one
     message.
 
@@ -397,7 +390,7 @@ def make_train(root: Path, c: "Competition", *, tolerant: bool = False) -> pd.Da
     return pd.concat([table, frame[list(c.features)]], axis=1).sort_values("id", ignore_index=True)
 
 
-def make_external(root: Path, c: "Competition", *, tolerant: bool = False) -> pd.DataFrame:
+def make_external(root: Path, c: Competition, *, tolerant: bool = False) -> pd.DataFrame:
     """external.csv as a table like train's: path (below root), the label columns, the group's and the
     features' where there are some; the id is the path. Raises ValueError with all that is wrong.
     """
@@ -415,7 +408,7 @@ def make_external(root: Path, c: "Competition", *, tolerant: bool = False) -> pd
         ) from error
 
 
-def make_targets(labels: pd.DataFrame, c: "Competition") -> pd.DataFrame:
+def make_targets(labels: pd.DataFrame, c: Competition) -> pd.DataFrame:
     """The target columns in the table's form: a label, "0" and "1" per class, or numbers."""
     if c.task in NUMBERS:
         return labels
@@ -439,7 +432,7 @@ def make_targets(labels: pd.DataFrame, c: "Competition") -> pd.DataFrame:
     )
 
 
-def make_test(root: Path, c: "Competition") -> pd.DataFrame:
+def make_test(root: Path, c: Competition) -> pd.DataFrame:
     """id, row, path, features of every test image, sorted by id."""
     frame = test_frame(root, c)
     check_columns(frame, list(c.features), "the test table")
@@ -462,7 +455,7 @@ def make_test(root: Path, c: "Competition") -> pd.DataFrame:
 
 
 def locate(
-    frame: pd.DataFrame, root: Path, c: "Competition", part: str
+    frame: pd.DataFrame, root: Path, c: Competition, part: str
 ) -> tuple[pd.DataFrame, list[str], list[str]]:
     """id and path of each row, "" where there is no such file; what is wrong with them; and what is missing."""
     make, file, pattern = sources(c, part)

@@ -1,49 +1,43 @@
-"""What kind of problem it is: how labels become numbers, logits become predictions, predictions the host's
-answer; and the usual loss.
-"""
+"""The kind of problem: how labels become numbers and logits become predictions, and the usual loss."""
 
-import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-if TYPE_CHECKING:
-    from src.competition.facts import Competition
+from src.competition.facts import Competition
 
 
 class Task(NamedTuple):
     # (table, competition) -> what perfect predictions are (N, T), float32
-    encode: Callable[[pd.DataFrame, "Competition"], np.ndarray]
+    encode: Callable[[pd.DataFrame, Competition], np.ndarray]
     # (logits (N, T), unit (2, T)) -> predictions (N, T)
     activation: Callable[[np.ndarray, np.ndarray], np.ndarray]
     loss: str  # a name in LOSSES
     kind: str  # what predictions are: probability or value
     # (training part's targets (n, T), competition) -> (shift, scale) (2, T): the loss sees (target - shift) /
     # scale, the activation undoes it
-    unit: Callable[[np.ndarray, "Competition"], np.ndarray] = lambda target, competition: np.float32(
-        [[0], [1]]
-    )
+    unit: Callable[[np.ndarray, Competition], np.ndarray] = lambda target, competition: np.float32([[0], [1]])
 
 
-def one_hot(table: pd.DataFrame, competition: "Competition") -> np.ndarray:
+def one_hot(table: pd.DataFrame, competition: Competition) -> np.ndarray:
     """The only target column's label as a one among zeros, in the order of competition.classes."""
     codes = pd.Index(competition.classes).get_indexer(table[competition.targets[0]])
     assert (codes >= 0).all(), "a label is in no class: tables.make_train checks this"
     return np.eye(len(competition.classes), dtype=np.float32)[codes]
 
 
-def as_numbers(table: pd.DataFrame, competition: "Competition") -> np.ndarray:
+def as_numbers(table: pd.DataFrame, competition: Competition) -> np.ndarray:
     return table[list(competition.targets)].to_numpy(dtype=np.float32)
 
 
-def as_grade(table: pd.DataFrame, competition: "Competition") -> np.ndarray:
+def as_grade(table: pd.DataFrame, competition: Competition) -> np.ndarray:
     """The label's place in competition.classes, 0, 1, ... as a number (N, 1)."""
     return one_hot(table, competition).argmax(axis=1).astype(np.float32)[:, None]
 
 
-def standard(target: np.ndarray, competition: "Competition") -> np.ndarray:
+def standard(target: np.ndarray, competition: Competition) -> np.ndarray:
     """Mean and spread: a head begins near 0 and learns in steps of a rate, so 1000 +- 5 would take it for
     ever.
     """
@@ -53,7 +47,7 @@ def standard(target: np.ndarray, competition: "Competition") -> np.ndarray:
     )
 
 
-def share_of_range(target: np.ndarray, competition: "Competition") -> np.ndarray:
+def share_of_range(target: np.ndarray, competition: Competition) -> np.ndarray:
     low, high = competition.bounds
     return np.float32([[low], [high - low]])
 
@@ -102,74 +96,3 @@ TASKS = {
     # metric likes best
     "ordinal": Task(as_grade, scaled, "mse", "value", standard),
 }
-
-
-# -- forms of an answer: (predictions by row, competition) -> the columns after the row's
-
-
-def as_label(by_row: pd.DataFrame, competition: "Competition") -> pd.DataFrame:
-    """The likeliest class, or the nearest grade."""
-    if competition.task == "ordinal":
-        grade = by_row.iloc[:, 0].round().clip(0, len(competition.classes) - 1).astype(int)
-        label = pd.Series(np.array(competition.classes, dtype=object)[grade], by_row.index)
-    else:
-        label = by_row.idxmax(axis=1)
-    plain = all(re.fullmatch(r"0|-?[1-9]\d*", name) for name in competition.classes)  # not for "007"
-    return (label.astype(int) if plain else label).to_frame()
-
-
-def as_probability(by_row: pd.DataFrame, competition: "Competition") -> pd.DataFrame:
-    return by_row[[competition.positive]]
-
-
-def as_columns(by_row: pd.DataFrame, competition: "Competition") -> pd.DataFrame:
-    """A column per class or number, by name; a class that no training image has gets 0. A single number may
-    have any name.
-    """
-    if len(competition.names) == 2:
-        return by_row[list(competition.scored or competition.outputs)]
-    return by_row.reindex(columns=list(competition.names[1:]), fill_value=0.0)
-
-
-def as_words(by_row: pd.DataFrame, competition: "Competition") -> pd.DataFrame:
-    """Every class above a half, joined by spaces; the likeliest where none is. Nothing where all are 0, as in
-    the truth of an unlabelled image.
-    """
-    values, names = by_row.to_numpy(), by_row.columns.to_numpy(dtype=object)
-    chosen = values >= 0.5
-    none = ~chosen.any(axis=1) & (values > 0).any(axis=1)
-    chosen[none, values[none].argmax(axis=1)] = True
-    # few rows differ
-    codes, _ = pd.factorize(pd.Series([row.tobytes() for row in np.packbits(chosen, axis=1)], dtype=object))
-    first = np.unique(codes, return_index=True)[1]
-    return pd.DataFrame(
-        {"words": np.array([" ".join(names[row]) for row in chosen[first]], dtype=object)[codes]},
-        index=by_row.index,
-    )
-
-
-def as_ranked(by_row: pd.DataFrame, competition: "Competition") -> pd.DataFrame:
-    """The likeliest classes, best first, joined by spaces: as many as the metric's name says (map3), else
-    five; none that is out of the question.
-    """
-    most, values, names = (
-        int((re.findall(r"\d+$", competition.metric_name) or [5])[0]),
-        by_row.to_numpy(),
-        by_row.columns.to_numpy(dtype=object),
-    )
-    order = np.argsort(-values, axis=1, kind="stable")[:, :most]
-    return pd.DataFrame(
-        {"words": [" ".join(names[row[value[row] > 0]]) for row, value in zip(order, values)]},
-        index=by_row.index,
-    )
-
-
-ANSWERS = {
-    "label": as_label,
-    "probability": as_probability,
-    "probabilities": as_columns,
-    "words": as_words,
-    "ranked": as_ranked,
-    "value": as_columns,
-}
-WORDS = ("words", "ranked")  # several labels in one cell

@@ -5,12 +5,13 @@ trains and is never scored.
 import hashlib
 import json
 import sys
-from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 
-from src.competition.tables import NUMBERS, joined, listed
+from src.competition.facts import NUMBERS
+from src.competition.groups import join_groups
+from src.competition.tables import joined, listed
 
 
 def assign(
@@ -42,28 +43,6 @@ def assign(
     check(ordered.assign(fold=folds), config, targets, task=task)
     folds[order] = folds.copy()
     return pd.Series(folds, index=table.index, name="fold")
-
-
-def join_groups(table: pd.DataFrame, pairs: Iterable[tuple[int, int]] = ()) -> np.ndarray:
-    """A number per image, the same for all that one row, one group, one content or a pair of places links,
-    however long the chain.
-    """
-    parent = list(range(len(table)))
-
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = i = parent[parent[i]]
-        return i
-
-    for column in table.columns.intersection(["row", "group", "content"]):
-        first: dict = {}
-        for i, value in enumerate(table[column]):
-            # a patient who is not known is not one patient
-            if value != "":
-                parent[root(i)] = root(first.setdefault(value, i))
-    for a, b in pairs:
-        parent[root(a)] = root(b)
-    return np.array([root(i) for i in range(len(table))], dtype=int)
 
 
 def labels_of(table: pd.DataFrame, *, task: str, targets: tuple[str, ...]) -> pd.Series | pd.DataFrame:

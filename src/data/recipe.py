@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from src import config
-from src.competition import tables
+from src.competition import definition, tables
 from src.competition.facts import Competition
 from src.competition.tasks import TASKS
 from src.config import Settings
@@ -40,7 +40,7 @@ def make_recipe(settings: Settings, competition: Competition, paths: RunPaths, t
         "settings": {
             name: value for name, value in config.stage(experiment, "train").items() if name != "pseudo"
         },
-        "facts": competition.facts(),
+        "facts": definition.model_facts(competition),
         "metric": deciding(competition) if experiment.patience else "",
         "fold_hash": fold_hash,
         "weights_hash": weights.pretrained_hash(experiment),
@@ -128,7 +128,7 @@ def scoring_code(competition: Competition) -> hashing.Units:
     parts = [competition.metric, competition.answer, competition.pool, competition.make_solution]
     named = [
         ("src.competition.metrics:METRICS", competition.metric),
-        ("src.competition.tasks:ANSWERS", competition.answer),
+        ("src.competition.answers:ANSWERS", competition.answer),
     ]
     entries = [f"{table}[{name}]" for table, name in named if isinstance(name, str)]
     return hashing.reach("src.run.predictions:pool", *entries, *(part for part in parts if callable(part)))

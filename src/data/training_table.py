@@ -118,7 +118,10 @@ def with_pseudo(job: Job) -> Job:
         .astype({"fold": int})
         .astype(dict.fromkeys(outputs, np.float32))
     )
-    test, ids = job.competition.test_table(job.settings.folder).set_index("id"), sorted(set(given["id"]))
+    test, ids = (
+        tables.make_test(job.settings.folder, job.competition).set_index("id"),
+        sorted(set(given["id"])),
+    )
     if lost := tables.complain(
         pd.Series(ids)[~pd.Series(ids).isin(test.index)], "ids are no test images any more"
     ):

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from src import competitions, config, split, train
-from src.competition import tables
+from src.competition import scoring, tables
 from src.competition.facts import Competition
 from src.competition.tasks import TASKS
 from src.config import Settings
@@ -161,10 +161,14 @@ def probed(
             features[fold != k], target[fold != k], features[fold == k], task=competition.task
         )
         parts.append(predictions.make(table["id"][fold == k], found, competition.outputs))
-        scores.append(competition.score(table[fold == k], parts[-1]))
+        scores.append(scoring.score(competition, table[fold == k], parts[-1]))
     oof = predictions.join(parts)
     return Result(
-        backbone, oof, competition.score(table[fold >= 0], oof), float(np.std(scores, ddof=1)), seconds
+        backbone,
+        oof,
+        scoring.score(competition, table[fold >= 0], oof),
+        float(np.std(scores, ddof=1)),
+        seconds,
     )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from src import competitions
-from src.competition import paired, tables
+from src.competition import paired, scoring, tables
 from src.competition.facts import Competition
 from src.competition.paired import Difference
 from src.run import configure, predictions, process
@@ -139,7 +139,7 @@ def compare(
         raise ValueError(f"A has {len(a)} runs and B {len(b)}: name as many seeds of each")
     table = table[table["fold"] >= 0].reset_index(drop=True)
     frames = predictions.aligned([predictions.check_ids(a[0], table["id"], "run A"), *a[1:], *b])
-    by_row = [competition.pooled(table, frame)[1] for frame in frames]
+    by_row = [scoring.pooled(competition, table, frame)[1] for frame in frames]
     ours, theirs = by_row[: len(a)], by_row[len(a) :]
     over_images = paired.difference(competition, table, ours, theirs)
     folds = [part for _, part in table.groupby("fold")] if same_folds else []
@@ -149,7 +149,7 @@ def compare(
     ]
     sizes = [part["row"].nunique() for part in folds]
     noise = noise_of(over_images, np.reshape(by_seed, (len(folds), len(a))), np.array(sizes))
-    score = competition.scorer(table, by_row[0].index)
+    score = scoring.scorer(competition, table, by_row[0].index)
     of_class = [recalls(competition, table, frame) for frame in frames]
     return Comparison(
         a=float(np.mean([score(frame) for frame in ours])),

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from src import competitions, config
-from src.competition import paired, tables
+from src.competition import paired, scoring, tables
 from src.competition.facts import Competition
 from src.competition.metrics import METRICS, READS_ORDER
 from src.competition.paired import Difference
@@ -149,7 +149,7 @@ def ensemble(paths: RunPaths, names: list[str], how: str = "auto") -> dict:
     sign = -1 if competition.lower_is_better else 1
 
     def score(part: pd.DataFrame, frame: pd.DataFrame) -> float:
-        return sign * competition.score(part.drop(columns="__label__"), frame)
+        return sign * scoring.score(competition, part.drop(columns="__label__"), frame)
 
     oofs, tests = (
         predictions.aligned(predictions.read(m.scored()[0]) for m in members),
@@ -171,7 +171,9 @@ def ensemble(paths: RunPaths, names: list[str], how: str = "auto") -> dict:
 
     choice = choose(competition, table, {way: inputs(way, oofs, table) for way in ways}, score, how)
     join = BLENDS[choice.name](table, inputs(choice.name, oofs, table), score)
-    test = join(inputs(choice.name, predictions.aligned(tests), competition.test_table(settings.folder)))
+    test = join(
+        inputs(choice.name, predictions.aligned(tests), tables.make_test(settings.folder, competition))
+    )
     weights = join.keywords["weights"].tolist() if isinstance(join, partial) else None
     say_choice(choice, how, dict(zip(names, weights)) if weights else {})
     write_run(paths, settings, members, names, choice.name, weights)
@@ -199,8 +201,8 @@ def choose(
     """
     plain = table.drop(columns="__label__")
     frames = {way: nested(table, members[way], BLENDS[way], score) for way in members}
-    by_row = {way: competition.pooled(plain, frame)[1] for way, frame in frames.items()}
-    scorer = competition.scorer(plain, by_row["mean"].index)
+    by_row = {way: scoring.pooled(competition, plain, frame)[1] for way, frame in frames.items()}
+    scorer = scoring.scorer(competition, plain, by_row["mean"].index)
     gains = {
         way: paired.fitted_difference(competition, plain, by_row["mean"], frame)
         for way, frame in by_row.items()

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from src import competitions
+from src.competition import tables
 from src.competition.facts import Competition
 from src.competition.tasks import TASKS
 from src.config import Settings
@@ -49,7 +50,7 @@ def pseudo(settings: Settings, paths: RunPaths, competition: Competition, cut: f
             f"fold {lost[0]} of {paths.root} has no test predictions of its own (with refit, or of an"
             " ensemble, none has): make submit"
         )
-    path, parts, most = competition.test_table(settings.folder).set_index("id")["path"], [], 0.0
+    path, parts, most = tables.make_test(settings.folder, competition).set_index("id")["path"], [], 0.0
     for k, fold in folds.items():
         frame = predictions.check_ids(
             predictions.read_fold_test(fold), path.index, f"test predictions of fold {k}"

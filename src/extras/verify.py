@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from src import competitions, config, predict, submit
-from src.competition import decoders, tables
+from src.competition import answers, decoders, scoring, tables
 from src.competition.facts import Competition
 from src.config import Settings
 from src.data.recipe import differences, image_contents
@@ -169,7 +169,7 @@ def score(case: Case) -> list[str]:
         f"fold {k}": (was, held_out[held_out["fold"] == int(k)]) for k, was in case.score["folds"].items()
     }
     again = {
-        name: (was, float(case.competition.score(rows, probs.loc[rows["id"]])))
+        name: (was, float(scoring.score(case.competition, rows, probs.loc[rows["id"]])))
         for name, (was, rows) in parts.items()
     }
     return [f"{name} was {was}, is {real}" for name, (was, real) in again.items() if was != real]
@@ -178,12 +178,12 @@ def score(case: Case) -> list[str]:
 def submission(case: Case) -> list[str]:
     """The csv, made again from test.parquet and the sample."""
     path, folder = submission_of(case), case.settings.folder
-    rows = case.competition.test_table(folder).set_index("id")["row"]
+    rows = tables.make_test(folder, case.competition).set_index("id")["row"]
     images = predictions.check_ids(predictions.read(case.paths.test), rows.index, "test.parquet")
     by_row = decoders.apply(
         read_json(path.with_suffix(".json")), predictions.pool(images, rows, case.competition.pool)
     )
-    answer = case.competition.answer_rows(by_row, case.competition.sample(folder))
+    answer = answers.answer_rows(case.competition, by_row, answers.sample(folder, case.competition))
     again, real = (
         answer.to_csv(index=False).splitlines(),
         path.read_text(encoding="utf-8", errors="replace").splitlines(),

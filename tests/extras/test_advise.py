@@ -8,7 +8,7 @@ import pytest
 from conftest import fast, make_competition
 
 from src import competitions, config
-from src.competition import paired
+from src.competition import paired, scoring
 from src.extras import advise
 from src.extras.advise import Result
 from src.run import configure, overrides, predictions
@@ -37,7 +37,7 @@ def results(competition, shares, n=300):
         for name, share in shares.items()
     }
     return table, [
-        Result(name, oof, competition.score(table, oof), 0.01, 10.0 * (i + 1))
+        Result(name, oof, scoring.score(competition, table, oof), 0.01, 10.0 * (i + 1))
         for i, (name, oof) in enumerate(oofs.items())
     ]
 
@@ -97,7 +97,7 @@ def test_a_metric_that_is_better_when_lower_is_not_read_the_wrong_way_round(comp
         header=("id", *competition.classes),
     )
     best, (duel,) = advise.ranked(
-        [one._replace(score=other.score(table, one.oof)) for one in softened], other, table
+        [one._replace(score=scoring.score(other, table, one.oof)) for one in softened], other, table
     )
     assert best.name == "tail" and duel.gain > 0 and duel.is_won
 

@@ -8,7 +8,7 @@ import pytest
 from conftest import fast, make_competition
 
 from src import competitions
-from src.competition import paired, tables
+from src.competition import paired, scoring, tables
 from src.competition.facts import Competition
 from src.extras import compare
 from src.run import predictions
@@ -99,7 +99,7 @@ def test_the_interval_over_rows_of_several_images_holds_its_own_difference(compe
     """
     for seed in range(3):
         table, _, b = frames(competition, 0.75, 0.85, n=800, seed=seed, per_row=8)
-        truth = competition.truth(table).loc[table["row"]].to_numpy()
+        truth = scoring.truth(competition, table).loc[table["row"]].to_numpy()
         luck = np.random.default_rng(seed).random(len(table)) < 0.65
         a = predictions.make(
             table["id"], np.where(luck[:, None], truth, np.roll(truth, 1, axis=1)), competition.outputs

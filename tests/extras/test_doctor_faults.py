@@ -19,8 +19,9 @@ from PIL import Image
 from torch import nn
 
 from src.competition import metrics
+from src.competition.answers import ANSWERS
 from src.competition.facts import Competition
-from src.competition.tasks import ANSWERS, TASKS
+from src.competition.tasks import TASKS
 from src.competitions import COMPETITIONS
 from src.data import augment, batches, folds
 from src.extras.doctor.__main__ import FULL, NEEDED, examine

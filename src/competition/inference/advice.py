@@ -5,12 +5,13 @@ only where it leads to tables.
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
-if TYPE_CHECKING:
-    from src.competition.facts import Competition
+from src.competition import answers, tables
+from src.competition.facts import Competition
+
 MOST = 12  # statements that are tried
 SHOWN = 4  # and shown at most
 
@@ -38,7 +39,7 @@ def value_of(value: Any) -> Any:
 
 
 def lines(
-    error: "Unclear", stated: "Competition", root: Path, complete: Callable[["Competition"], "Competition"]
+    error: Unclear, stated: Competition, root: Path, complete: Callable[[Competition], Competition]
 ) -> str:
     """The statements that work, each as the file that holds it; "" where none does."""
     working = sorted(tried(error, stated, root, complete, {}, [MOST]), key=lambda pair: -pair[2])[:SHOWN]
@@ -52,10 +53,10 @@ def lines(
 
 
 def tried(
-    error: "Unclear",
-    stated: "Competition",
+    error: Unclear,
+    stated: Competition,
     root: Path,
-    complete: Callable[["Competition"], "Competition"],
+    complete: Callable[[Competition], Competition],
     before: dict[str, Any],
     left: list[int],
 ) -> list[tuple[dict[str, Any], str, int]]:
@@ -72,8 +73,8 @@ def tried(
             competition = complete(
                 replace(stated, **{name: value_of(value) for name, value in statement.items()})
             )
-            table, test = competition.table(root), competition.test_table(root)
-            competition.check_sample(test, competition.sample(root))
+            table, test = tables.make_train(root, competition), tables.make_test(root, competition)
+            answers.check_sample(competition, test, answers.sample(root, competition))
             if {*table["path"]} & {*test["path"]} and table["path"].is_unique:
                 continue  # it would learn the test images
         except Unclear as again:
@@ -91,7 +92,7 @@ def tried(
     return working
 
 
-def as_line(stated: "Competition", statement: dict[str, Any]) -> str:
+def as_line(stated: Competition, statement: dict[str, Any]) -> str:
     """The definition as one line: what was stated before, where it can be written, and the statement."""
     known = {
         f.name: getattr(stated, f.name)

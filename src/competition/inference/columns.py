@@ -4,19 +4,16 @@ to be filled.
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from src.competition import tables
+from src.competition.facts import OUTPUT, Competition
 from src.competition.inference import doubts, table_roles
 from src.competition.inference.advice import Code, Unclear
 from src.competition.inference.doubts import is_idle
 from src.competition.inference.evidence import Evidence, Naming, Table
-from src.competition.tables import NUMBER, OUTPUT, listed, state
-
-if TYPE_CHECKING:
-    from src.competition.facts import Competition
+from src.competition.tables import NUMBER, listed, state
 
 LABEL_WORDS = {"label", "labels", "target", "class", "category", "answer", "ans", "y"}
 
@@ -116,7 +113,7 @@ def partitions(rows: list[str], ev: Evidence) -> list[tuple[str, list[tuple[str,
     return found
 
 
-def find_id(train: Table, test: pd.DataFrame, first: str, stated: "Competition") -> str:
+def find_id(train: Table, test: pd.DataFrame, first: str, stated: Competition) -> str:
     """The sample's column, where it tells the training images apart; else the column that names them."""
     frame, key = train.frame, train.key
     if first in frame and frame[first].is_unique:
@@ -173,7 +170,7 @@ def composed(columns: list[str]) -> list[str]:
 def find_labels(
     train: pd.DataFrame,
     test: pd.DataFrame,
-    c: "Competition",
+    c: Competition,
     asked: list[str],
     sample: Table,
     key: Naming | None,

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from src.competition import tables
-from src.competition.facts import FILE, Competition
+from src.competition import answers, tables
+from src.competition.answers import ANSWERS
+from src.competition.facts import NUMBERS, OUTPUT, WORDS, Competition
 from src.competition.inference import advice
 from src.competition.inference import infer as inference
 from src.competition.inference.evidence import Evidence
 from src.competition.metrics import LABEL_METRICS, LOWER_IS_BETTER, METRICS, PROBABILITY_METRICS
-from src.competition.tasks import ANSWERS, TASKS, WORDS
+from src.competition.stated import FILE
+from src.competition.tasks import TASKS
 
 
 def infer(stated: Competition, root: Path) -> Competition:
@@ -80,11 +82,11 @@ def usual_metric(c: Competition, root: Path) -> str:
     grades, MAP of ranked labels.
     """
     if c.answer == "ranked":
-        most = len(c.sample(root)[c.header[1]].iloc[0].split()) if c.sample_csv else 5
+        most = len(answers.sample(root, c)[c.header[1]].iloc[0].split()) if c.sample_csv else 5
         return next((f"map{k}" for k in (3, 5, 10) if k >= most), "map20")
     if c.task == "ordinal" and inference.are_numbers(pd.Series(c.classes)):
         return "quadratic_weighted_kappa"
-    if c.task in tables.NUMBERS:
+    if c.task in NUMBERS:
         return "rmse"
     return "log_loss" if c.answer in ("probability", "probabilities") else "macro_f1"
 
@@ -123,7 +125,7 @@ def check(c: Competition) -> None:
             + tables.state("a make_table that gives the labels their columns' names")
         )
     one = len(asked) == 1 and (c.answer not in ("probabilities", "value") or len(outputs) == 1)
-    if tables.OUTPUT in c.row and len(asked) == 1:
+    if OUTPUT in c.row and len(asked) == 1:
         one = True
     several = (
         len(asked) > 1

@@ -5,20 +5,18 @@ And the small tests of columns that guesses rest on."""
 import posixpath
 import re
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
+from src.competition.facts import OUTPUT, Competition
 from src.competition.formats import listed, state
 from src.competition.inference.advice import Code
+from src.competition.inference.evidence import Evidence, Table
+from src.competition.inference.table_roles import Roles
 from src.competition.listing import IMAGE_SUFFIXES
 from src.competition.reshape import is_pixel
-from src.competition.tables import NUMBER, OUTPUT
-
-if TYPE_CHECKING:
-    from src.competition.facts import Competition
-    from src.competition.inference.evidence import Evidence, Table
-    from src.competition.inference.table_roles import Roles
+from src.competition.tables import NUMBER
 
 GROUP_WORDS = r"patient|person|people|subject|participant|group|source|site|driver|location|camera|hospital|session|individual|user"
 ONE_SIDED = r"(?<![a-z])(left|right|l|r|links|rechts|gauche|droite|izquierda|derecha|clockwise|counterclockwise|ccw|cw|arrow|b_or_d)(?![a-z])"
@@ -114,7 +112,7 @@ def find_suspects(others: pd.DataFrame) -> tuple[str, ...]:
 # -- lines
 
 
-def find_warnings(c: "Competition", unused: list[str], sample: pd.DataFrame) -> list[str]:
+def find_warnings(c: Competition, unused: list[str], sample: pd.DataFrame) -> list[str]:
     """What a competitor should know before trusting a fold."""
     lines = [
         f"column {name!r} looks like a group (a patient, a site): if its images belong together,"
@@ -164,7 +162,7 @@ def find_warnings(c: "Competition", unused: list[str], sample: pd.DataFrame) -> 
     return lines
 
 
-def find_doubts(c: "Competition", labels: pd.DataFrame, sample: pd.DataFrame, asked: list[str]) -> list[str]:
+def find_doubts(c: Competition, labels: pd.DataFrame, sample: pd.DataFrame, asked: list[str]) -> list[str]:
     """Numbers that may be classes, classes that may be numbers, labels that may be wanted as probabilities,
     cells that may want several labels.
     """
@@ -232,7 +230,7 @@ def find_flips(classes: tuple[str, ...]) -> str:
     return "" if any(re.search(ONE_SIDED, name.lower()) for name in classes) else "h"
 
 
-def account(c: "Competition", ev: "Evidence", frames: dict[str, "Table"], roles: "Roles") -> list[str]:
+def account(c: Competition, ev: Evidence, frames: dict[str, Table], roles: Roles) -> list[str]:
     """Tables that name images, and folders of images, that are not used, with what they seem to hold."""
     used = (
         {*frames["train"].frame.get("path", []), *frames["test"].frame.get("path", [])}
@@ -254,7 +252,7 @@ def account(c: "Competition", ev: "Evidence", frames: dict[str, "Table"], roles:
     )
 
 
-def of_table(table: "Table", frames: dict[str, "Table"], c: "Competition") -> str:
+def of_table(table: Table, frames: dict[str, Table], c: Competition) -> str:
     """What an unused table says of the training images."""
     train = frames["train"]
     key = table.key
@@ -282,7 +280,7 @@ def of_table(table: "Table", frames: dict[str, "Table"], c: "Competition") -> st
     )
 
 
-def of_images(c: "Competition", ev: "Evidence", frames: dict[str, "Table"], used: set[str]) -> list[str]:
+def of_images(c: Competition, ev: Evidence, frames: dict[str, Table], used: set[str]) -> list[str]:
     """Folders of images that neither part names, and images of the training folder that are in no table."""
     listed_files: set[str] = set(used)
     for part, pattern in (("train", c.train_images), ("test", c.test_images)):
@@ -328,7 +326,7 @@ def top_unused(folder: str, rest: Counter[str], total: Counter[str]) -> str:
     return folder
 
 
-def other_formats(ev: "Evidence") -> list[dict[str, Any]]:
+def other_formats(ev: Evidence) -> list[dict[str, Any]]:
     """Statements for files that are no pictures: DICOM, arrays, and tables of pixels."""
     if any(file.lower().endswith((".dcm", ".dicom")) for file in ev.files):
         return [{"read_image": Code("read_dicom")}]

@@ -11,11 +11,12 @@ import re
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from src.competition import tables
+from src.competition.facts import OUTPUT, Competition
 from src.competition.formats import COLUMN
 from src.competition.inference import columns, doubts, evidence, folders, places, problem, table_roles
 from src.competition.inference.advice import Code, Unclear
@@ -25,9 +26,6 @@ from src.competition.inference.patterns import Located
 from src.competition.inference.table_roles import Roles
 from src.competition.listing import dead_links, packed
 from src.competition.tables import listed, state
-
-if TYPE_CHECKING:
-    from src.competition.facts import Competition
 
 __all__ = ["Unclear", "are_numbers", "facts"]
 
@@ -45,8 +43,8 @@ class Sample:
 
 
 def facts(
-    stated: "Competition", root: Path, reads_probabilities: bool, known: Evidence | None = None
-) -> "Competition":
+    stated: Competition, root: Path, reads_probabilities: bool, known: Evidence | None = None
+) -> Competition:
     """One fact after the other, from the files and from the facts before it; what is stated stays."""
     ev = known or Evidence(root, bool(stated.read_image))
     if not ev.images and not (stated.make_table and stated.read_image):
@@ -73,7 +71,7 @@ def facts(
     return with_lines(c, stated, sample, roles, frames, notes, ev)
 
 
-def filled(c: "Competition", **facts: Any) -> "Competition":
+def filled(c: Competition, **facts: Any) -> Competition:
     """The competition with these facts where nothing is stated. A function is asked only then."""
     for name, fact in facts.items():
         if getattr(c, name) == getattr(type(c), name):
@@ -81,7 +79,7 @@ def filled(c: "Competition", **facts: Any) -> "Competition":
     return c
 
 
-def find_roles(stated: "Competition", ev: Evidence) -> Roles:
+def find_roles(stated: Competition, ev: Evidence) -> Roles:
     train = the_table(ev, stated.train_csv) if stated.train_csv else None
     roles = table_roles.find_roles(ev, train, the_table(ev, stated.sample_csv) if stated.sample_csv else None)
     if len(roles.rivals) > 1:
@@ -94,7 +92,7 @@ def find_roles(stated: "Competition", ev: Evidence) -> Roles:
     return replace(roles, test=test)
 
 
-def with_sample(c: "Competition", roles: Roles, ev: Evidence) -> tuple["Competition", Sample]:
+def with_sample(c: Competition, roles: Roles, ev: Evidence) -> tuple[Competition, Sample]:
     """The sample's file and header; the rows are called by the stated column or by the one that tells them
     apart.
     """
@@ -116,8 +114,8 @@ def with_sample(c: "Competition", roles: Roles, ev: Evidence) -> tuple["Competit
 
 
 def with_files(
-    c: "Competition", stated: "Competition", roles: Roles, sample: Sample, ev: Evidence
-) -> "Competition":
+    c: Competition, stated: Competition, roles: Roles, sample: Sample, ev: Evidence
+) -> Competition:
     """The tables of both parts, or the patterns of names where there are none."""
     has_names = bool(c.make_table) or "{label}" in c.train_images
     train = (
@@ -225,8 +223,8 @@ def test_folder(ev: Evidence, train: Table | None) -> str:
 
 
 def with_columns(
-    c: "Competition", stated: "Competition", sample: Sample, ev: Evidence
-) -> tuple["Competition", dict[str, Table]]:
+    c: Competition, stated: Competition, sample: Sample, ev: Evidence
+) -> tuple[Competition, dict[str, Table]]:
     """The columns of both parts, and their frames with the id's column as `id`."""
     known = {"train": ev.table(c.train_csv), "test": ev.table(c.test_csv or c.sample_csv)}
     first = {
@@ -234,7 +232,7 @@ def with_columns(
         for part in known
     }
     frame, tested = first["train"].frame, first["test"].frame
-    is_named = "id" in frame if c.make_table or tables.OUTPUT in c.row else not c.train_csv
+    is_named = "id" in frame if c.make_table or OUTPUT in c.row else not c.train_csv
     c = filled(
         c, id="id" if is_named else lambda: columns.find_id(first["train"], tested, sample.row, stated)
     )
@@ -245,12 +243,7 @@ def with_columns(
         labels=lambda: columns.find_labels(frame, tested, c, sample.asked, sample.table, first["train"].key),
     )
     c = filled(c, header=(c.id, *c.labels))
-    if (
-        c.test_csv
-        and not stated.test_csv
-        and {c.id, sample.row}.isdisjoint(tested)
-        and tables.OUTPUT not in c.row
-    ):
+    if c.test_csv and not stated.test_csv and {c.id, sample.row}.isdisjoint(tested) and OUTPUT not in c.row:
         c = replace(c, test_csv="")  # it names no row of the sample
         c = c if c.sample_csv else filled(c, test_images=lambda: test_folder(ev, first["train"]))
     frames = {
@@ -261,10 +254,10 @@ def with_columns(
 
 
 def with_problem(
-    c: "Competition", frame: pd.DataFrame, sample: Sample, reads_probabilities: bool
-) -> "Competition":
+    c: Competition, frame: pd.DataFrame, sample: Sample, reads_probabilities: bool
+) -> Competition:
     """The task, its classes, and the form of the answer."""
-    is_long = tables.OUTPUT in c.row
+    is_long = OUTPUT in c.row
     cells = sample.cells
     wants_float = bool(len(cells)) and are_numbers(cells) and bool(cells.str.contains(r"[.eE]").any())
     asked, has_folders = [] if is_long else sample.asked, not (c.train_csv or c.make_table)
@@ -284,7 +277,7 @@ def with_problem(
     )
 
 
-def with_places(c: "Competition", frames: dict[str, Table], ev: Evidence) -> tuple["Competition", list[str]]:
+def with_places(c: Competition, frames: dict[str, Table], ev: Evidence) -> tuple[Competition, list[str]]:
     """The patterns of both parts' images, the test's first: what is left may be the training's; and what is
     to be said of them.
     """
@@ -318,14 +311,14 @@ def trained(part: str, train: Table, ev: Evidence) -> frozenset[int]:
 
 
 def with_lines(
-    c: "Competition",
-    stated: "Competition",
+    c: Competition,
+    stated: Competition,
     sample: Sample,
     roles: Roles,
     frames: dict[str, Table],
     notes: list[str],
     ev: Evidence,
-) -> "Competition":
+) -> Competition:
     """The competition with what is to be said: guesses, doubts, what is not used."""
     frame, tested = frames["train"].frame, frames["test"].frame
     others = doubts.telling(
@@ -341,7 +334,7 @@ def with_lines(
     return replace(c, warnings=(*lines, *doubts.account(c, ev, frames, roles)))
 
 
-def with_images(c: "Competition", part: str, pattern: str) -> "Competition":
+def with_images(c: Competition, part: str, pattern: str) -> Competition:
     return replace(c, train_images=pattern) if part == "train" else replace(c, test_images=pattern)
 
 
@@ -398,7 +391,7 @@ def as_table(frame: pd.DataFrame, ev: Evidence, before: Table | None = None) -> 
     return Table("", frame, tuple(frame.columns), namings)
 
 
-def as_read(c: "Competition", part: str, ev: Evidence) -> "Competition":
+def as_read(c: Competition, part: str, ev: Evidence) -> Competition:
     """For a first look: an id that stands in the part's table, whatever it will be in the end."""
     table = ev.table(c.train_csv if part == "train" else c.test_csv)
     if table and not c.id and table.header[0].startswith(COLUMN):
@@ -406,7 +399,7 @@ def as_read(c: "Competition", part: str, ev: Evidence) -> "Competition":
     return replace(c, id=c.id if part == "train" or c.train_csv or c.make_table else "id")
 
 
-def chosen_train(roles: Roles, ev: Evidence, asked: list[str], stated: "Competition") -> Table | None:
+def chosen_train(roles: Roles, ev: Evidence, asked: list[str], stated: Competition) -> Table | None:
     """The table of the training images; None where folders are the classes that the sample asks for and no
     column is.
     """
@@ -467,7 +460,7 @@ def differing(train: Table, rival: Table, column: str) -> tuple[int, int]:
     return len(shared), int((mine[shared] != its[shared]).sum())
 
 
-def labels_alike(table: Table, train: Table, ev: Evidence, stated: "Competition") -> str:
+def labels_alike(table: Table, train: Table, ev: Evidence, stated: Competition) -> str:
     """The column that both tables have beside the key, where they name the same images."""
     if not table.key or not train.key or table.key.share < 0.5 or train.key.share < 0.5:
         return ""

@@ -1,15 +1,13 @@
 """What is to be predicted: the task, its classes, and the form that the submission wants."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
+from src.competition.facts import NUMBERS, OUTPUT, Competition
 from src.competition.inference.advice import Code, Unclear
 from src.competition.inference.doubts import are_numbers, joined_by
-from src.competition.tables import NUMBERS, OUTPUT, listed, spaced, state
-
-if TYPE_CHECKING:
-    from src.competition.facts import Competition
+from src.competition.tables import listed, spaced, state
 
 
 def find_task(
@@ -131,7 +129,7 @@ def find_bounds(labels: pd.DataFrame) -> tuple[float, ...]:
     return (low, high) if low < high else ()
 
 
-def find_answer(c: "Competition", wants_probability: bool, cells: pd.Series) -> str:
+def find_answer(c: Competition, wants_probability: bool, cells: pd.Series) -> str:
     """The form that the sample's columns and numbers ask for; cells: its only column, where there is only
     one.
     """

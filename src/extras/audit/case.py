@@ -44,7 +44,7 @@ class Case:
 
     @cached_property
     def test(self) -> pd.DataFrame:
-        return self.competition.test_table(self.settings.folder)
+        return tables.make_test(self.settings.folder, self.competition)
 
     @cached_property
     def frame(self) -> pd.DataFrame:

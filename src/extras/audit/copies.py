@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from src.data.folds import join_groups
+from src.competition.groups import join_groups
 from src.data.looks import ALONE, differing, signs
 from src.extras.audit.case import Case
 from src.extras.audit.sheets import Cell, draw_sheet

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from src.competition import scoring
 from src.extras.audit.case import Case
 from src.extras.findings import Finding, good, warn
 from src.extras.probe import answers, reduced
@@ -49,16 +50,19 @@ def make_curve(case: Case) -> dict:
                 answers(features[learned], case.target[learned], features[held_out], task=c.task),
                 c.outputs,
             )
-            row.append(c.score(part, frame))
+            row.append(scoring.score(c, part, frame))
         scores.append(row)
         kept.append(frame)
     oof = predictions.join(kept)
     rng, part = np.random.default_rng(0), table[table["id"].isin(oof.index)]
-    dealt = [c.score(part, oof.set_axis(pd.Index(rng.permutation(oof.index), name="id"))) for _ in range(10)]
-    constant = c.score(
-        part, predictions.make(part["id"], np.tile(case.target.mean(axis=0), (len(part), 1)), c.outputs)
+    dealt = [
+        scoring.score(c, part, oof.set_axis(pd.Index(rng.permutation(oof.index), name="id")))
+        for _ in range(10)
+    ]
+    constant = scoring.score(
+        c, part, predictions.make(part["id"], np.tile(case.target.mean(axis=0), (len(part), 1)), c.outputs)
     )
-    perfect = c.score(part, predictions.make(part["id"], case.target[part.index], c.outputs))
+    perfect = scoring.score(c, part, predictions.make(part["id"], case.target[part.index], c.outputs))
     best = min if c.lower_is_better else max
     return {
         "scores": scores,

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from src.competition import answers
 from src.extras.audit.case import Case
 from src.extras.findings import Finding, good, warn
 from src.run import predictions
@@ -76,7 +77,7 @@ def sample_order(case: Case) -> Iterator[Finding]:
     """Do the predictions of the test, in the order of the sample, come in blocks? Then the rows' order tells
     the label.
     """
-    rows = case.competition.sample(case.settings.folder).iloc[:, 0]
+    rows = answers.sample(case.settings.folder, case.competition).iloc[:, 0]
     pooled = predictions.pool(predictions.read(case.paths.test), case.test.set_index("id")["row"], "mean")
     said = pooled.idxmax(axis=1).reindex(rows).dropna()
     rate, chance, is_told = agreement(said, pd.Series(said.index))

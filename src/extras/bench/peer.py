@@ -244,7 +244,7 @@ def make_work(settings: config.Settings, folds: Path, epochs: int) -> Work:
         model,
         train=loader(table[table["fold"] != 0], shuffle=True),
         valid=loader(table[table["fold"] == 0]),
-        unseen=loader(competition.test_table(settings.folder)),
+        unseen=loader(tables.make_test(settings.folder, competition)),
         epochs=epochs,
         lr=float(settings.config.lr),
     )

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from src import competitions
-from src.competition import tables
+from src.competition import answers, tables
 from src.competition.tasks import TASKS
 from src.data import folds
 from src.data.run import Run
@@ -20,7 +20,7 @@ def check_folds(case: Case) -> Finding:
     settings = case.settings
     competition = competitions.load(settings.comp, settings.inputs)
     now, then = (
-        competition.table(settings.folder, tolerant=settings.config.bad_images == "drop"),
+        tables.make_train(settings.folder, competition, tolerant=settings.config.bad_images == "drop"),
         tables.read_folds(case.paths.folds),
     )
     again = "make split FORCE=1, then train anew; what was trained on the old folds is kept in old/"
@@ -106,14 +106,14 @@ def label_map(case: Case) -> Finding:
 def answered(case: Case) -> Finding:
     """A sure prediction of each class must come out of the submission's form as that class."""
     competition = case.job.competition
-    sample, classes = competition.sample(case.settings.folder), competition.classes
+    sample, classes = answers.sample(case.settings.folder, competition), competition.classes
     rows = sample.drop_duplicates(sample.columns[0]).head(len(classes))
     sure = pd.DataFrame(
         np.eye(len(classes), dtype=np.float32)[: len(rows)],
         columns=list(classes),
         index=pd.Index(rows.iloc[:, 0], name="row"),
     )
-    answer = competition.answer_rows(sure, rows).drop(columns=competition.header[0])
+    answer = answers.answer_rows(competition, sure, rows).drop(columns=competition.header[0])
     wanted = list(classes[: len(rows)])
     if {*answer} == {*classes}:
         said = answer.astype(float).idxmax(axis=1).tolist()

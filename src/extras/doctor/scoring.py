@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from src.competition import scoring
 from src.data.batches import SAMPLERS, Batches, Rows
 from src.extras.doctor.case import Case, Check
 from src.extras.findings import Finding, fail, good
@@ -78,9 +79,11 @@ def metric(case: Case) -> Finding:
     rows = case.job.table["row"].drop_duplicates().sample(frac=1, random_state=0).head(5000)
     part = case.job.table[case.job.table["row"].isin(rows)]
     frame, target = guesses(case, part), case.job.target[part.index]
-    guess = competition.score(part, frame)
-    truth = competition.score(part, predictions.make(part["id"], target, competition.outputs))
-    mixed = competition.score(part.sample(frac=1, random_state=1), frame.sample(frac=1, random_state=2))
+    guess = scoring.score(competition, part, frame)
+    truth = scoring.score(competition, part, predictions.make(part["id"], target, competition.outputs))
+    mixed = scoring.score(
+        competition, part.sample(frac=1, random_state=1), frame.sample(frac=1, random_state=2)
+    )
     if not (truth < guess if competition.lower_is_better else truth > guess):
         return fail(
             f"{competition.metric_name} gives {truth:.4f} to the truth and {guess:.4f} to a random guess, and"
@@ -151,7 +154,7 @@ def constant(case: Case) -> Finding:
                 job.table["id"][held_out], np.tile(mean, (held_out.sum(), 1)), job.competition.outputs
             )
         )
-    score = job.competition.score(job.table, predictions.join(answers))
+    score = scoring.score(job.competition, job.table, predictions.join(answers))
     return good(
         f"an answer that looks at no image scores {job.competition.metric_name} {score:.4f}: a fold must beat"
         " it by its second epoch"
