@@ -97,7 +97,7 @@ at = $(wildcard $(subst $(space),\ ,$(INPUTS))/$1)
 DATA := $(if $(filter demo,$(COMP)),$(if $(call at,demo/train.csv),,fetch-demo),$(if $(call at,$(COMP)),,$(if $(call at,$(COMP).zip),unpack-all)))
 PACKED := $(if $(call at,$(COMP)/*.zip),$(shell for zip in $(call quoted,$(INPUTS)/$(COMP))/*.zip; do [ -e "$${zip%.zip}" ] || echo packed; done))
 DATA := $(strip $(DATA) $(if $(PACKED),unpack))
-.PHONY: fetch-demo unpack-all unpack help setup data weights config split train submit smoke layers retrain retire pseudo advise ensemble compare restore verify bench test test-all soak lint clean always $(EXTRAS)
+.PHONY: fetch-demo unpack-all unpack help setup data weights config split train submit smoke layers retrain retire pseudo holders advise ensemble compare restore verify bench test test-all soak lint clean always $(EXTRAS)
 
 help: ## this screen
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -177,6 +177,10 @@ advise: $(R)/folds.csv ## what should learn, and on which backbone? cross-valida
 	@$(lite_weights)
 	@$(foreach lite,$(filter tf_efficientnet_lite0 tf_efficientnet_lite1 tf_efficientnet_lite2,$(subst :, ,$(BACKBONES))),$(PY) -m src.fetch weights $(lite) &&) :
 	$(PY) -m src.extras.advise $(R) $(BACKBONES)
+endif
+ifneq ($(wildcard src/extras/holders.py),)
+holders: $(R)/folds.csv ## who keeps a finished fold in memory? Trains the next fold and names the variable
+	$(PY) -m src.extras.holders $(R)
 endif
 ifneq ($(wildcard src/extras/pseudo.py),)
 pseudo: $(R)/test.json ## the run's sure test predictions as labels for a run with SET="pseudo=RUN": CUT=0.95

@@ -147,7 +147,7 @@ class Machine:
     compile: bool = False
     max_hours: Amount = 0.0  # stop and save before this; 0: no limit
     save_minutes: Amount = 10.0
-    # when a finished fold is still in memory, say who holds it; strict: end there
+    # when a finished fold is still in memory, warn; strict: end there
     memory: Literal["warn", "strict"] = "warn"
     # stop a fold that is worse after two epochs than an answer that looks at no image
     sanity: bool = True
