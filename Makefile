@@ -179,7 +179,7 @@ advise: $(R)/folds.csv ## what should learn, and on which backbone? cross-valida
 	$(PY) -m src.extras.advise $(R) $(BACKBONES)
 endif
 ifneq ($(wildcard src/extras/holders.py),)
-holders: $(R)/folds.csv ## who keeps a finished fold in memory? Trains the next fold and names the variable
+holders: $(R)/folds.csv  # who keeps a finished fold in memory? Trains the next fold and names the variable
 	$(PY) -m src.extras.holders $(R)
 endif
 ifneq ($(wildcard src/extras/pseudo.py),)
