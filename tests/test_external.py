@@ -7,14 +7,14 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import COLOURS, FAST, fast, make_competition
+from conftest import COLOURS, FAST, fast, make_competition, open_run
 from PIL import Image
 
 from src import competitions
 from src.competition import facts, tables
 from src.extras import verify
-from src.extras.audit import case as audit_case
 from src.extras.audit.__main__ import FULL, examine
+from src.extras.audit.dataset import Dataset
 from src.extras.doctor import case as doctor_case
 from src.extras.doctor.data import check_folds
 from src.run import configure, predictions
@@ -58,9 +58,7 @@ def test_external_images_train_in_every_fold_and_are_never_scored(bench, capsys)
     assert read_json(paths.competition)["fold_hash"] == hashed
     verify.verify(configure.load(paths.config), paths)
     assert not [
-        f
-        for f in examine(audit_case.Case(configure.load(paths.config), paths), FULL)
-        if f.level == "FAIL" or "not checked" in f.seen
+        f for f in examine(Dataset(open_run(paths)), FULL) if f.level == "FAIL" or "not checked" in f.seen
     ]
     assert check_folds(doctor_case.Case(configure.load(paths.config), paths)).level == "pass"
 

@@ -26,7 +26,7 @@ from src.competition.facts import Competition
 from src.competition.tasks import TASKS
 from src.config import Settings
 from src.data.run import Run
-from src.extras import probe
+from src.extras import linear_probe
 from src.extras.compare import Comparison, compare
 from src.run import configure, overrides, predictions, process
 from src.run.files import read_json, sha256, write_json
@@ -148,7 +148,7 @@ def probed(
         paths,
         backbone,
         [own.image_size, len(table)],
-        lambda: probe.reduced(probe.pooled(how, competition, [table])),
+        lambda: linear_probe.principal_components(linear_probe.backbone_features(how, competition, [table])),
     )
     target, fold, parts, scores = (
         TASKS[competition.task].encode(table, competition),
@@ -157,7 +157,7 @@ def probed(
         [],
     )
     for k in sorted({*fold} - {-1}):
-        found = probe.answers(
+        found = linear_probe.fit_predict(
             features[fold != k], target[fold != k], features[fold == k], task=competition.task
         )
         parts.append(predictions.make(table["id"][fold == k], found, competition.outputs))

@@ -12,11 +12,13 @@ from typing import NamedTuple
 
 from src.run.errors import CheckFailed
 
+INDENT = " " * 25
+
 
 class Finding(NamedTuple):
     level: str  # pass, warn or FAIL
     seen: str
-    change: str = ""  # the setting or the place in the code, and what to write there
+    change: str = ""  # what to type, or the place in the code and what to write there
     check: str = ""  # its name; whoever calls the check fills it in where it is missing
 
 
@@ -34,49 +36,48 @@ def fail(seen: str, change: str, check: str = "") -> Finding:
 
 def some(names: Iterable[object], number: int = 3) -> str:
     """The first of many names, and how many more there are."""
-    told = [str(name) for name in names]
-    return ", ".join(told[:number]) + (f" and {len(told) - number} more" if len(told) > number else "")
+    texts = [str(name) for name in names]
+    more = f" and {len(texts) - number} more" if len(texts) > number else ""
+    return ", ".join(texts[:number]) + more
 
 
 def line(finding: Finding) -> str:
-    change = (
-        f"\n{'':25}{'change' if finding.level != 'pass' else 'advice'}: {finding.change}"
-        if finding.change
-        else ""
-    )
-    return f"{finding.level:4}  {finding.check:18} {finding.seen}{change}"
+    """The finding as it is printed; what to change stands below it."""
+    text = f"{finding.level:4}  {finding.check:18} {finding.seen}"
+    if finding.change:
+        title = "advice" if finding.level == "pass" else "change"
+        text += f"\n{INDENT}{title}: {finding.change}"
+    return text
 
 
 def arguments(module: str, doc: str) -> argparse.Namespace:
-    """run (a folder), quick, quiet and json, as every command that checks something takes them."""
+    """run (a folder), quick, quiet and json, which every command that checks something takes."""
     parser = argparse.ArgumentParser(
         prog=f"python -m {module}", description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("run", type=Path)
-    parser.add_argument("--quick", action="store_true", help="what takes seconds")
-    parser.add_argument("--quiet", action="store_true", help="say nothing of what is in order")
+    parser.add_argument("--quick", action="store_true", help="only the checks that take seconds")
+    parser.add_argument("--quiet", action="store_true", help="do not print checks that pass")
     parser.add_argument(
-        "--json", action="store_true", help="one list of objects with level, seen, change, check"
+        "--json", action="store_true", help="print a list of objects: level, seen, change, check"
     )
     return parser.parse_args()
 
 
-def report(findings: Iterable[Finding], what: str, given: argparse.Namespace) -> None:
-    """Print each finding as soon as it is made, or all as one json list. Raises CheckFailed when one fails."""
-    began, made = time.perf_counter(), []
+def report(findings: Iterable[Finding], command: str, *, quiet: bool = False, as_json: bool = False) -> None:
+    """Print each finding as soon as it is there, or all as one JSON list. Raises CheckFailed when one fails."""
+    began, done = time.perf_counter(), []
     for finding in findings:
-        made.append(finding)
-        if not given.json and not (given.quiet and finding.level == "pass"):
+        done.append(finding)
+        if not as_json and not (quiet and finding.level == "pass"):
             print(line(finding), flush=True)
-    if given.json:
-        print(json.dumps([finding._asdict() for finding in made], indent=2, ensure_ascii=False))
-    failed = [finding.check for finding in made if finding.level == "FAIL"]
-    warned = sum(finding.level == "warn" for finding in made)
-    passed = len(made) - len(failed) - warned
-    told = (
-        f"{what}: {len(made)} checks: {passed} passed, {len(failed)} failed, {warned}"
-        f" warning{'' if warned == 1 else 's'}, {time.perf_counter() - began:.0f} s"
-    )
+    if as_json:
+        print(json.dumps([finding._asdict() for finding in done], indent=2, ensure_ascii=False))
+    failed = [finding.check for finding in done if finding.level == "FAIL"]
+    warned = sum(finding.level == "warn" for finding in done)
+    passed, seconds = len(done) - len(failed) - warned, time.perf_counter() - began
+    counts = f"{passed} passed, {len(failed)} failed, {warned} warning{'' if warned == 1 else 's'}"
+    summary = f"{command}: {len(done)} checks: {counts}, {seconds:.0f} s"
     if failed:
-        raise CheckFailed(f"{told}: {', '.join(failed)}. CHECKS=0 trains all the same")
-    print(told, file=sys.stderr if given.json else sys.stdout)
+        raise CheckFailed(f"{summary}: {', '.join(failed)}. CHECKS=0 trains all the same")
+    print(summary, file=sys.stderr if as_json else sys.stdout)

@@ -11,15 +11,14 @@ import layouts
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import fast
+from conftest import fast, open_run
 from PIL import Image
 
 from src.competition import tables
 from src.data.looks import SIDE, looks
 from src.extras.audit.__main__ import FULL, examine, main
-from src.extras.audit.case import Case
-from src.extras.audit.noise import confident
-from src.run import configure
+from src.extras.audit.dataset import Dataset
+from src.extras.audit.label_noise import confident
 from src.run.errors import CheckFailed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,7 +31,7 @@ def ready(bench, settings: str = "", name: str = "tiny-run"):
 
 
 def audit(paths) -> dict:
-    return {finding.check: finding for finding in examine(Case(configure.load(paths.config), paths), FULL)}
+    return {finding.check: finding for finding in examine(Dataset(open_run(paths)), FULL)}
 
 
 def call(monkeypatch, *words: str) -> None:
@@ -129,7 +128,7 @@ def test_grouping_without_a_groups_csv_says_who_writes_one(bench, capsys):
 
 def test_lost_weights_are_told_once_and_stop_no_other_check(bench):
     paths = ready(bench, "pretrained=true")
-    findings = list(examine(Case(configure.load(paths.config), paths), FULL))
+    findings = list(examine(Dataset(open_run(paths)), FULL))
     assert len([finding for finding in findings if finding.seen.startswith("not checked")]) == 1
     assert {"classes", "copies", "images", "order", "drift"} <= {finding.check for finding in findings}
 

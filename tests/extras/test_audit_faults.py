@@ -12,14 +12,14 @@ import pandas as pd
 import pytest
 import timm
 import torch
-from conftest import COLOURS, fast
+from conftest import COLOURS, fast, open_run
 from PIL import Image
 from safetensors.torch import save_file
 
 from src.competition import tables
 from src.extras.audit.__main__ import FULL, QUICK, examine
-from src.extras.audit.case import Case
-from src.run import configure, predictions
+from src.extras.audit.dataset import Dataset
+from src.run import predictions
 
 
 class Fault(NamedTuple):
@@ -452,7 +452,7 @@ def audit(
     paths = bench.configure(fast(settings))
     bench.stage("split", paths)
     after_split(paths.root)
-    return list(examine(Case(configure.load(paths.config), paths, quick=quick), QUICK if quick else FULL))
+    return list(examine(Dataset(open_run(paths), quick=quick), QUICK if quick else FULL))
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name.replace(" ", "_"))

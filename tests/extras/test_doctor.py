@@ -5,7 +5,6 @@ test_doctor_faults.py.
 import json
 import subprocess
 import sys
-from argparse import Namespace
 from pathlib import Path
 
 import layouts
@@ -160,8 +159,7 @@ def test_values_far_from_zero_begin_where_others_do(bench, monkeypatch):
 
 
 def test_the_last_line_counts_what_passed_and_does_not_sound_like_so_many_problems(capsys):
-    given = Namespace(json=False, quiet=True)
-    report([good("a"), good("b"), warn("c", "d")], "doctor", given)
+    report([good("a"), good("b"), warn("c", "d")], "doctor", quiet=True)
     assert (
         capsys.readouterr()
         .out.splitlines()[-1]

@@ -8,49 +8,56 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 
-from src.extras.audit.case import Case
-from src.extras.audit.copies import COPIES, NEAR
-from src.extras.audit.counts import COUNTS
+from src import competitions
+from src.data.run import Run
+from src.extras.audit.classes import CLASSES
+from src.extras.audit.copies import COPIES, NEAR_COPIES
+from src.extras.audit.dataset import Dataset
+from src.extras.audit.drift import DRIFT
 from src.extras.audit.files import FILES
-from src.extras.audit.noise import NOISE
-from src.extras.audit.probe import PROBES
-from src.extras.audit.shortcuts import SHORTCUTS, SIZES
+from src.extras.audit.groups import GROUPS
+from src.extras.audit.label_noise import LABEL_NOISE
+from src.extras.audit.learning_curve import LEARNING_CURVE
+from src.extras.audit.shortcuts import FILE_SHORTCUTS, ORDER
 from src.extras.findings import Finding, arguments, report, warn
 from src.run import configure, process
 from src.run.paths import RunPaths
 
-Check = Callable[[Case], Iterator[Finding]]
-# Seconds, before every training: of the images, what is remembered. Then minutes once. Add yours: a function
-# (Case) -> findings, a word here.
-QUICK: dict[str, Check] = {**COUNTS, **COPIES, **SHORTCUTS, **FILES}
-FULL: dict[str, Check] = {**QUICK, **SIZES, **PROBES, **NEAR, **NOISE}
+Check = Callable[[Dataset], Iterator[Finding]]
+# QUICK: seconds, before every training, from what is known of the images. FULL: minutes once, make audit.
+# Add yours: a function (Dataset) -> findings, a word here.
+QUICK: dict[str, Check] = {**CLASSES, **GROUPS, **COPIES, **ORDER, **FILES}
+FULL: dict[str, Check] = {**QUICK, **FILE_SHORTCUTS, **LEARNING_CURVE, **DRIFT, **NEAR_COPIES, **LABEL_NOISE}
 
 
-def examine(case: Case, checks: Mapping[str, Check]) -> Iterator[Finding]:
-    """Each check's findings, as soon as they are made. What is missing (weights, say) is told once, by the
-    first check that needs it.
+def examine(data: Dataset, checks: Mapping[str, Check]) -> Iterator[Finding]:
+    """Each check's findings, as soon as they are there. What is missing (weights, say) is reported once, by
+    the first check that needs it.
     """
-    told = set()
+    messages = set()
     for name, check in checks.items():
         try:
-            for finding in check(case):
+            for finding in check(data):
                 yield finding._replace(check=finding.check or name)
         except ValueError as error:
-            if str(error) not in told:
-                yield warn(f"not checked: {error}", "as the message says")._replace(check=name)
-            told.add(str(error))
+            if str(error) not in messages:
+                yield warn(f"not checked: {error}", "as the message says", name)
+            messages.add(str(error))
 
 
 def main() -> None:
-    given = arguments("src.extras.audit", __doc__)
-    paths = RunPaths(given.run)
-    case = Case(configure.load(paths.config), paths, quick=given.quick)
-    report(examine(case, QUICK if given.quick else FULL), "audit", given)
+    options = arguments("src.extras.audit", __doc__)
+    paths = RunPaths(options.run)
+    settings = configure.load(paths.config)
+    run = Run(paths, settings, competitions.load(settings.comp, settings.inputs))
+    checks = QUICK if options.quick else FULL
+    findings = examine(Dataset(run, quick=options.quick), checks)
+    report(findings, "audit", quiet=options.quiet, as_json=options.json)
 
 
 if __name__ == "__main__":
     os.environ.setdefault("TQDM_DISABLE", "1")
-    # of odd EXIF data: no picture is lost by it
+    # Pillow warns of odd EXIF data; no picture is lost by it
     warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
     # a probe need not be the best one
     warnings.filterwarnings("ignore", message="lbfgs failed to converge")

@@ -1,5 +1,5 @@
-"""Checks of the image files: what can't be read, what is read otherwise than one would think, and what
-loading does with each.
+"""Checks of the image files: what can't be read, what is read otherwise than one would think, and how sizes
+suit the network.
 """
 
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from src.extras.audit.case import Case
+from src.extras.audit.dataset import Dataset
 from src.extras.findings import Finding, fail, good, some, warn
 
 SUFFIXES = {
@@ -17,158 +17,135 @@ SUFFIXES = {
     "TIFF": (".tif", ".tiff"),
     "PNG": (".png", ".apng"),
 }
-READER = "write read_image in src/competitions.py"
-FEW = 0.01  # of the images: what fewer do is told, and not worth a warning
+KNOWN_SUFFIXES = {suffix for suffixes in SUFFIXES.values() for suffix in suffixes} | {".bmp", ".webp", ".gif"}
+READER = "write a read_image in src/competitions.py"
+FEW = 0.01  # of the images or of a picture: less is reported, and not worth a warning
 
 
-def readable(case: Case) -> Iterator[Finding]:
-    """Images that stop the training, or whose prediction is none."""
-    error = case.facts["error"].astype(object).fillna("")
-    empty = (case.images["bytes"] == 0).to_numpy()
-    torn = error.str.contains("truncated|broken|premature|unexpected end", case=False).to_numpy() & ~empty
-    other = (error != "").to_numpy() & ~empty & ~torn
-    for name, bad in (("zero-size", empty), ("truncated", torn), ("unreadable", other)):
-        train, test = bad & case.is_train, bad & ~case.is_train
-        if train.any():
-            yield fail(
-                f"training images {listed(case, train)} ({error[train].iloc[0] or 'no bytes'}): the training"
-                " stops at them",
-                'replace the files, or SET="bad_images=drop" leaves them out',
-                name,
-            )
-        if test.any():
-            yield warn(
-                f"test images {listed(case, test)} ({error[test].iloc[0] or 'no bytes'}): they get an average"
-                " answer",
-                "fetch the files again",
-                name,
-            )
-    if not (empty | torn | other).any():
-        yield good(opened(case))
-
-
-def listed(case: Case, chosen: np.ndarray) -> str:
-    return f"{chosen.sum()}: {some(case.images['path'][chosen], 10)}"
-
-
-def opened(case: Case) -> str:
-    known, total = int(case.facts["error"].notna().sum()), len(case.facts)
-    return f"{known} of {total} images are known to be whole" + (
-        "" if known == total else "; make audit opens the others"
+def readable(data: Dataset) -> Iterator[Finding]:
+    """Images that stop the training, or that get no real prediction."""
+    error = data.facts["error"].astype(object).fillna("")
+    is_empty = (data.images["bytes"] == 0).to_numpy()
+    is_cut = (
+        error.str.contains("truncated|broken|premature|unexpected end", case=False).to_numpy() & ~is_empty
     )
+    is_other = (error != "").to_numpy() & ~is_empty & ~is_cut
+    for name, bad in (("zero-size", is_empty), ("truncated", is_cut), ("unreadable", is_other)):
+        train, test = bad & data.is_train, bad & ~data.is_train
+        if train.any():
+            reason = error[train].iloc[0] or "no bytes"
+            seen = f"training images {listed(data, train)} ({reason}): the training stops at them"
+            yield fail(seen, 'replace the files, or leave them out: SET="bad_images=drop"', name)
+        if test.any():
+            reason = error[test].iloc[0] or "no bytes"
+            seen = f"test images {listed(data, test)} ({reason}): they get an average answer"
+            yield warn(seen, "download the files again", name)
+    if not (is_empty | is_cut | is_other).any():
+        num_known, total = int(data.facts["error"].notna().sum()), len(data.facts)
+        others = "" if num_known == total else "; make audit opens the others"
+        yield good(f"{num_known} of {total} images are known to be whole{others}")
 
 
-def formats(case: Case) -> Iterator[Finding]:
+def listed(data: Dataset, chosen: np.ndarray) -> str:
+    return f"{chosen.sum()}: {some(data.images['path'][chosen], 10)}"
+
+
+def formats(data: Dataset) -> Iterator[Finding]:
     """What loading changes in a picture: a line for each kind that is there, a warning where something is
     lost.
     """
-    facts = case.facts
-    clear, top, deep = pd.to_numeric(facts["clear"]), pd.to_numeric(facts["top"]), facts["deep"].eq(True)
-    is_dark = deep & (top > 255) & (top < 2**14)  # 12 bits of a camera, say
-    lossy = {
-        "16-bit": (
+    facts, largest, transparent = data.facts, data.number("largest"), data.number("transparent")
+    is_deep = facts["is_deep"].eq(True)
+    is_dark = is_deep & (largest > 255) & (largest < 2**14)  # 12 bits of a camera, say
+    range_used = f"maps 0..65535 to 0..255, but the largest value is {largest[is_dark].max():.0f}"
+    share = f"up to {transparent.max():.0%} of a picture"
+    lossy = (
+        (
+            "16-bit",
             is_dark,
-            (
-                f"loading maps 0..65535 to 0..255, but the largest value is {top[is_dark].max():.0f}: dark,"
-                " few levels left"
-            ),
+            f"loading {range_used}: the pictures are dark and have few levels left",
             f"{READER} that divides by the largest value",
         ),
-        "alpha": (
-            clear > FEW,
-            (
-                f"loading ignores transparency and shows what lies beneath it (up to {clear.max():.0%} of a"
-                " picture)"
-            ),
+        (
+            "alpha",
+            transparent > FEW,
+            f"loading ignores transparency and shows what lies beneath it ({share})",
             f"{READER} that pastes onto a background",
         ),
-        "animated": (
-            pd.to_numeric(facts["frames"]) > 1,
+        (
+            "animated",
+            data.number("frames") > 1,
             "the first frame alone is loaded",
             f"{READER} that takes the frame you want, or all",
         ),
-        "extension": (
-            wrong_suffix(case),
+        (
+            "extension",
+            has_wrong_suffix(data),
             "read by their content, so nothing is lost here; other programs trust the suffix",
             "rename them",
         ),
-    }
-    harmless = {
-        "16-bit": (deep & ~is_dark, "loaded with 8 bits"),
-        "alpha": (clear <= FEW, "hardly a transparent pixel; alpha is ignored"),
-        "cmyk": (facts["mode"].eq("CMYK"), "turned to RGB without a colour profile"),
-        "exif": (facts["turned"].eq(True), "stored turned or mirrored; loaded upright"),
-    }
-    found = [
-        warn(f"{listed(case, chosen.to_numpy())}: {does}", change, name)
-        for name, (chosen, does, change) in lossy.items()
-        if chosen.any()
-    ]
-    found += [
-        good(f"{listed(case, chosen.to_numpy())}: {does}", check=name)
-        for name, (chosen, does) in harmless.items()
-        if chosen.any()
-    ]
+    )
+    harmless = (
+        ("16-bit", is_deep & ~is_dark, "loaded with 8 bits"),
+        ("alpha", transparent <= FEW, "hardly a transparent pixel; alpha is ignored"),
+        ("cmyk", facts["mode"].eq("CMYK"), "turned to RGB without a colour profile"),
+        ("exif", facts["is_turned"].eq(True), "stored turned or mirrored; loaded upright"),
+    )
+    findings = []
+    for name, chosen, effect, change in lossy:
+        if chosen.any():
+            findings.append(warn(f"{listed(data, chosen.to_numpy())}: {effect}", change, name))
+    for name, chosen, effect in harmless:
+        if chosen.any():
+            findings.append(good(f"{listed(data, chosen.to_numpy())}: {effect}", check=name))
     modes = facts["mode"].dropna().value_counts()
-    if not found and len(modes):
-        found = [good("plain 8-bit pictures: " + ", ".join(f"{n} {mode}" for mode, n in modes.items()))]
-    yield from found
+    if not findings and len(modes):
+        findings = [good("plain 8-bit pictures: " + ", ".join(f"{n} {mode}" for mode, n in modes.items()))]
+    yield from findings
 
 
-def wrong_suffix(case: Case) -> pd.Series:
-    """Whose content is of another format than the suffix says; a name without a suffix says nothing."""
-    known = {suffix for suffixes in SUFFIXES.values() for suffix in suffixes} | {".bmp", ".webp", ".gif"}
+def has_wrong_suffix(data: Dataset) -> pd.Series:
+    """Is the content of another format than the suffix says? A name without a known suffix says nothing."""
 
     def is_wrong(path: str, format: object) -> bool:
         suffix = Path(path).suffix.lower()
-        return (
-            isinstance(format, str)
-            and suffix in known
-            and suffix not in SUFFIXES.get(format, (f".{format.lower()}",))
-        )
+        if not isinstance(format, str) or suffix not in KNOWN_SUFFIXES:
+            return False
+        return suffix not in SUFFIXES.get(format, (f".{format.lower()}",))
 
-    return pd.Series(
-        [is_wrong(path, format) for path, format in zip(case.images["path"], case.facts["format"])]
-    )
+    return pd.Series([is_wrong(path, name) for path, name in zip(data.images["path"], data.facts["format"])])
 
 
-def shapes(case: Case) -> Iterator[Finding]:
+def shapes(data: Dataset) -> Iterator[Finding]:
     """Sizes beside the size that the network sees; long pictures are squashed; a picture of one colour shows
     nothing.
     """
-    facts, size = case.facts, case.config.image_size
-    wide, high = pd.to_numeric(facts["width"]), pd.to_numeric(facts["height"])
-    if not wide.notna().any():
+    size, width, height = data.config.image_size, data.number("width"), data.number("height")
+    if not width.notna().any():
         return
-    long, small = np.maximum(wide / high, high / wide), np.minimum(wide, high)
-    seen = (
-        f"in the middle {wide.median():.0f} x {high.median():.0f} pixels, short sides {small.min():.0f} to"
-        f" {small.max():.0f}, image_size={size}"
-    )
-    if small.median() > 4 * size:
-        yield warn(
-            f"{seen}: most are shown far smaller than they are, and small things vanish",
-            f'try SET="image_size={2 * size}"',
-        )
+    short = np.minimum(width, height)
+    median = f"{width.median():.0f} x {height.median():.0f}"
+    sides = f"short sides {short.min():.0f} to {short.max():.0f}"
+    seen = f"median {median} pixels, {sides}; the network sees image_size={size}"
+    if short.median() > 4 * size:
+        change = f'try SET="image_size={2 * size}"'
+        yield warn(f"{seen}: most are shrunk so much that small things vanish", change)
     else:
         yield good(seen)
-    placeholder = "a placeholder for a lost picture? Take the rows out, or replace the files"
-    extreme, blank, tiny = (
-        (long >= 4).to_numpy(),
-        (pd.to_numeric(facts["spread"]) < 1).to_numpy(),
-        (small < 8).to_numpy(),
-    )
-    if extreme.any():
-        squashed = f"{listed(case, extreme)}: longer than 4:1, squashed to a square"
-        yield (
-            warn(squashed, f"{READER} that crops or pads them", "aspect")
-            if extreme.mean() > FEW
-            else good(squashed, check="aspect")
-        )
-    if blank.any():
-        yield warn(f"{listed(case, blank)}: of one colour", placeholder, "blank")
-    if tiny.any():
-        yield warn(f"{listed(case, tiny)}: less than 8 pixels wide or high", placeholder, "tiny")
+    is_long = (np.maximum(width / height, height / width) >= 4).to_numpy()
+    if is_long.any():
+        squashed = f"{listed(data, is_long)}: longer than 4:1, squashed to a square"
+        if is_long.mean() > FEW:
+            yield warn(squashed, f"{READER} that crops or pads them", "aspect")
+        else:
+            yield good(squashed, check="aspect")
+    change = "a placeholder for a lost picture? Replace the files, or take their rows out of the csv"
+    for name, chosen, description in (
+        ("blank", data.number("spread") < 1, "of one colour"),
+        ("tiny", short < 8, "less than 8 pixels wide or high"),
+    ):
+        if chosen.any():
+            yield warn(f"{listed(data, chosen.to_numpy())}: {description}", change, name)
 
 
 FILES = {"images": readable, "formats": formats, "shapes": shapes}

@@ -74,7 +74,8 @@ def attempt(check: Check, case: Case) -> Finding:
 def main() -> None:
     given = arguments("src.extras.doctor", __doc__)
     paths = RunPaths(given.run)
-    report(examine(configure.load(paths.config), paths, QUICK if given.quick else FULL), "doctor", given)
+    findings = examine(configure.load(paths.config), paths, QUICK if given.quick else FULL)
+    report(findings, "doctor", quiet=given.quiet, as_json=given.json)
 
 
 if __name__ == "__main__":

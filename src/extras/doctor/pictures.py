@@ -14,8 +14,8 @@ from torch import Tensor
 from src.data import features
 from src.data.augment import Transform, seeded
 from src.data.batches import Batches, Rows
+from src.extras.contact_sheet import Cell, draw_sheet
 from src.extras.doctor.case import Case, Check
-from src.extras.doctor.plots import contact_sheet
 from src.extras.findings import Finding, fail, good, warn
 from src.run.seeds import seed_of
 
@@ -99,12 +99,9 @@ def augmentation(case: Case) -> Finding:
     path = case.paths.root / "doctor" / "augment.png"
     ids = [case.job.table["id"][int(i)] for i in batch.index[:8]]
     captions = [f"{case.labels[int(i)]}   {name}" for i, name in zip(batch.index[:8], ids)]
-    contact_sheet(
-        path,
-        [[one.permute(1, 2, 0).numpy() for one in row] for row in rows],
-        captions,
-        ["plain", *(f"draw {i}" for i in range(1, 5))],
-    )
+    arrays = [[one.permute(1, 2, 0).numpy() for one in row] for row in rows]
+    cells = [Cell(row, [caption]) for row, caption in zip(arrays, captions)]
+    draw_sheet(path, cells, columns=1, size=128, heads=["plain", *(f"draw {i}" for i in range(1, 5))])
     if transform is None:
         if case.config.augment != "none":
             return warn(

@@ -1,4 +1,4 @@
-"""Two pictures, drawn with Pillow: a contact sheet of images, and a curve over a logarithmic axis."""
+"""A curve over a logarithmic axis, drawn with Pillow."""
 
 from pathlib import Path
 
@@ -15,25 +15,6 @@ INK, PALE, LINE, MARKS = (
 
 def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size=size)
-
-
-def contact_sheet(
-    path: Path, rows: list[list[np.ndarray]], captions: list[str], heads: list[str], cell: int = 128
-) -> None:
-    """Rows of uint8 (H, W, 3) images, a caption above each row and a head above each column."""
-    gap, top, line = 4, 26, 20
-    columns = max(3, *map(len, rows))  # a caption needs some room
-    sheet = Image.new("RGB", (columns * (cell + gap) + gap, top + len(rows) * (cell + line + gap)), "white")
-    pen = ImageDraw.Draw(sheet)
-    for c, head in enumerate(heads[: max(map(len, rows))]):
-        pen.text((gap + c * (cell + gap), 5), head, INK, font(14))
-    for r, (row, caption) in enumerate(zip(rows, captions)):
-        y = top + r * (cell + line + gap)
-        pen.text((gap, y), caption, INK, font(14))
-        for c, image in enumerate(row):
-            sheet.paste(Image.fromarray(image).resize((cell, cell)), (gap + c * (cell + gap), y + line))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path)
 
 
 def draw_curve(
