@@ -334,7 +334,7 @@ for name, (comp, exp, text) in json.loads(sys.argv[1]).items():
     run = Run(paths, settings, competitions.load(comp, settings.inputs))
     split.split(run)
     if name in ("attention", "arcface"):
-        failed += [(name, finding.check, finding.seen) for finding in examine(settings, paths, QUICK) if finding.level == "FAIL"]
+        failed += [(name, finding.check, finding.seen) for finding in examine(run, QUICK) if finding.level == "FAIL"]
     for stage in (train.train, predict.predict, submit.submit):
         stage(run)
 Path("checks.json").write_text(json.dumps({"quick": list(QUICK), "failed": failed}))

@@ -15,8 +15,8 @@ from src.competition import facts, tables
 from src.extras import verify
 from src.extras.audit.__main__ import FULL, examine
 from src.extras.audit.dataset import Dataset
-from src.extras.doctor import case as doctor_case
 from src.extras.doctor.data import check_folds
+from src.extras.doctor.setup import Setup
 from src.run import configure, predictions
 from src.run.files import file_sha, read_json
 
@@ -60,7 +60,7 @@ def test_external_images_train_in_every_fold_and_are_never_scored(bench, capsys)
     assert not [
         f for f in examine(Dataset(open_run(paths)), FULL) if f.level == "FAIL" or "not checked" in f.seen
     ]
-    assert check_folds(doctor_case.Case(configure.load(paths.config), paths)).level == "pass"
+    assert check_folds(Setup(open_run(paths))).level == "pass"
 
 
 def test_external_images_change_the_recipe_and_what_is_learned_and_none_leaves_them_out(bench, capsys):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import layouts
 import pytest
-from conftest import fast
+from conftest import fast, open_run
 
 from src.extras.doctor import __main__ as doctor
 from src.extras.findings import good, report, warn
@@ -76,7 +76,7 @@ def test_the_exit_code_is_1_for_a_failed_check_and_2_for_a_run_that_is_not_there
 
 def test_one_mistake_is_told_once_and_stops_what_needs_it(bench):
     paths = ready(bench, "head=nothing")
-    findings = list(doctor.examine(configure.load(paths.config), paths, doctor.FULL))
+    findings = list(doctor.examine(open_run(paths), doctor.FULL))
     assert [(f.level, f.check) for f in findings] == [
         ("pass", "folds"),
         ("pass", "settings"),
@@ -89,18 +89,14 @@ def test_an_image_that_can_not_be_read_is_named_or_left_out_as_asked(bench):
     for i in range(0, 36, 2):
         Path(f"inputs/tiny/train/tr{i:03}.png").write_bytes(b"no picture %d" % i)
     paths = ready(bench)
-    last = list(doctor.examine(configure.load(paths.config), paths, {}))[-1]
+    last = list(doctor.examine(open_run(paths), {}))[-1]
     assert (
         (last.level, last.check) == ("FAIL", "shapes")
         and "can't be read" in last.seen
         and "bad_images=drop" in last.seen
     )
     paths = ready(bench, "bad_images=drop folds=2")
-    assert [
-        finding
-        for finding in doctor.examine(configure.load(paths.config), paths, {})
-        if finding.level != "pass"
-    ] == []
+    assert [finding for finding in doctor.examine(open_run(paths), {}) if finding.level != "pass"] == []
 
 
 def broken_loss(logits, targets):
@@ -110,7 +106,7 @@ def broken_loss(logits, targets):
 def test_code_of_ones_own_that_breaks_is_named_with_its_line(bench, monkeypatch):
     monkeypatch.setitem(losses.LOSSES, "mine", broken_loss)
     paths = ready(bench, "loss=mine")
-    findings = list(doctor.examine(configure.load(paths.config), paths, doctor.QUICK))
+    findings = list(doctor.examine(open_run(paths), doctor.QUICK))
     failed = [finding for finding in findings if finding.level == "FAIL"]
     assert [finding.check for finding in failed] == ["moves"], "the same message is not repeated"
     assert "no_such_method" in failed[0].seen and "look at src/" in failed[0].change
@@ -130,7 +126,7 @@ def test_a_competition_of_another_form_fails_no_check(bench, layout, comp, task)
     layout(bench.folder / "inputs" / comp)
     paths = bench.configure(fast("folds=2 trainable=all"), "other", comp=comp)
     bench.stage("split", paths)
-    findings = list(doctor.examine(configure.load(paths.config), paths, doctor.QUICK))
+    findings = list(doctor.examine(open_run(paths), doctor.QUICK))
     assert [finding for finding in findings if finding.level != "pass"] == []
     assert task in next(finding.seen for finding in findings if finding.check == "settings")
 
@@ -148,10 +144,7 @@ def test_values_far_from_zero_begin_where_others_do(bench, monkeypatch):
     configure.main()
     paths = RunPaths(Path("runs/other"))
     bench.stage("split", paths)
-    findings = {
-        finding.check: finding
-        for finding in doctor.examine(configure.load(paths.config), paths, doctor.QUICK)
-    }
+    findings = {finding.check: finding for finding in doctor.examine(open_run(paths), doctor.QUICK)}
     assert (
         findings["first loss"].level == "pass"
         and [finding for finding in findings.values() if finding.level == "FAIL"] == []

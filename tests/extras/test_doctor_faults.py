@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import timm
 import torch
-from conftest import fast
+from conftest import fast, open_run
 from PIL import Image
 from torch import nn
 
@@ -26,7 +26,6 @@ from src.competitions import COMPETITIONS
 from src.data import augment, batches, folds
 from src.extras.doctor.__main__ import FULL, NEEDED, examine
 from src.model import backbone, classifier, heads, weights
-from src.run import configure
 from src.train_fold import Best
 from src.training import loop, losses, optim
 
@@ -662,7 +661,7 @@ def test_a_planted_fault_is_caught_by_its_check(bench, monkeypatch, fault):
     if fault.after_split:
         fault.plant(monkeypatch)
     checks = {fault.check: FULL[fault.check]} if fault.check not in NEEDED else {}
-    found = {finding.check: finding for finding in examine(configure.load(paths.config), paths, checks)}
+    found = {finding.check: finding for finding in examine(open_run(paths), checks)}
     assert fault.check in found, f"another check failed: {found}"
     finding = found[fault.check]
     assert finding.level == fault.level and fault.fix in f"{finding.seen} {finding.change}", finding
@@ -682,7 +681,7 @@ CLEAN = [
 def test_a_clean_recipe_fails_no_check(bench, settings):
     paths = bench.configure(fast(settings))
     bench.stage("split", paths)
-    findings = list(examine(configure.load(paths.config), paths, FULL))
+    findings = list(examine(open_run(paths), FULL))
     assert [finding.check for finding in findings] == list(NEEDED | FULL)
     assert [finding for finding in findings if finding.level == "FAIL"] == []
     # no pretrained weights in the tests: that a frozen part is then random is worth a warning
@@ -693,7 +692,7 @@ def test_with_pretrained_weights_nothing_is_warned_of(bench, monkeypatch):
     give_weights(monkeypatch)
     paths = bench.configure(fast("pretrained=true image_size=64"))
     bench.stage("split", paths)
-    findings = list(examine(configure.load(paths.config), paths, FULL))
+    findings = list(examine(open_run(paths), FULL))
     assert [finding for finding in findings if finding.level != "pass"] == []
     assert (paths.root / "doctor" / "augment.png").exists() and (paths.root / "doctor" / "rate.png").exists()
 

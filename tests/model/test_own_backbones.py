@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from conftest import fast
+from conftest import fast, open_run
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -494,7 +494,7 @@ def test_each_kind_goes_from_the_split_to_a_csv_and_the_quick_doctor_agrees(benc
     )
     hashes = read_json(paths.fold(0).done)["weights_hash"]
     assert hashes and hashes == pretrained_hash(saved)
-    findings = {finding.check: finding for finding in examine(configure.load(paths.config), paths, QUICK)}
+    findings = {finding.check: finding for finding in examine(open_run(paths), QUICK)}
     assert [finding for finding in findings.values() if finding.level == "FAIL"] == []
     assert findings["weights"].level == "pass" and "are equal to" in findings["weights"].seen, findings[
         "weights"

@@ -10,15 +10,16 @@ import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from src.config import Settings
+from src import competitions
+from src.data.run import Run
 from src.extras.doctor.budget import BUDGET
-from src.extras.doctor.case import Case, Check
 from src.extras.doctor.data import BEFORE, LABELS
 from src.extras.doctor.learning import LEARNING, LOSS
 from src.extras.doctor.network import MODEL, shapes
 from src.extras.doctor.pictures import PICTURES
 from src.extras.doctor.rate import RATE
 from src.extras.doctor.scoring import SCORING
+from src.extras.doctor.setup import Check, Setup
 from src.extras.findings import Finding, arguments, fail, report
 from src.run import configure, process, sources
 from src.run.paths import RunPaths
@@ -27,55 +28,57 @@ from src.training.loop import NotFinite
 # where one of these fails, the others have nothing to look at
 NEEDED: dict[str, Check] = BEFORE | {"shapes": shapes}
 QUICK: dict[str, Check] = LABELS | SCORING | MODEL | LOSS | BUDGET  # seconds: before every training
-# a minute: make doctor. Add yours: a function (Case) -> Finding, a word here
+# a minute: make doctor. Add yours: a function (Setup) -> Finding, a word here
 FULL: dict[str, Check] = QUICK | PICTURES | LEARNING | RATE
 
 
-def examine(settings: Settings, paths: RunPaths, checks: Mapping[str, Check]) -> Iterator[Finding]:
-    """Each check's finding, as soon as it is made; a mistake that breaks several checks is told once."""
-    case, told = Case(settings, paths), set()
+def examine(run: Run, checks: Mapping[str, Check]) -> Iterator[Finding]:
+    """Each check's finding, as soon as it is there; a mistake that breaks several checks is reported once."""
+    setup, messages = Setup(run), set()
     for name, check in (NEEDED | dict(checks)).items():
-        # the core's own remarks come in training
+        # what the core prints itself is for the training
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            finding = attempt(check, case)._replace(check=name)
-        if finding.level == "pass" or finding.seen not in told:
+            finding = attempt(check, setup)._replace(check=name)
+        if finding.level == "pass" or finding.seen not in messages:
             yield finding
-        told.add(finding.seen)
+        messages.add(finding.seen)
         if finding.level == "FAIL" and name in NEEDED:
             return
 
 
-def attempt(check: Check, case: Case) -> Finding:
-    """The finding; what the core or one's own code raises is one too, with its message and place."""
+def attempt(check: Check, setup: Setup) -> Finding:
+    """The finding. An error of the core or of the user's own code is one too, with its message and place."""
     try:
-        return check(case)
+        return check(setup)
     except NotFinite as error:
-        return fail(
-            f"{error}; images {[case.job.table['id'][i] for i in error.rows]}",
-            "lower lr, set clip_grad=1; see the check loss",
-        )
+        ids = [setup.job.table["id"][i] for i in error.rows]
+        return fail(f"{error}; images {ids}", 'try a lower lr, or SET="clip_grad=1"; see the check loss')
     except Exception as error:
-        frames = [
-            f
-            for f in traceback.extract_tb(error.__traceback__)
-            if Path(f.filename).resolve().is_relative_to(sources.SRC)
-        ]
-        own = [f for f in frames if "doctor" not in Path(f.filename).parts] or frames
-        where = (
-            f"{Path(own[-1].filename).resolve().relative_to(sources.SRC.parent)}:{own[-1].lineno}"
-            if own
-            else "the code it calls"
-        )
-        if isinstance(error, ValueError) and own:
-            return fail(str(error), f"as the message says ({where})")
+        place = place_of(error)
+        if isinstance(error, ValueError) and place:
+            return fail(str(error), f"as the message says ({place})")
+        where = place or "the code it calls"
         return fail(f"{type(error).__name__}: {error}", f"look at {where}, and at what calls it")
 
 
+def place_of(error: Exception) -> str:
+    """The file and line below src/ that raised it, if possible one that is not the doctor's; "" where none."""
+    frames = [(Path(f.filename).resolve(), f.lineno) for f in traceback.extract_tb(error.__traceback__)]
+    frames = [(file, number) for file, number in frames if file.is_relative_to(sources.SRC)]
+    frames = [(file, number) for file, number in frames if "doctor" not in file.parts] or frames
+    if not frames:
+        return ""
+    file, number = frames[-1]
+    return f"{file.relative_to(sources.SRC.parent)}:{number}"
+
+
 def main() -> None:
-    given = arguments("src.extras.doctor", __doc__)
-    paths = RunPaths(given.run)
-    findings = examine(configure.load(paths.config), paths, QUICK if given.quick else FULL)
-    report(findings, "doctor", quiet=given.quiet, as_json=given.json)
+    options = arguments("src.extras.doctor", __doc__)
+    paths = RunPaths(options.run)
+    settings = configure.load(paths.config)
+    run = Run(paths, settings, competitions.load(settings.comp, settings.inputs))
+    findings = examine(run, QUICK if options.quick else FULL)
+    report(findings, "doctor", quiet=options.quiet, as_json=options.json)
 
 
 if __name__ == "__main__":

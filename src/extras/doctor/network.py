@@ -7,7 +7,7 @@ import json
 import torch
 from torch import Tensor
 
-from src.extras.doctor.case import Case, Check
+from src.extras.doctor.setup import Check, Setup
 from src.extras.findings import Finding, fail, good, some, warn
 from src.model import weights
 from src.model.backbone import trained_with
@@ -17,268 +17,228 @@ from src.training.loop import unused
 from src.training.optim import make_optimizer
 
 
-def shapes(case: Case) -> Finding:
+def shapes(setup: Setup) -> Finding:
     """The model can be built, gives (B, outputs) for any B, and an image's logits don't depend on its
     neighbours in the batch.
     """
-    config, num_outputs = case.config, case.job.target.shape[1]
+    config, num_outputs = setup.config, setup.job.target.shape[1]
+    where = f"head {config.head!r} in src/model/heads.py"
     try:
-        model = build(config, num_outputs, case.rows.extra.shape[1])
+        model = build(config, num_outputs, setup.rows.extra.shape[1])
     except AssertionError as error:
-        return fail(
-            str(error),
-            "a layer that forward does not use can't learn: use it in forward, or remove it"
-            " (src/model/backbone.py)",
-        )
-    case.model = model.to(case.job.accelerator.device, memory_format=torch.channels_last)
-    batch = case.sample()
+        change = "a layer that forward does not use can't learn: use it in forward, or remove it (src/model/backbone.py)"
+        return fail(str(error), change)
+    setup.model = model.to(setup.device, memory_format=torch.channels_last)
+    batch = setup.sample()
     three = batch._replace(image=batch.image[:3], extra=batch.extra[:3])
-    whole, part = case.logits(model, batch), case.logits(model, three)
-    if whole.shape != (len(batch.image), num_outputs) or part.shape != (len(three.image), num_outputs):
+    whole, part = setup.logits(model, batch), setup.logits(model, three)
+    sizes = (len(batch.image), num_outputs), (len(three.image), num_outputs)
+    if (tuple(whole.shape), tuple(part.shape)) != sizes:
         return fail(
-            f"logits {tuple(whole.shape)} for {len(batch.image)} images, {tuple(part.shape)} for 3; wanted"
+            f"logits {tuple(whole.shape)} for {len(batch.image)} images, {tuple(part.shape)} for 3; expected"
             f" (B, {num_outputs})",
-            f"keep the batch first, x.flatten(1) and not x.view(-1, n): head {config.head!r} in"
-            " src/model/heads.py",
+            f"keep the batch first, x.flatten(1) and not x.view(-1, n): {where}",
         )
-    off = float((whole[: len(part)] - part).abs().max())
-    if off > 0.05 * float(whole.abs().max()):
+    difference = float((whole[: len(part)] - part).abs().max())
+    if difference > 0.05 * float(whole.abs().max()):
         return fail(
-            f"an image's logits change by {off:.3g} with the other images of its batch",
-            f"softmax and mean over dim=1, not dim=0; no view that mixes images: head {config.head!r} in"
-            " src/model/heads.py",
+            f"an image's logits change by {difference:.3g} with the other images of its batch",
+            f"softmax and mean over dim=1, not dim=0; no view that mixes images: {where}",
         )
     trunk = f"the trunk ends at {model.cut_at}" if model.cut_at else f"no trunk: {model.why}"
     return good(f"{tuple(batch.image.shape[1:])} uint8 to {num_outputs} logits; {trunk}")
 
 
-def what_learns(case: Case) -> Finding:
-    """Asked == learning == in the optimizer, by name."""
-    model, config = case.model, case.config
-    learning = model.learning()
-    asked, found = (
-        choose(case.fresh, config.trainable),
-        {name for name, p in model.tail.named_parameters() if p.requires_grad},
-    )
-    sizes = (
-        f"{sum(p.numel() for _, p, _ in learning):,} of {sum(p.numel() for p in model.parameters()):,}"
-        " parameters"
-    )
+def what_learns(setup: Setup) -> Finding:
+    """What `trainable` names, what learns and what the optimizer has are the same, by name."""
+    model, config, trainable = setup.model, setup.config, f"trainable={setup.config.trainable!r}"
+    where = "set_trainable in src/model/trainable.py"
     if not any(p.requires_grad for p in model.head.parameters()):
-        return fail(
-            "nothing of the head learns",
-            f"a head needs parameters with requires_grad=True: head {config.head!r} in src/model/heads.py",
+        change = (
+            f"a head needs parameters with requires_grad=True: head {config.head!r} in src/model/heads.py"
         )
-    if found - asked:
+        return fail("nothing of the head learns", change)
+    chosen = choose(setup.fresh, config.trainable)
+    learning = {name for name, p in model.tail.named_parameters() if p.requires_grad}
+    extra, frozen = sorted(learning - chosen), sorted(chosen - learning)
+    if extra:
         return fail(
-            f"trainable={config.trainable!r}, but {len(found - asked)} more tensors learn:"
-            f" {some(sorted(found - asked))}",
+            f"{trainable}, but {len(extra)} more tensors learn: {some(extra)}",
             "freeze with parameter.requires_grad_(False): `require_grad = False` (no s) sets a new attribute"
-            " and freezes nothing, set_trainable in src/model/trainable.py",
+            f" and freezes nothing, {where}",
         )
-    if asked - found:
-        return fail(
-            f"trainable={config.trainable!r}, but {len(asked - found)} tensors of it are frozen:"
-            f" {some(sorted(asked - found))}",
-            "set_trainable in src/model/trainable.py",
-        )
-    missing, strangers = unused(model, make_optimizer(learning, config))
-    if missing or strangers:
+    if frozen:
+        return fail(f"{trainable}, but {len(frozen)} tensors of it are frozen: {some(frozen)}", where)
+    groups = model.learning()
+    missing, idle = unused(model, make_optimizer(groups, config))
+    if missing or idle:
         names = {id(p): name for name, p in model.named_parameters()}
-        lost, idle = (
-            some(sorted(names[i] for i in missing)),
-            some(sorted(names.get(i, "a stranger") for i in strangers)),
-        )
+        lost = some(sorted(names[i] for i in missing)) or "none"
+        others = some(sorted(names.get(i, "an unknown tensor") for i in idle)) or "none"
         return fail(
-            f"not in the optimizer: {lost or 'none'}; in it, but not learning: {idle or 'none'}",
+            f"not in the optimizer: {lost}; in it, but not learning: {others}",
             "put every parameter of model.learning() into one group: parameter_groups in src/training/optim.py",
         )
-    return good(f"trainable={config.trainable!r}: {len(learning)} tensors, {sizes}, each in the optimizer")
+    size, total = sum(p.numel() for _, p, _ in groups), sum(p.numel() for p in model.parameters())
+    return good(
+        f"{trainable}: {len(groups)} tensors, {size:,} of {total:,} parameters, each in the optimizer"
+    )
 
 
-def what_moves(case: Case) -> Finding:
+def what_moves(setup: Setup) -> Finding:
     """After real steps the frozen part is the same bit for bit, BatchNorm's statistics too; all that learns
     has moved.
     """
-    stepped = case.stepped
-    learning = {name for name, p in stepped.model.named_parameters() if p.requires_grad}
-    frozen = {name for name, p in stepped.model.named_parameters() if not p.requires_grad} | frozen_buffers(
-        case
-    )
-    if frozen & stepped.moved:
+    moved, gradients, model = setup.stepped
+    parameters = dict(model.named_parameters())
+    learning = {name for name, p in parameters.items() if p.requires_grad}
+    frozen = parameters.keys() - learning | frozen_buffers(setup)
+    if frozen & moved:
         return fail(
-            f"frozen, but moved by a training step: {some(sorted(frozen & stepped.moved))}",
+            f"frozen, but moved by a training step: {some(sorted(frozen & moved))}",
             "requires_grad=False does not stop BatchNorm's statistics, and train() wakes them:"
             " Classifier.train in src/model/classifier.py must put what is frozen back to eval()",
         )
-    values = dict(stepped.model.named_parameters())
-    # a smaller step would be lost in rounding
-    still = {
-        name
-        for name in learning - stepped.moved
-        if stepped.gradients[name] * float(case.config.lr) > 1e-5 * float(values[name].detach().abs().max())
-    }
+    lr, still = float(setup.config.lr), []
+    for name in sorted(learning - moved):
+        # a smaller step would be lost in rounding
+        if gradients[name] * lr > 1e-5 * float(parameters[name].detach().abs().max()):
+            still.append(name)
     if still:
         return fail(
-            f"has a gradient, but did not move: {some(sorted(still))}",
-            "a rate of 0, or not in the optimizer: body_lr, layer_decay, src/training/optim.py",
+            f"has a gradient, but did not move: {some(still)}",
+            "a rate of 0, or not in the optimizer: look at body_lr, layer_decay and src/training/optim.py",
         )
-    return good(
-        f"{len(frozen)} frozen tensors and statistics unchanged, {len(learning & stepped.moved)} learning"
-        " ones moved"
-    )
+    num_moved = len(learning & moved)
+    return good(f"{len(frozen)} frozen tensors and statistics unchanged, {num_moved} learning ones moved")
 
 
-def frozen_buffers(case: Case) -> set[str]:
+def frozen_buffers(setup: Setup) -> set[str]:
     """Buffers of modules that hold parameters of which none learns, and all below them."""
-    model, found = case.model, {f"trunk.{name}" for name, _ in case.model.trunk.named_buffers()}
-    for name, module in model.named_modules():
-        own = list(module.parameters())
-        if own and not any(p.requires_grad for p in own):
-            found |= {f"{name}.{buffer}" for buffer, _ in module.named_buffers()}
-    return found
+    frozen = {f"trunk.{name}" for name, _ in setup.model.trunk.named_buffers()}
+    for place, module in setup.model.named_modules():
+        parameters = list(module.parameters())
+        if parameters and not any(p.requires_grad for p in parameters):
+            frozen |= {f"{place}.{name}" for name, _ in module.named_buffers()}
+    return frozen
 
 
-def dead_ends(case: Case) -> Finding:
+def dead_ends(setup: Setup) -> Finding:
     """Parameters that a step's gradient does not reach, or reaches as exactly zero."""
-    gradients = case.stepped.gradients
-    without, zero = (
-        {name for name, g in gradients.items() if g < 0},
-        {name for name, g in gradients.items() if g == 0},
-    )
+    gradients = setup.stepped.gradients
+    without = sorted(name for name, largest in gradients.items() if largest < 0)
+    zero = sorted(name for name, largest in gradients.items() if largest == 0)
     if without:
         return fail(
-            f"no gradient reaches {some(sorted(without))}",
+            f"no gradient reaches {some(without)}",
             "forward does not use it, or a detach(), no_grad() or argmax stands behind it: use that branch,"
             " or remove it",
         )
     if zero:
         return warn(
-            f"the gradient is exactly zero for {some(sorted(zero))}",
+            f"the gradient is exactly zero for {some(zero)}",
             "look for a ReLU that is always off, a factor of 0, weights that all begin at 0",
         )
     return good(f"a gradient reaches all {len(gradients)} learning tensors")
 
 
-def loaded(case: Case) -> Finding:
+def loaded(setup: Setup) -> Finding:
     """The pretrained weights are in the model: equal to the file where names agree, and unlike a fresh start."""
-    config = case.config
+    config = setup.config
     if config.init_from:
         return good(f"taken from the folds of run {config.init_from}")
+    if not config.pretrained and config.trainable == "all":
+        return good("pretrained=false: everything starts at random, and learns")
     if not config.pretrained:
-        if config.trainable == "all":
-            return good("pretrained=false: everything starts at random, and learns")
         return warn(
             f"pretrained=false, trainable={config.trainable!r}: what is frozen is random and stays so",
-            "pretrained=true, or trainable=all",
+            'SET="pretrained=true", or SET="trainable=all"',
         )
-    own = {
-        name.split(".", 1)[1]: p.detach().cpu()
-        for name, p in case.model.named_parameters()
-        if not name.startswith("head.") and p.ndim > 1
-    }
-    own = {name: value for name, value in own.items() if name not in new_layers(case.fresh)}
-    files = ", ".join(str(file) for file in dict.fromkeys(case.weight_files.values()))
+    new, own = new_layers(setup.fresh), {}
+    for full_name, p in setup.model.named_parameters():
+        part, name = full_name.split(".", 1)
+        if part != "head" and p.ndim > 1 and name not in new:
+            own[name] = p.detach().cpu()
     stored = {
-        name: value
-        for name, value in stored_tensors(case).items()
+        name: value.to(own[name].dtype)
+        for name, value in stored_tensors(setup).items()
         if name in own and value.shape == own[name].shape
     }
-    advice = "load_state_dict must take every name: from_timm and make_backbone in src/model/backbone.py"
-    differing = {
-        name for name, value in stored.items() if not torch.equal(value.to(own[name].dtype), own[name])
-    }
+    files = ", ".join(str(file) for file in dict.fromkeys(setup.weight_files.values()))
+    change = "load_state_dict must take every name: from_timm and make_backbone in src/model/backbone.py"
+    differing = sorted(name for name, value in stored.items() if not torch.equal(value, own[name]))
     if 2 * len(stored) > len(own) and differing:
         return fail(
-            f"{len(differing)} of {len(stored)} tensors differ from {files}: {some(sorted(differing))}",
-            advice,
+            f"{len(differing)} of {len(stored)} tensors differ from {files}: {some(differing)}", change
         )
-    fresh = {name for name, p in case.fresh.named_parameters() if name in own and torch.equal(p, own[name])}
+    parameters = setup.fresh.named_parameters()
+    fresh = sorted(name for name, p in parameters if name in own and torch.equal(p, own[name]))
     if 2 * len(fresh) > len(own):
-        return fail(
-            f"{len(fresh)} of {len(own)} tensors are those of a fresh start, not of {files}:"
-            f" {some(sorted(fresh))}",
-            advice,
-        )
+        seen = f"{len(fresh)} of {len(own)} tensors are those of a fresh start, not of {files}: {some(fresh)}"
+        return fail(seen, change)
     others = "" if len(stored) == len(own) else ", the others converted by timm"
-    return good(
-        f"{len(stored)} of {len(own)} weight tensors are equal to {files}{others}; hash"
-        f" {case.job.weights_hash}"
-    )
+    equal = f"{len(stored)} of {len(own)} weight tensors are equal to {files}{others}"
+    return good(f"{equal}; hash {setup.job.weights_hash}")
 
 
-def stored_tensors(case: Case) -> dict[str, Tensor]:
-    """What the weights files hold, by the names that it has in the backbone."""
-    places = {
-        place + "." if place else "": weights.load_state(file) for place, file in case.weight_files.items()
-    }
-    return {place + name: value for place, state in places.items() for name, value in state.items()}
+def stored_tensors(setup: Setup) -> dict[str, Tensor]:
+    """The contents of the weights files, by the names that these tensors have in the backbone."""
+    tensors = {}
+    for place, file in setup.weight_files.items():
+        prefix = f"{place}." if place else ""
+        tensors |= {prefix + name: value for name, value in weights.load_state(file).items()}
+    return tensors
 
 
-def pretrained_cfg(case: Case) -> dict:
-    """What the backbone was trained with: as your own states it, beside the weights file, else as timm says
-    it; {} where nothing does.
+def pretrained_cfg(setup: Setup) -> dict:
+    """How the backbone was trained: as an own one states it, else as the file beside the weights or timm
+    does; {} where nothing does.
     """
-    is_own = not hasattr(case.fresh, "timm_name")
-    if case.config.pretrained and not (is_own and hasattr(case.fresh, "pretrained_cfg")):
-        for file in case.weight_files.values():
+    states_it = not hasattr(setup.fresh, "timm_name") and hasattr(setup.fresh, "pretrained_cfg")
+    if setup.config.pretrained and not states_it:
+        for file in setup.weight_files.values():
             beside = file.with_name("config.json")
-            found = json.loads(beside.read_text()).get("pretrained_cfg", {}) if beside.exists() else {}
-            if found:
-                return found
-    return trained_with(case.fresh)
+            cfg = json.loads(beside.read_text()).get("pretrained_cfg", {}) if beside.exists() else {}
+            if cfg:
+                return cfg
+    return trained_with(setup.fresh)
 
 
-def normalised(case: Case) -> Finding:
-    """Black and white as the model's first layer hands them on, against the mean and std that the backbone
-    was trained with.
+def normalised(setup: Setup) -> Finding:
+    """Black and white as the model's first layer outputs them, against the mean and std that the backbone was
+    trained with.
     """
-    facts = pretrained_cfg(case)
-    if "mean" not in facts:
+    cfg = pretrained_cfg(setup)
+    if "mean" not in cfg:
         return good("the backbone states no mean and std of its own; ImageNet's are used")
-    device = case.job.accelerator.device
-
-    def hands_on(pixel: int) -> Tensor:
-        return (
-            case.model.normalise(torch.full((1, 3, 1, 1), pixel, dtype=torch.uint8, device=device))
-            .flatten()
-            .cpu()
-        )
-
-    mean, std = torch.tensor(facts["mean"]), torch.tensor(facts["std"])
-    black, white = hands_on(0), hands_on(255)
-    if not torch.allclose(black, -mean / std, atol=1e-3) or not torch.allclose(
-        white, (1 - mean) / std, atol=1e-3
-    ):
-        used = [round(float(x), 3) for x in 1 / (white - black)]
-        return fail(
-            f"pixels are scaled with std {used}, black becomes {[round(float(x), 3) for x in black]}; "
-            f"the backbone was trained with mean {facts['mean']}, std {facts['std']}",
-            "read them: normalisation in src/model/backbone.py",
-        )
-    return good(f"mean {tuple(facts['mean'])}, std {tuple(facts['std'])}, as the backbone was trained")
-
-
-def size(case: Case) -> Finding:
-    """The picture's size against the one of pretraining; the crop is told, since the whole picture is always
-    used.
-    """
-    facts, ours = pretrained_cfg(case), case.config.image_size
-    if not case.config.pretrained:
-        return good(f"{ours} px; nothing was pretrained at another size")
-    if "input_size" not in facts:
-        return good(f"{ours} px; the backbone does not state the size that it was pretrained at")
-    theirs = facts["input_size"][-1]
-    seen = (
-        f"{ours} px, pretrained at {theirs}; the whole picture, where pretraining cropped to"
-        f" {facts.get('crop_pct', 1)}"
+    pixels = (
+        torch.tensor([0, 255], dtype=torch.uint8, device=setup.device).view(2, 1, 1, 1).expand(2, 3, 1, 1)
     )
-    if not 0.4 <= ours / theirs <= 2.5:
-        return warn(
-            seen,
-            f"image_size near {theirs}: far from it pretrained filters meet objects of a size they have never"
-            " seen",
+    black, white = setup.model.normalise(pixels).flatten(1).cpu()
+    mean, std = torch.tensor(cfg["mean"]), torch.tensor(cfg["std"])
+    is_black = torch.allclose(black, -mean / std, atol=1e-3)
+    if not is_black or not torch.allclose(white, (1 - mean) / std, atol=1e-3):
+        used, zero = ([round(x, 3) for x in values.tolist()] for values in (1 / (white - black), black))
+        return fail(
+            f"pixels are scaled with std {used}, black becomes {zero}; the backbone was trained with mean"
+            f" {cfg['mean']}, std {cfg['std']}",
+            "read them from the backbone: normalisation in src/model/backbone.py",
         )
+    return good(f"mean {tuple(cfg['mean'])}, std {tuple(cfg['std'])}, as the backbone was trained")
+
+
+def size(setup: Setup) -> Finding:
+    """The size of the pictures against that of pretraining; and its crop, since the kit uses whole pictures."""
+    cfg, ours = pretrained_cfg(setup), setup.config.image_size
+    if not setup.config.pretrained:
+        return good(f"{ours} px; nothing was pretrained at another size")
+    if "input_size" not in cfg:
+        return good(f"{ours} px; the backbone does not state the size that it was pretrained at")
+    theirs, crop = cfg["input_size"][-1], cfg.get("crop_pct", 1)
+    seen = f"{ours} px, pretrained at {theirs}; the whole picture, where pretraining cropped to {crop}"
+    if not 0.4 <= ours / theirs <= 2.5:
+        change = f"image_size near {theirs}: pretrained filters know objects of about that size"
+        return warn(seen, change)
     return good(seen)
 
 

@@ -1,4 +1,4 @@
-"""What a check is given, a Case: the run's settings, job and model, some real images, some real steps."""
+"""What a check looks at: the run's settings, job and model, some real images, some real training steps."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -14,67 +14,81 @@ from torch import Tensor, nn
 
 from src.competition.tables import joined
 from src.competition.tasks import TASKS
-from src.config import Config, Settings
+from src.config import Config
 from src.data import features
 from src.data.batches import Batch, Batches, Rows
+from src.data.run import Run
 from src.data.training_table import Job, loss_name, make_rows
 from src.extras.findings import Finding
 from src.model import weights
 from src.model.backbone import make_backbone
 from src.model.classifier import Classifier
-from src.run.paths import RunPaths
 from src.training.loop import train_steps
 from src.training.losses import LOSSES
 from src.training.optim import make_optimizer
 
-# in the quick checks and in the overfitting: the smallest batch that BatchNorm and a few classes find enough
-NUM_IMAGES = 16
+NUM_IMAGES = 16  # of a batch: the fewest that BatchNorm and a few classes can do with
+
+Forward = Callable[[Tensor, Tensor], Tensor]
 
 
 class Stepped(NamedTuple):
     """What two real training steps did to a copy of the model."""
 
     moved: set[str]  # parameters and buffers that changed
-    # learning parameter -> its largest gradient, -1.0 where none arrived
-    gradients: dict[str, float]
+    gradients: dict[str, float]  # learning parameter -> its largest gradient, -1.0 where none arrived
     model: Classifier
 
 
-class Case:
-    """What the checks look at. The first checks fill in job and model; the others come after them."""
+class Setup:
+    """A training that is about to begin. The first checks fill in job and model; the others need them."""
 
     job: Job
     model: Classifier
 
-    def __init__(self, settings: Settings, paths: RunPaths) -> None:
-        self.settings, self.config, self.paths = settings, settings.config, paths
+    def __init__(self, run: Run) -> None:
+        self.run, self.settings, self.config, self.paths = run, run.settings, run.config, run.paths
+        self.competition = run.competition
         self.sample = lru_cache(self.make_sample)
 
     @property
-    def loss_fn(self):
+    def device(self) -> torch.device:
+        return self.job.accelerator.device
+
+    @property
+    def table(self) -> pd.DataFrame:
+        return self.job.table
+
+    @property
+    def folds(self) -> list[int]:
+        """The numbers of the folds that are held out in turn."""
+        return sorted(k for k in self.table["fold"].unique() if k >= 0)
+
+    @property
+    def loss_fn(self) -> Callable[[Tensor, Tensor], Tensor]:
         return LOSSES[loss_name(self.job)]
 
     @property
     def is_single(self) -> bool:
-        """Has an image one label among several?"""
-        return TASKS[self.job.competition.task].loss == "cross_entropy"
+        """Has each image exactly one label?"""
+        return TASKS[self.competition.task].loss == "cross_entropy"
 
     @property
     def has_values(self) -> bool:
-        return TASKS[self.job.competition.task].kind == "value"
+        return TASKS[self.competition.task].kind == "value"
 
     @property
     def is_linear(self) -> bool:
-        """Are logits the values themselves, and no log-odds of their share of a range?"""
+        """Are logits the values themselves, and not log-odds of their share of a range?"""
         return self.has_values and loss_name(self.job) != "binary_cross_entropy"
 
     @cached_property
     def labels(self) -> pd.Series:
-        return joined(self.job.table, self.job.competition.targets)
+        return joined(self.table, self.competition.targets)
 
     @cached_property
     def rows(self) -> Rows:
-        return make_rows(self.job, (self.job.table["fold"] != 0).to_numpy())
+        return make_rows(self.job, (self.table["fold"] != 0).to_numpy())
 
     @cached_property
     def fresh(self) -> nn.Module:
@@ -87,22 +101,20 @@ class Case:
         """The file of pretrained weights by the place in the backbone that reads it, "" for the whole."""
         if hasattr(self.fresh, "timm_name"):
             return {"": weights.resolve_weights(self.config.backbone, self.config.weights)}
-        files = {
-            place: vars(part).get("weights_file")
-            for place, part in make_backbone(self.config).named_modules()
-        }
+        modules = make_backbone(self.config).named_modules()
+        files = {place: vars(module).get("weights_file") for place, module in modules}
         return {place: file for place, file in files.items() if file}
 
     def make_sample(self, number: int = NUM_IMAGES) -> Batch:
         """Real images that fold 0 learns from, as even over the classes as can be, decoded and batched by the
         core's own functions.
         """
-        training = np.random.default_rng(0).permutation(np.flatnonzero(self.job.table["fold"] != 0))
+        training = np.random.default_rng(0).permutation(np.flatnonzero(self.table["fold"] != 0))
         nth_of_its_class = self.labels.iloc[training].groupby(self.labels).cumcount().to_numpy()
         chosen = training[np.argsort(nth_of_its_class, kind="stable")[:number]]
-        pictures = features.decode(self.job.competition, self.settings, self.job.table.iloc[chosen])
-        beside = Rows(*(values[chosen] for values in self.rows))
-        batches = Batches([pictures.decoded], beside, device=self.job.accelerator.device)
+        pictures = features.decode(self.competition, self.settings, self.table.iloc[chosen])
+        rows = Rows(*(values[chosen] for values in self.rows))
+        batches = Batches([pictures.decoded], rows, device=self.device)
         batch = next(batches(np.arange(len(chosen)), len(chosen), plain=True))
         return batch._replace(index=torch.from_numpy(chosen).to(batch.image.device))
 
@@ -115,8 +127,8 @@ class Case:
         with self.job.accelerator.autocast():
             return batch._replace(image=self.model.features(batch.image).float())
 
-    def forward(self, model: Classifier):
-        """What takes the images of features_of."""
+    def forward(self, model: Classifier) -> Forward:
+        """The function that takes the images of features_of."""
         return model.logits if model.cut_at else model.forward
 
     @torch.no_grad()
@@ -134,27 +146,27 @@ class Case:
         value.
         """
         target = self.sample().target
-        return self.loss_of(
-            target.mean(dim=0).expand_as(target) if self.is_linear else torch.zeros_like(target), target
-        )
+        logits = target.mean(dim=0).expand_as(target) if self.is_linear else torch.zeros_like(target)
+        return self.loss_of(logits, target)
 
-    def steps(self, model: Classifier, batch: Batch, config: Config, forward=None) -> Iterator[float]:
+    def steps(
+        self, model: Classifier, batch: Batch, config: Config, forward: Forward | None = None
+    ) -> Iterator[float]:
         """The losses of config.epochs steps on one batch, by the core's own loop and optimizer."""
-        job = self.job
-        optimizer = job.accelerator.prepare(make_optimizer(model.learning(), config))
-        smooth = config.label_smoothing if self.is_single else 0.0
-        for step in train_steps(
+        accelerator = self.job.accelerator
+        steps = train_steps(
             forward or model.forward,
             lambda epoch: [batch],
-            optimizer,
+            accelerator.prepare(make_optimizer(model.learning(), config)),
             self.loss_fn,
             config=config,
             fold=0,
-            accelerator=job.accelerator,
+            accelerator=accelerator,
             begin_epoch=model.train,
             sizes=lambda epoch: [[len(batch.image)]],
-            smooth=smooth,
-        ):
+            smooth=config.label_smoothing if self.is_single else 0.0,
+        )
+        for step in steps:
             yield step.loss
 
     @cached_property
@@ -164,7 +176,7 @@ class Case:
         before = {name: value.clone() for name, value in tensors(model).items()}
         gradients = {name: -1.0 for name, p in model.named_parameters() if p.requires_grad}
 
-        def remember(name: str):
+        def remember(name: str) -> Callable[[Tensor], None]:
             def hook(parameter: Tensor) -> None:
                 gradients[name] = max(gradients[name], float(parameter.grad.abs().max()))
 
@@ -172,15 +184,14 @@ class Case:
 
         for name in gradients:
             model.get_parameter(name).register_post_accumulate_grad_hook(remember(name))
-        for _ in self.steps(
-            model, self.sample(), replace(self.config, epochs=2, head_epochs=0, warmup_epochs=0.0)
-        ):
+        two_steps = replace(self.config, epochs=2, head_epochs=0, warmup_epochs=0.0)
+        for _ in self.steps(model, self.sample(), two_steps):
             pass
         moved = {name for name, value in tensors(model).items() if not torch.equal(value, before[name])}
         return Stepped(moved, gradients, model)
 
 
-Check = Callable[[Case], Finding]
+Check = Callable[[Setup], Finding]
 
 
 def tensors(model: nn.Module) -> dict[str, Any]:
