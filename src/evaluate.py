@@ -49,7 +49,7 @@ def collect(competition: Competition, settings: Settings, paths: RunPaths, table
         predictions.write(oof, part)
         score["sha256"] = file_sha(part)
     write_text(provenance.diff(), paths.diff)
-    write_json(plain(score), paths.score)
+    write_json(score, paths.score)
     return score
 
 
@@ -133,15 +133,6 @@ def epoch_scores(competition: Competition, table: pd.DataFrame, per_epoch: pd.Da
     """The metric after each epoch of one fold; per_epoch: predictions with a column `epoch`."""
     score = scoring.score_of(competition, table)
     return [score(group.drop(columns="epoch")) for _, group in per_epoch.groupby("epoch", sort=True)]
-
-
-def plain(value):
-    """Numpy numbers as Python's, through dicts and lists: what json can write."""
-    if isinstance(value, dict):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def say(score: dict) -> str:

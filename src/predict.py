@@ -128,7 +128,7 @@ def predict_test(
         spent = round(time.perf_counter() - began, 2)
         note = {
             "key": keys[k],
-            "tta": settings.config.tta,
+            "tta": list(settings.config.tta),  # as json has it, for verify compares
             "images": len(test),
             "seconds": spent,
             "unreadable": unreadable,
@@ -357,20 +357,16 @@ def score_views(
     by_view = {view: evaluate.summary(competition, held_out, frame) for view, frame in frames.items()}
     whole, sign = evaluate.summary(competition, held_out, mean), -1 if competition.lower_is_better else 1
     gains = {k: sign * (score - by_view["plain"]["folds"][k]) for k, score in whole["folds"].items()}
-    return (
-        evaluate.plain(
-            {
-                "tta": settings.config.tta,
-                "recipe": read_json(paths.fold(numbers[0]).done)["recipe"],
-                "metric": competition.metric_name,
-                **whole,
-                "gain": sign * (whole["oof"] - by_view["plain"]["oof"]),
-                "fold_gains": gains,
-                "views": {view: {key: one[key] for key in ("oof", "folds")} for view, one in by_view.items()},
-            }
-        ),
-        mean,
-    )
+    facts = {
+        "tta": list(settings.config.tta),  # as json has it, for verify compares
+        "recipe": read_json(paths.fold(numbers[0]).done)["recipe"],
+        "metric": competition.metric_name,
+        **whole,
+        "gain": sign * (whole["oof"] - by_view["plain"]["oof"]),
+        "fold_gains": gains,
+        "views": {view: {key: one[key] for key in ("oof", "folds")} for view, one in by_view.items()},
+    }
+    return facts, mean
 
 
 def say(found: dict) -> str:

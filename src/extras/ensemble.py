@@ -27,7 +27,7 @@ from src.competition.facts import Competition
 from src.competition.metrics import METRICS, READS_ORDER
 from src.competition.paired import Difference
 from src.data.batches import ExtraColumns
-from src.evaluate import plain, summary
+from src.evaluate import summary
 from src.run import configure, predictions, process, provenance
 from src.run.files import atomic, file_sha, read_json, sha256, write_json
 from src.run.paths import RunPaths, check_run_name
@@ -326,23 +326,19 @@ def write_scores(
         predictions.write(predictions.check_ids(oof, table["id"], "oof"), part)
         sha = file_sha(part)
     of_members = [m.scored()[1] for m in members]
-    result = plain(
-        {
-            "metric": competition.metric_name,
-            "lower_is_better": competition.lower_is_better,
-            **summary(competition, table, oof),
-            "tried": choice.scores,
-            "gains": {
-                way: {"gain": gain.gain, "error_95": gain.margin} for way, gain in choice.gains.items()
-            },
-            "optimistic": choice.name not in UNFITTED or any(s.get("optimistic", False) for s in of_members),
-            "sha256": sha,
-            "recipe": sha256([s["recipe"] for s in of_members]),
-            "fold_hash": of_members[0]["fold_hash"],
-            "commit": provenance.commit(),
-            "members": {m.name: s["oof"] for m, s in zip(members, of_members)},
-        }
-    )
+    result = {
+        "metric": competition.metric_name,
+        "lower_is_better": competition.lower_is_better,
+        **summary(competition, table, oof),
+        "tried": choice.scores,
+        "gains": {way: {"gain": gain.gain, "error_95": gain.margin} for way, gain in choice.gains.items()},
+        "optimistic": choice.name not in UNFITTED or any(s.get("optimistic", False) for s in of_members),
+        "sha256": sha,
+        "recipe": sha256([s["recipe"] for s in of_members]),
+        "fold_hash": of_members[0]["fold_hash"],
+        "commit": provenance.commit(),
+        "members": {m.name: s["oof"] for m, s in zip(members, of_members)},
+    }
     write_json(result, paths.score)
     models = {
         m.name: {"recipe": s["recipe"], "sha256": file_sha(m.test)} for m, s in zip(members, of_members)

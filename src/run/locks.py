@@ -1,4 +1,8 @@
-"""File locks that say who holds them, and that end with their process."""
+"""File locks that say who holds them, and that end with their process.
+
+Why not filelock: it names no holder, and where a file system has no flock it falls back on marker files, which
+outlive a killed process.
+"""
 
 import errno
 import fcntl
@@ -12,14 +16,16 @@ from typing import IO
 
 from src.run.files import naming
 
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # of a file system without locks
+
 
 @contextmanager
 def lock(path: Path, *, wait: bool = False) -> Iterator[str]:
     """Yields "" if this process has the lock now, else who has it: "process 123 on host". With wait it waits
     instead.
 
-    The kernel takes it back when its process ends, however it ends: a file left behind is no lock. Forked
-    workers don't inherit it.
+    The kernel takes the lock back when its process ends, however it ends: a file left behind is no lock.
+    Forked workers don't inherit it.
     """
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,13 +44,13 @@ def lock(path: Path, *, wait: bool = False) -> Iterator[str]:
             finally:
                 path.unlink(missing_ok=True)
             return
-    # the file that we opened was removed by the one that had it
+    # the previous holder has removed the file that we opened: try again with a new one
     with lock(path, wait=wait) as holder:
         yield holder
 
 
 def acquire(file: IO, wait: bool) -> str:
-    """Nothing when the lock is ours, else who has it."""
+    """Returns "" when the lock is ours, else who has it."""
     try:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -56,7 +62,7 @@ def acquire(file: IO, wait: bool) -> str:
             print(f"waiting for {holder}, which has {file.name}", flush=True)
             fcntl.lockf(file, fcntl.LOCK_EX)
     except OSError as error:
-        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+        if error.errno not in NO_LOCKS:
             raise
         print(f"{file.name}: this file system has no locks: don't start a run twice", file=sys.stderr)
     return ""
@@ -68,6 +74,5 @@ def check_idle(folder: Path) -> None:
         with lock(path) as holder:
             if holder:
                 raise ValueError(
-                    f"{path.parent} is being trained by {holder}: nothing is removed; wait for it, or end it"
-                    " first"
+                    f"{path.parent} is being trained by {holder}: nothing is removed; wait for it, or end it first"
                 )
