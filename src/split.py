@@ -16,6 +16,9 @@ from src import competitions
 from src.competition import answers, definition, tables
 from src.competition.facts import NUMBERS, Competition
 from src.competition.groups import join_groups
+from src.competition.host_tables import check_columns
+from src.competition.listing import EXTERNAL
+from src.competition.messages import complain, listed
 from src.config import Settings
 from src.data import folds, looks
 from src.data.images import content_hashes, read_all
@@ -119,11 +122,9 @@ def with_groups(table: pd.DataFrame, settings: Settings, paths: RunPaths) -> pd.
         print("warning: dedupe=group without a groups.csv: `make audit` writes one", file=sys.stderr)
         return table
     given = tables.read_csv(found[0])
-    tables.check_columns(given, ["id", "group"], str(found[0]))
+    check_columns(given, ["id", "group"], str(found[0]))
     if given["id"].duplicated().any():
-        raise ValueError(
-            f"{found[0]} has {tables.listed(given['id'][given['id'].duplicated()].tolist())} twice"
-        )
+        raise ValueError(f"{found[0]} has {listed(given['id'][given['id'].duplicated()].tolist())} twice")
     if found[0] in written:
         # the same folds again, whatever the other run does
         write_text(found[0].read_text(encoding="utf-8"), paths.root / "groups.csv")
@@ -141,7 +142,7 @@ def assign(
     given = None
     if settings.config.fold_scheme == "file":
         frame = tables.read_csv(by_hand)
-        tables.check_columns(frame, ["id", "fold"], str(by_hand))
+        check_columns(frame, ["id", "fold"], str(by_hand))
         given = frame.set_index("id")["fold"]
     elif by_hand.exists():
         print(
@@ -161,7 +162,7 @@ def assign(
 
 def external_images(settings: Settings, competition: Competition) -> pd.DataFrame:
     """The table of external.csv, without rows where there is none. Raises ValueError for what doesn't fit."""
-    if settings.config.external == "none" or not (settings.folder / tables.EXTERNAL).exists():
+    if settings.config.external == "none" or not (settings.folder / EXTERNAL).exists():
         return pd.DataFrame()
     found = tables.make_external(settings.folder, competition, tolerant=settings.config.bad_images == "drop")
     return some(readable(found, settings, competition), settings, competition)
@@ -195,19 +196,19 @@ def with_external(
     )
     ids = external["id"]
     for warning in (
-        *tables.complain(
+        *complain(
             ids[is_known],
             "images are left out: copies of training images, or linked with one by group or by another copy",
         ),
-        *tables.complain(ids[is_tested], "images are copies of test images: do the rules allow that?"),
+        *complain(ids[is_tested], "images are copies of test images: do the rules allow that?"),
     ):
-        print(f"warning: {tables.EXTERNAL}: {warning}", file=sys.stderr)
-    if clash := tables.complain(
+        print(f"warning: {EXTERNAL}: {warning}", file=sys.stderr)
+    if clash := complain(
         ids[~is_known & ids.isin([*table["id"], *test["id"]])],
         "paths are ids of the host's images: rename these files",
     ):
-        raise ValueError(f"{tables.EXTERNAL}: {clash[0]}")
-    print(f"{tables.EXTERNAL}: {(~is_known).sum()} images train in every fold and are never scored")
+        raise ValueError(f"{EXTERNAL}: {clash[0]}")
+    print(f"{EXTERNAL}: {(~is_known).sum()} images train in every fold and are never scored")
     return pd.concat(
         [table.assign(external=""), external[~is_known].assign(fold=-1, external="yes")], ignore_index=True
     )

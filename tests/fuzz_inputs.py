@@ -30,7 +30,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from src import config, fetch, split
-from src.competition import tables
+from src.competition import messages, tables
 from src.competitions import load as load_competition
 from src.data import features
 from src.data.run import Run
@@ -520,7 +520,7 @@ def fuzz(count: int, seed: int, work: Path) -> tuple[Counter, list[str]]:
             shutil.copytree(template, folder / "inputs/x")
             os.chdir(folder)
             around = {path.name for path in work.iterdir()}
-            tables.say_once.cache_clear()
+            messages.say_once.cache_clear()
             result, errors = outcome(KINDS[kind][0](folder, draw))
             if kind == "archive" and {path.name for path in work.iterdir()} != around:
                 result = "wrote outside its folder"

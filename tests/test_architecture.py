@@ -44,12 +44,7 @@ TOO_LONG = {
     *("src.train", "src.train_fold", "src.training.loop", "src.data.features"),
     *(
         f"src.competition.{name}"
-        for name in (
-            "formats",
-            "metrics",
-            "tables",
-            *(f"inference.{i}" for i in ("columns", "complete", "doubts", "infer")),
-        )
+        for name in (*(f"inference.{i}" for i in ("columns", "complete", "doubts", "infer")),)
     ),
 }
 

@@ -8,16 +8,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from src.competition import tables
 from src.competition.facts import OUTPUT, WORDS, Competition
+from src.competition.host_tables import host_table, label_separator, spaced
+from src.competition.messages import complain
+from src.competition.tables import make_test
 
 
 def sample(root: Path, competition: Competition) -> pd.DataFrame:
     """The host's sample submission, or one made of the test rows where there is none."""
     if competition.sample_csv:
-        return tables.host_table(root, competition.sample_csv, {*competition.header[:1]})
+        return host_table(root, competition.sample_csv, {*competition.header[:1]})
     filler = competition.classes[0] if competition.answer in ("label", *WORDS) else "0"
-    rows = sorted({*tables.make_test(root, competition)["row"]})
+    rows = sorted({*make_test(root, competition)["row"]})
     return blank(competition, rows).replace("", filler)
 
 
@@ -47,10 +49,8 @@ def check_sample(competition: Competition, test: pd.DataFrame, sample: pd.DataFr
         raise ValueError(f"{name} has the columns {', '.join(sample)}, not {', '.join(header)}")
     rows = sample[header[0]]
     lost = rows[~rows.isin(line_names(competition, test["row"]))]
-    problems = tables.complain(rows[rows.duplicated()], f"rows stand twice in {name}")
-    problems += tables.complain(
-        lost, f"of {len(rows)} rows of {name} have no test image ({competition.test_csv})"
-    )
+    problems = complain(rows[rows.duplicated()], f"rows stand twice in {name}")
+    problems += complain(lost, f"of {len(rows)} rows of {name} have no test image ({competition.test_csv})")
     if problems:
         raise ValueError("\n".join(problems))
 
@@ -68,7 +68,7 @@ def answer_rows(competition: Competition, by_row: pd.DataFrame, sample: pd.DataF
         return competition.answer(by_row, sample)
     answer = ANSWERS[competition.answer](by_row, competition).set_axis(columns, axis=1)
     if competition.answer == "words":
-        mark = tables.mark_of(sample[columns[0]], competition.classes)
+        mark = label_separator(sample[columns[0]], competition.classes)
         answer = answer.apply(lambda column: column.str.replace(" ", mark))
     if tuple(sample) == competition.header:
         return answer.rename_axis(row).reset_index()
@@ -81,7 +81,7 @@ def in_order(values: Any, rows: pd.Series) -> Any:
         return values
     lost = rows[~rows.isin(values.index)]
     if len(lost):
-        raise ValueError(tables.complain(lost, "rows of the sample have no prediction")[0])
+        raise ValueError(complain(lost, "rows of the sample have no prediction")[0])
     return values.loc[rows]
 
 
@@ -99,7 +99,7 @@ def invalid_cells(competition: Competition, column: pd.Series) -> list[str]:
     if competition.answer == "label":
         return sorted({*column} - {*competition.classes})
     if competition.answer in WORDS:
-        words = tables.spaced(column, competition.classes).str.split().explode().fillna("")
+        words = spaced(column, competition.classes).str.split().explode().fillna("")
         return sorted({*words} - {*competition.classes})
     values = pd.to_numeric(column, errors="coerce")
     is_valid = values.notna() if competition.answer == "value" else values.between(0, 1)

@@ -46,13 +46,15 @@ def climb(score: Callable[[np.ndarray], float], start: np.ndarray, step: np.ndar
     """
     best, best_score = start, score(start)
     for sweep in range(SWEEPS):
+        steps = (1, -1, 2, -2, 3, -3, 4, -4) if sweep == 0 else (1, -1, 2, -2)
         for k in range(len(start)):
             middle = best
-            for n in (1, -1, 2, -2, 3, -3, 4, -4) if sweep == 0 else (1, -1, 2, -2):
-                tried = middle.copy()
-                tried[k] += n * step[k] / 3**sweep
-                if (value := score(tried)) > best_score + 1e-12:
-                    best, best_score = tried, value
+            for n in steps:
+                candidate = middle.copy()
+                candidate[k] += n * step[k] / 3**sweep
+                value = score(candidate)
+                if value > best_score + 1e-12:
+                    best, best_score = candidate, value
     return best
 
 
@@ -66,10 +68,11 @@ def like(by_row: pd.DataFrame, values: np.ndarray) -> pd.DataFrame:
 
 
 def fit_thresholds(by_row: pd.DataFrame, truth: pd.DataFrame, score: Score) -> Parameters:
-    """{class: the probability from which it is said}; it begins at a half, or where each class is said as
-    often as it is true, whichever is better: rare ones may never come near a half.
+    """{class: the probability from which it is predicted}. The search begins at a half, or where each class is
+    predicted as often as it is true, whichever is better: rare ones may never come near a half.
     """
-    odds, shares = log_odds(by_row.to_numpy()), truth.to_numpy(dtype=np.float64).mean(axis=0)
+    odds = log_odds(by_row.to_numpy())
+    shares = truth.to_numpy(dtype=np.float64).mean(axis=0)
 
     def score_of(shift: np.ndarray) -> float:
         return score(like(by_row, sigmoid(odds + shift)))
@@ -84,10 +87,8 @@ def apply_thresholds(thresholds: Parameters, by_row: pd.DataFrame) -> pd.DataFra
     """Log-odds moved so that the threshold becomes a half: what is left are probabilities, in the same order
     within a class.
     """
-    return like(
-        by_row,
-        sigmoid(log_odds(by_row.to_numpy()) - log_odds(np.array([thresholds[name] for name in by_row]))),
-    )
+    odds = log_odds(np.array([thresholds[name] for name in by_row]))
+    return like(by_row, sigmoid(log_odds(by_row.to_numpy()) - odds))
 
 
 def fit_offsets(by_row: pd.DataFrame, truth: pd.DataFrame, score: Score) -> Parameters:
@@ -108,11 +109,12 @@ def log(by_row: pd.DataFrame) -> np.ndarray:
 
 
 def fit_cut_points(by_row: pd.DataFrame, truth: pd.DataFrame, score: Score) -> Parameters:
-    """{levels: the values that occur, cuts: the predictions between which each is said}; it begins half way
-    between levels, or where each level is said as often as it is true, whichever is better. Raises ValueError
-    for values that are no grades.
+    """{levels: the values that occur, cuts: the predictions between two of them}. The search begins half way
+    between levels, or where each level is predicted as often as it is true, whichever is better. Raises
+    ValueError for values that are no grades.
     """
-    values, true = by_row.iloc[:, 0].to_numpy(dtype=np.float64), truth.iloc[:, 0].to_numpy(dtype=np.float64)
+    values = by_row.iloc[:, 0].to_numpy(dtype=np.float64)
+    true = truth.iloc[:, 0].to_numpy(dtype=np.float64)
     levels, counts = np.unique(true, return_counts=True)
     if len(levels) > 30:
         raise ValueError(
@@ -137,11 +139,9 @@ def fit_clip(by_row: pd.DataFrame, truth: pd.DataFrame, score: Score) -> Paramet
     """{least: the probability below which none is believed}: one sure and wrong row can cost a log loss more
     than all the others.
     """
-    tried = [
-        {"least": float(f"{least:.4g}")}
-        for least in (0, *np.geomspace(1e-6, 0.45 * 2 / max(by_row.shape[1], 2), 60))
-    ]
-    return max(tried, key=lambda parameters: score(apply_clip(parameters, by_row)))
+    bounds = (0, *np.geomspace(1e-6, 0.45 * 2 / max(by_row.shape[1], 2), 60))
+    candidates = [{"least": float(f"{bound:.4g}")} for bound in bounds]
+    return max(candidates, key=lambda parameters: score(apply_clip(parameters, by_row)))
 
 
 def apply_clip(parameters: Parameters, by_row: pd.DataFrame) -> pd.DataFrame:
@@ -153,9 +153,8 @@ def apply_clip(parameters: Parameters, by_row: pd.DataFrame) -> pd.DataFrame:
     return like(by_row, values / values.sum(axis=1, keepdims=True) if is_single else values)
 
 
-# add yours: two functions above, a word here. auto is plain: what is fitted has to be asked for, since on few
-# images it often loses, and since the
-# best of several nested estimates would flatter again
+# Add yours: two functions above, a word here. auto is plain: a decoder has to be asked for, since on few
+# images it often loses, and since the best of several nested estimates would flatter again.
 DECODERS = {
     "thresholds": Decoder(
         fit_thresholds, apply_thresholds, lambda c: c.task == "multilabel", "several labels per row"
@@ -202,34 +201,39 @@ def fit(decoder: Decoder, competition: Competition, table: pd.DataFrame, oof: pd
     of one fold together, since their groups are.
     """
     table, by_row = scoring.pooled(competition, table, oof)
-    truth, fold = (
-        scoring.truth(competition, table).loc[by_row.index],
-        table.drop_duplicates("row").set_index("row")["fold"].loc[by_row.index],
-    )
+    truth = scoring.truth(competition, table).loc[by_row.index]
+    fold = table.drop_duplicates("row").set_index("row")["fold"].loc[by_row.index]
     sign = -1 if competition.lower_is_better else 1
 
-    def fitted_on(rows: pd.Index) -> Parameters:
-        scorer = scoring.scorer(competition, table[table["row"].isin(rows)], rows)
-        return decoder.fit(by_row.loc[rows], truth.loc[rows], lambda frame: sign * scorer(frame))
+    def scorer(rows: pd.Index) -> Score:
+        return scoring.scorer(competition, table[table["row"].isin(rows)], rows)
 
-    parameters = fitted_on(by_row.index)
-    numbers = sorted(fold.unique())
-    parts = [decoder.apply(fitted_on(by_row.index[fold != k]), by_row[fold == k]) for k in numbers]
-    nested = pd.concat(parts).loc[by_row.index]
-    score = scoring.scorer(competition, table, by_row.index)
-    plain, in_sample, honest = score(by_row), score(decoder.apply(parameters, by_row)), score(nested)
-    helps = sign * (honest - plain) > 1e-6 * abs(plain)  # by more than rounding
-    folds = {
-        str(k): scoring.scorer(competition, table[table["fold"] == k], by_row.index[fold == k])(
-            nested[fold == k]
-        )
-        for k in numbers
-    }
-    gain = paired.fitted_difference(competition, table, by_row, nested)
-    return Decoded(parameters if helps else {}, plain, in_sample, honest, folds, gain)
+    def fit_on(rows: pd.Index) -> Parameters:
+        score = scorer(rows)
+        return decoder.fit(by_row.loc[rows], truth.loc[rows], lambda frame: sign * score(frame))
+
+    parameters = fit_on(by_row.index)
+    parts = {}
+    for k in sorted(fold.unique()):
+        others = fit_on(by_row.index[fold != k])
+        parts[k] = decoder.apply(others, by_row[fold == k])
+    nested = pd.concat(parts.values()).loc[by_row.index]
+    score = scorer(by_row.index)
+    plain, nested_score = score(by_row), score(nested)
+    helps = sign * (nested_score - plain) > 1e-6 * abs(plain)  # by more than rounding
+    return Decoded(
+        parameters=parameters if helps else {},
+        plain=plain,
+        in_sample=score(decoder.apply(parameters, by_row)),
+        nested=nested_score,
+        folds={str(k): scorer(part.index)(part) for k, part in parts.items()},
+        gain=paired.fitted_difference(competition, table, by_row, nested),
+    )
 
 
 def apply(note: dict, by_row: pd.DataFrame) -> pd.DataFrame:
     """Predictions decoded as a submission's json says."""
-    made = note.get("decode", {})
-    return DECODERS[made["name"]].apply(made["parameters"], by_row) if made.get("parameters") else by_row
+    decode = note.get("decode", {})
+    if not decode.get("parameters"):
+        return by_row
+    return DECODERS[decode["name"]].apply(decode["parameters"], by_row)

@@ -9,21 +9,7 @@ from pathlib import Path
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 # what a read_image opens
-OTHER_SUFFIXES = (
-    ".dcm",
-    ".dicom",
-    ".npy",
-    ".npz",
-    ".h5",
-    ".hdf5",
-    ".nii",
-    ".heic",
-    ".jp2",
-    ".avif",
-    ".svg",
-    ".ppm",
-    ".pgm",
-)
+OTHER_SUFFIXES = ".dcm .dicom .npy .npz .h5 .hdf5 .nii .heic .jp2 .avif .svg .ppm .pgm".split()
 ANY_SUFFIX = {*IMAGE_SUFFIXES, *OTHER_SUFFIXES}
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".001")
 # what a user or the kit puts beside the host's files

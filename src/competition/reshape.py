@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 
 from src.competition.formats import read_table
+from src.competition.image_paths import from_names
 from src.competition.listing import ImageIndex, clean, host_files, only_images, without_suffix
-from src.competition.tables import from_names, state
+from src.competition.messages import state
 
 
 def beside(root: Path, file: str, *others: str) -> pd.DataFrame:

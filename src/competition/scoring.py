@@ -5,8 +5,9 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from src.competition import answers, tables
+from src.competition import answers
 from src.competition.facts import Competition
+from src.competition.messages import listed, state
 from src.competition.metrics import METRICS, split_words
 from src.competition.tasks import TASKS
 from src.run import predictions
@@ -61,8 +62,7 @@ def truth(competition: Competition, table: pd.DataFrame) -> pd.DataFrame:
     differing = largest.index[(largest != smallest).any(axis=1)]
     if len(differing):
         raise ValueError(
-            f"images of one row differ in label: {tables.listed(list(differing))}:"
-            f" {tables.state('make_solution')}"
+            f"images of one row differ in label: {listed(list(differing))}: {state('make_solution')}"
         )
     return largest
 

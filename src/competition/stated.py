@@ -10,6 +10,7 @@ import pandas as pd
 
 from src.competition import reshape, tables
 from src.competition.facts import Competition
+from src.competition.image_paths import from_names
 
 FILE = "competition.py"  # beside a competition's files: a function competition() that returns a Competition
 
@@ -20,38 +21,25 @@ def read_dicom(record: dict) -> np.ndarray:
 
     dicom = pydicom.dcmread(record["file"])
     pixels = dicom.pixel_array.astype("float32")
-    pixels = (
-        pixels.max() - pixels if dicom.PhotometricInterpretation == "MONOCHROME1" else pixels - pixels.min()
-    )
+    is_inverted = dicom.PhotometricInterpretation == "MONOCHROME1"
+    pixels = pixels.max() - pixels if is_inverted else pixels - pixels.min()
     return (255 * pixels / max(pixels.max(), 1)).astype("uint8")
 
 
 def beside(file: Path) -> Competition:
     """The Competition that a competition.py beside the data returns. It is the user's own code: archives are
-    never unpacked with one. Competition, tables, reshape, read_dicom, Path, np and pd need no import there.
-    Raises ValueError.
+    never unpacked with one. Raises ValueError.
     """
-    spec = importlib.util.spec_from_file_location(
-        f"competition_{re.sub(r'[^a-zA-Z0-9]', '_', file.parent.name)}", file
-    )
+    name = f"competition_{re.sub(r'[^a-zA-Z0-9]', '_', file.parent.name)}"
+    spec = importlib.util.spec_from_file_location(name, file)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
-    vars(module).update(
-        Competition=Competition,
-        tables=tables,
-        reshape=reshape,
-        Path=Path,
-        np=np,
-        pd=pd,
-        read_dicom=read_dicom,
-    )
-    # inspect looks there for the source of a function
-    sys.modules[spec.name] = module
+    vars(module).update(NAMES)
+    sys.modules[name] = module  # inspect looks there for the source of a function
     try:
         spec.loader.exec_module(module)
         stated = module.competition()
-    # whatever the user's code raises is theirs to read
-    except Exception as error:
+    except Exception as error:  # whatever the user's code raises is theirs to read
         raise ValueError(
             f"{file}: {type(error).__name__}: {error}; it needs a function `def competition(): return"
             " Competition(...)`"
@@ -61,25 +49,32 @@ def beside(file: Path) -> Competition:
     return stated
 
 
+# these need no import in a competition.py
+NAMES = {
+    "Competition": Competition,
+    "tables": tables,
+    "reshape": reshape,
+    "read_dicom": read_dicom,
+    "Path": Path,
+    "np": np,
+    "pd": pd,
+}
+
+
 def fits(example: Competition, root: Path) -> bool:
-    """Do the files that an example speaks of lie here?"""
-    named = [file for file in (example.train_csv, example.test_csv, example.sample_csv) if file]
-    folders = [
-        re.split(r"[{*]", pattern)[0].rpartition("/")[0]
-        for pattern in (example.train_images, example.test_images)
-    ]
-    if not all((root / file).is_file() for file in named) or not all(
-        (root / folder).is_dir() for folder in folders
-    ):
+    """Are the files here that an example names?"""
+    files = [example.train_csv, example.test_csv, example.sample_csv]
+    patterns = [example.train_images, example.test_images]
+    folders = [re.split(r"[{*]", pattern)[0].rpartition("/")[0] for pattern in patterns]
+    has_files = all((root / file).is_file() for file in files if file)
+    if not has_files or not all((root / folder).is_dir() for folder in folders):
         return False
-    columns = (
-        {example.group, *re.findall(r"\{(\w+)\}", example.row)} - {""} if not example.make_table else set()
-    )
+    columns = {example.group, *re.findall(r"\{(\w+)\}", example.row)} - {""}
     try:
-        if columns and not columns <= {*tables.read_csv(root / "train.csv", rows=1)}:
-            return False
-        return "{label}" not in example.train_images or bool(
-            len(tables.from_names(root, example.train_images))
-        )
+        if columns and not example.make_table:
+            header = tables.read_csv(root / "train.csv", rows=1).columns
+            if not columns.issubset(header):
+                return False
+        return "{label}" not in example.train_images or len(from_names(root, example.train_images)) > 0
     except ValueError:
         return False

@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from src import config
 from src.competition import decoders, tables
 from src.competition.facts import Competition
+from src.competition.messages import complain
 from src.competition.tasks import TASKS
 from src.config import Settings
 from src.data import features, folds
@@ -122,9 +123,7 @@ def with_pseudo(job: Job) -> Job:
         tables.make_test(job.settings.folder, job.competition).set_index("id"),
         sorted(set(given["id"])),
     )
-    if lost := tables.complain(
-        pd.Series(ids)[~pd.Series(ids).isin(test.index)], "ids are no test images any more"
-    ):
+    if lost := complain(pd.Series(ids)[~pd.Series(ids).isin(test.index)], "ids are no test images any more"):
         raise ValueError(f"pseudo={name}: {lost[0]}: make submit RUN={name}, then make pseudo RUN={name}")
     labels = {
         k: given[given["fold"] == k].set_index("id")[outputs].reindex(ids)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from src.competition import formats, reshape
+from src.competition import formats, messages, reshape
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ from src.competition import formats, reshape
 )
 def test_an_encoding_is_told_by_the_letters_that_it_gives(encoding, text, tmp_path, capsys):
     """Korean read as latin-1 went into the submission as °í¾çÀÌ."""
-    formats.say_once.cache_clear()
+    messages.say_once.cache_clear()
     (tmp_path / "a.csv").write_bytes(text.encode(encoding))
     frame = formats.read_csv(tmp_path / "a.csv")
     assert [",".join(line) for line in [list(frame), *frame.to_numpy().tolist()]] == text.splitlines()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.competition import tables
+from src.competition import host_tables, tables
 from src.competition.facts import Competition
 
 
@@ -47,7 +47,7 @@ def test_every_dialect_reads_as_the_same_text(content, tmp_path):
 
 def test_a_class_whose_name_begins_like_a_part_is_named_when_it_is_left_out(tmp_path, capsys):
     images(tmp_path, "beaker/1.jpg", "flask/2.jpg", "test_tube/3.jpg", "test/4.jpg")
-    table = tables.train_frame(tmp_path, Competition(train_images="{label}/*"))
+    table = host_tables.read_part(tmp_path, Competition(train_images="{label}/*"), "train")
     assert table["label"].tolist() == ["beaker", "flask"]
     assert capsys.readouterr().err.splitlines() == [
         "warning: the images in test_tube/ are taken for no class, by its name: else state a make_table in "

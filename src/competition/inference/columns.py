@@ -7,13 +7,14 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from src.competition import tables
 from src.competition.facts import OUTPUT, Competition
+from src.competition.image_paths import fill
 from src.competition.inference import doubts, table_roles
 from src.competition.inference.advice import Code, Unclear
 from src.competition.inference.doubts import is_idle
 from src.competition.inference.evidence import Evidence, Naming, Table
-from src.competition.tables import NUMBER, listed, state
+from src.competition.messages import listed, state
+from src.competition.tables import NUMBER
 
 LABEL_WORDS = {"label", "labels", "target", "class", "category", "answer", "ans", "y"}
 
@@ -145,7 +146,7 @@ def find_row(train: pd.DataFrame, test: pd.DataFrame, first: str, id: str) -> st
     ):
         shared = [name for name in test if name in train and name != id]
         for made in composed(shared):
-            if tables.fill(made, test) == test[first].tolist():
+            if fill(made, test) == test[first].tolist():
                 return made
         raise Unclear(
             f"each row of the sample is one {first!r}, which the train csv does not have: "

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from src.competition import answers, tables
+from src.competition import answers
 from src.competition.answers import ANSWERS
 from src.competition.facts import NUMBERS, OUTPUT, WORDS, Competition
 from src.competition.inference import advice
 from src.competition.inference import infer as inference
 from src.competition.inference.evidence import Evidence
+from src.competition.messages import listed, state
 from src.competition.metrics import LABEL_METRICS, LOWER_IS_BETTER, METRICS, PROBABILITY_METRICS
 from src.competition.stated import FILE
 from src.competition.tasks import TASKS
@@ -122,7 +123,7 @@ def check(c: Competition) -> None:
         problems.append(
             f"{c.sample_csv or 'header'}:"
             f" {', '.join(f'the label {label!r} is the column {name!r}' for label, name in meant[:5])}: "
-            + tables.state("a make_table that gives the labels their columns' names")
+            + state("a make_table that gives the labels their columns' names")
         )
     one = len(asked) == 1 and (c.answer not in ("probabilities", "value") or len(outputs) == 1)
     if OUTPUT in c.row and len(asked) == 1:
@@ -134,8 +135,8 @@ def check(c: Competition) -> None:
     )
     if not (one or several or callable(c.answer)):
         problems.append(
-            f"{c.sample_csv or 'header'}: {c.answer} of {tables.listed(list(outputs))} can't fill the columns"
-            f" {tables.listed(lost or list(asked)) or '(none)'}; state sample_csv, labels, scored, answer or"
+            f"{c.sample_csv or 'header'}: {c.answer} of {listed(list(outputs))} can't fill the columns"
+            f" {listed(lost or list(asked)) or '(none)'}; state sample_csv, labels, scored, answer or"
             " header"
         )
     if (

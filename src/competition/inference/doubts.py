@@ -10,11 +10,11 @@ from typing import Any
 import pandas as pd
 
 from src.competition.facts import OUTPUT, Competition
-from src.competition.formats import listed, state
 from src.competition.inference.advice import Code
 from src.competition.inference.evidence import Evidence, Table
 from src.competition.inference.table_roles import Roles
 from src.competition.listing import IMAGE_SUFFIXES
+from src.competition.messages import listed, state
 from src.competition.reshape import is_pixel
 from src.competition.tables import NUMBER
 

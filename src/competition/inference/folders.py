@@ -9,7 +9,7 @@ from src.competition.formats import TABLES
 from src.competition.inference.advice import Code, Unclear
 from src.competition.inference.evidence import Evidence, Table, part_of
 from src.competition.inference.table_roles import Roles
-from src.competition.tables import listed, state
+from src.competition.messages import listed, state
 
 PART_FOLDER = re.compile(
     r"(.*(image|img|photo|pic|part|batch|chunk|split|fold|train|data|archive|zip|vol|set|dir|folder|shard).*?)["

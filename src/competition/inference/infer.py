@@ -15,9 +15,9 @@ from typing import Any
 
 import pandas as pd
 
-from src.competition import tables
 from src.competition.facts import OUTPUT, Competition
 from src.competition.formats import COLUMN
+from src.competition.host_tables import ROW, check_columns, host_table, read_part
 from src.competition.inference import columns, doubts, evidence, folders, places, problem, table_roles
 from src.competition.inference.advice import Code, Unclear
 from src.competition.inference.doubts import are_numbers, is_idle
@@ -25,7 +25,7 @@ from src.competition.inference.evidence import Evidence, Naming, Table
 from src.competition.inference.patterns import Located
 from src.competition.inference.table_roles import Roles
 from src.competition.listing import dead_links, packed
-from src.competition.tables import listed, state
+from src.competition.messages import listed, state
 
 __all__ = ["Unclear", "are_numbers", "facts"]
 
@@ -228,8 +228,7 @@ def with_columns(
     """The columns of both parts, and their frames with the id's column as `id`."""
     known = {"train": ev.table(c.train_csv), "test": ev.table(c.test_csv or c.sample_csv)}
     first = {
-        part: as_table(tables.read_part(ev.root, as_read(c, part, ev), part), ev, known[part])
-        for part in known
+        part: as_table(read_part(ev.root, as_read(c, part, ev), part), ev, known[part]) for part in known
     }
     frame, tested = first["train"].frame, first["test"].frame
     is_named = "id" in frame if c.make_table or OUTPUT in c.row else not c.train_csv
@@ -246,10 +245,8 @@ def with_columns(
     if c.test_csv and not stated.test_csv and {c.id, sample.row}.isdisjoint(tested) and OUTPUT not in c.row:
         c = replace(c, test_csv="")  # it names no row of the sample
         c = c if c.sample_csv else filled(c, test_images=lambda: test_folder(ev, first["train"]))
-    frames = {
-        part: as_table(tables.read_part(ev.root, c, part), ev, first[part]) for part in ("train", "test")
-    }
-    tables.check_columns(frames["train"].frame, list(c.labels), "the train table")
+    frames = {part: as_table(read_part(ev.root, c, part), ev, first[part]) for part in ("train", "test")}
+    check_columns(frames["train"].frame, list(c.labels), "the train table")
     return c, frames
 
 
@@ -321,9 +318,7 @@ def with_lines(
 ) -> Competition:
     """The competition with what is to be said: guesses, doubts, what is not used."""
     frame, tested = frames["train"].frame, frames["test"].frame
-    others = doubts.telling(
-        frame, {"id", "path", "row", tables.ROW, c.id, c.row, c.group, *c.labels, *c.features}
-    )
+    others = doubts.telling(frame, {"id", "path", "row", ROW, c.id, c.row, c.group, *c.labels, *c.features})
     c = replace(c, suspects=doubts.find_suspects(frame[others]))
     lines = [
         *notes,
@@ -355,7 +350,7 @@ def the_table(ev: Evidence, file: str) -> Table:
     """The stated file as a table. Raises ValueError where it is none."""
     if table := ev.table(file):
         return table
-    frame = tables.host_table(ev.root, file, set()).rename(columns=lambda name: str(name).strip())
+    frame = host_table(ev.root, file, set()).rename(columns=lambda name: str(name).strip())
     return replace(as_table(frame, ev), file=file)
 
 
@@ -363,7 +358,7 @@ def as_table(frame: pd.DataFrame, ev: Evidence, before: Table | None = None) -> 
     """A frame with the columns that name images. Those that were looked up before, and `id` where it repeats
     another, are not looked up again.
     """
-    frame_columns = [name for name in frame if name != tables.ROW]
+    frame_columns = [name for name in frame if name != ROW]
     namings: dict[str, Naming] = {}
     for name in frame_columns:
         twin = (

@@ -7,7 +7,7 @@ from src.competition.inference.advice import Unclear
 from src.competition.inference.evidence import Evidence, Naming, Table
 from src.competition.inference.patterns import Located, located
 from src.competition.listing import dead_links, packed
-from src.competition.tables import listed, state
+from src.competition.messages import listed, state
 
 
 def find_images(

@@ -5,9 +5,10 @@ from typing import Any
 import pandas as pd
 
 from src.competition.facts import NUMBERS, OUTPUT, Competition
+from src.competition.host_tables import spaced
 from src.competition.inference.advice import Code, Unclear
 from src.competition.inference.doubts import are_numbers, joined_by
-from src.competition.tables import listed, spaced, state
+from src.competition.messages import listed, state
 
 
 def find_task(

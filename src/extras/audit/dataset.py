@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from src.competition import tables
+from src.competition.host_tables import read_part
 from src.competition.tasks import TASKS
 from src.data import images
 from src.data.run import Run
@@ -45,7 +46,7 @@ class Dataset:
     @cached_property
     def host_table(self) -> pd.DataFrame:
         """The train table with all of the host's columns, in the host's order."""
-        return tables.train_frame(self.settings.folder, self.competition)
+        return read_part(self.settings.folder, self.competition, "train")
 
     @property
     def is_single(self) -> bool:

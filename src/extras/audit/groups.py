@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from src.competition import tables
+from src.competition.host_tables import read_part
 from src.extras.audit.dataset import Dataset
 from src.extras.findings import Finding, fail, good, warn
 
@@ -32,7 +32,7 @@ def groups(data: Dataset) -> Iterator[Finding]:
 
 def test_values(data: Dataset, column: str) -> set[str] | None:
     """The test's values of a column; None where it has no such column."""
-    table = tables.test_frame(data.settings.folder, data.competition)
+    table = read_part(data.settings.folder, data.competition, "test")
     return set(table[column]) if column in table else None
 
 
