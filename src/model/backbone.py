@@ -1,24 +1,23 @@
 """Backbones: any timm model by name, or a function here. It takes normalised images (B, 3, H, W) and returns
 features (B, F) or (B, C, h, w).
 
-Your own: a function (config) -> nn.Module and a word in BACKBONES, at the end of this file. What the kit
+Your own is a function (config) -> nn.Module and a word in BACKBONES, at the end of this file. What the kit
 reads of such a module:
 
-pretrained weights   of a timm model inside it, where from_timm(config) made that one: by name, from
-weights/NAME/ or the hub, or weights=FILE.
-                     Of your own layers: weights.load_into(layers, FILE) in the function, `if
-                         config.pretrained`. A file that holds all
-                     the module's names (weights=FILE, or weights/<word in BACKBONES>/model.safetensors) is
-                         loaded whole, with no code for it.
-mean and std         of the timm models inside; or the module has pretrained_cfg = {"mean": (0.5, 0.5, 0.5),
-"std": (0.5, 0.5, 0.5)}
-layer groups         those of the timm models inside, several side by side and aligned at their ends; without
-one, the module's children; or it
-                     has layer_groups = [["stem"], ["stage1", "stage2"]], beginnings of parameter names from
-                         the image to the output.
-                     Parameters in no group have no pretrained value: like the head they always learn, at lr.
-rates                by the name that follows the colon: gem:convnext_tiny learns at the rates of a convnext,
-a name without one at a cnn's
+pretrained weights
+    Of a timm model inside it that from_timm(config) made: by name, from weights/NAME/ or the hub, or
+    weights=FILE. Of your own layers: call weights.load_into(layers, FILE) in the function, `if
+    config.pretrained`. A file with all names of the module (weights=FILE, or weights/WORD/model.safetensors)
+    is loaded whole, with no code for it.
+mean and std
+    Those of the timm models inside, or of pretrained_cfg = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}.
+layer groups
+    Those of the timm models inside, several side by side and aligned at their ends; without one, the module's
+    children. Or layer_groups = [["stem"], ["stage1", "stage2"]], beginnings of parameter names from the image
+    to the output. Parameters in no group have no pretrained value: like the head they always learn, at lr.
+learning rates
+    By the name after the colon: gem:convnext_tiny learns at the rates of a convnext, a name without one at a
+    cnn's.
 """
 
 from collections import OrderedDict
@@ -34,8 +33,7 @@ from src.model import weights
 from src.model.trainable import is_timm, timm_inside
 from src.model.try_out import check_module, check_parameters, explain, name_of, place_of
 
-# of ImageNet: for modules that bring no pretrained_cfg
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet: for modules without pretrained_cfg
 
 
 class Inception(nn.Module):
@@ -46,9 +44,8 @@ class Inception(nn.Module):
         branch = channels_out // 4
         self.point = convolution(channels_in, branch, 1)
         self.local = convolution(channels_in, 2 * branch, 3)
-        self.wide = nn.Sequential(
-            convolution(channels_in, branch, 3), convolution(branch, channels_out - 3 * branch, 3)
-        )
+        last = channels_out - 3 * branch
+        self.wide = nn.Sequential(convolution(channels_in, branch, 3), convolution(branch, last, 3))
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([self.point(x), self.local(x), self.wide(x)], dim=1)
@@ -108,55 +105,56 @@ class Standardise(nn.Module):
 
 def from_timm(config: Config, name: str = "", **changes: Any) -> nn.Module:
     """A timm model without its classifier, with its pretrained weights when the settings ask for them; call
-    it in your own backbone too.
+    it in your own backbone too. Raises ValueError for an unknown name, or settings or weights that don't fit.
 
     name: "" is the one in the settings, what follows the colon in gem:NAME. changes: to the arguments of
-    timm.create_model. The weights come as a file from weights.resolve_weights and pass through timm's own
-    filters.
+    timm.create_model. The weights come as a file from weights.resolve_weights and pass timm's own filters.
     """
     import timm
 
     name = name or config.backbone.rpartition(":")[2]
     if not timm.is_model(name):
         raise ValueError(unknown(config.backbone, name))
-    settings: dict[str, Any] = {"num_classes": 0}
-    if config.drop_path_rate:
-        settings["drop_path_rate"] = config.drop_path_rate
-    # "" gives the feature map itself, (B, C, h, w) or (B, tokens, C)
-    if config.pool_type != "auto":
-        settings["global_pool"] = "" if config.pool_type == "none" else config.pool_type
-    if timm.get_pretrained_cfg(name).fixed_input_size:
-        settings["img_size"] = config.image_size  # ViT: the position embedding is resampled to it
     if "global_pool" in changes and config.pool_type != "auto":
         raise ValueError(
             f"pool_type={config.pool_type} has no effect with backbone={config.backbone}, which pools by"
             " itself: set pool_type=auto"
         )
-    settings |= changes
+    arguments = timm_arguments(config, name) | changes
     file = weights.resolve_weights(name, config.weights) if config.pretrained else None
     if file:
         if file.suffix != ".safetensors":
             weights.load_state(file)  # refuses, with a reason, what would run code
-        # `checkpoint_path` fails when the class count differs; `pretrained=False` with an overlay would be
-        # silently random
-        settings |= {"pretrained": True, "pretrained_cfg_overlay": {"file": str(file)}}
+        # `checkpoint_path` fails when the class count differs; an overlay with `pretrained=False` leaves the
+        # weights silently random
+        arguments |= {"pretrained": True, "pretrained_cfg_overlay": {"file": str(file)}}
     try:
-        model: Any = timm.create_model(name, **settings)
+        model: Any = timm.create_model(name, **arguments)
     except RuntimeError as error:
         own = timm.create_model(name).state_dict()
         if not file or not (problems := weights.mismatches(weights.load_state(file), own)):
             raise
         raise ValueError(f"weights file {file} is not one of {name}: {problems}") from error
     except (TypeError, AssertionError, ValueError) as error:
-        given = {
-            "pool_type": config.pool_type,
-            "drop_path_rate": config.drop_path_rate,
-            "image_size": config.image_size,
-        } | changes
-        words = ", ".join(f"{setting}={value}" for setting, value in given.items())
+        settings = {key: getattr(config, key) for key in ("pool_type", "drop_path_rate", "image_size")}
+        words = ", ".join(f"{key}={value}" for key, value in (settings | changes).items())
         raise ValueError(f"timm can't make {name!r} with {words}: {error}") from error
     model.timm_name, model.weights_file = name, file
     return model
+
+
+def timm_arguments(config: Config, name: str) -> dict[str, Any]:
+    """The arguments of timm.create_model that the settings give."""
+    import timm
+
+    arguments: dict[str, Any] = {"num_classes": 0}
+    if config.drop_path_rate:
+        arguments["drop_path_rate"] = config.drop_path_rate
+    if config.pool_type != "auto":  # "" gives the feature map itself, (B, C, h, w) or (B, tokens, C)
+        arguments["global_pool"] = "" if config.pool_type == "none" else config.pool_type
+    if timm.get_pretrained_cfg(name).fixed_input_size:
+        arguments["img_size"] = config.image_size  # ViT: the position embedding is resampled to it
+    return arguments
 
 
 def unknown(backbone: str, name: str) -> str:
@@ -164,20 +162,16 @@ def unknown(backbone: str, name: str) -> str:
     import timm
 
     if name in BACKBONES:
-        return (
-            f"backbone={backbone} is built around a timm model: say which, such as"
-            f" backbone={name}:tf_efficientnet_lite0"
-        )
+        example = f"{name}:tf_efficientnet_lite0"
+        return f"backbone={backbone} is built around a timm model: say which, such as backbone={example}"
     near = ", ".join(timm.list_models(f"*{name.rpartition(':')[2].split('_')[0]}*")[:5]) or "nothing like it"
-    return (
-        f"backbone {backbone!r} is unknown; timm has {near}; own ones, in src/model/backbone.py:"
-        f" {', '.join(BACKBONES)}"
-    )
+    own = ", ".join(BACKBONES)
+    return f"backbone {backbone!r} is unknown; timm has {near}; own ones, in src/model/backbone.py: {own}"
 
 
 def make_backbone(config: Config) -> nn.Module:
     """The backbone named in the settings, with its pretrained weights when asked for. Raises ValueError for
-    an unknown name or lost weights.
+    an unknown name or missing weights.
     """
     word = config.backbone.partition(":")[0]
     if word not in BACKBONES:
@@ -186,32 +180,32 @@ def make_backbone(config: Config) -> nn.Module:
     backbone = make_own(word, replace(config, pretrained=False, weights="") if file else config)
     check_name(config.backbone, timm_names(backbone))
     if file and timm_names(backbone) and not holds_names_of(file, backbone):
-        # it is one of the timm model inside, without the names that are around it
-        backbone, file = make_own(word, config), None
+        backbone, file = make_own(word, config), None  # the file is one of the timm model inside
     if file:
         weights.load_into(backbone, file)
     if config.pretrained and not weights.files_of(backbone):
         inside = "".join(f'make {name} by from_timm(config, "{name}"), or ' for name in timm_names(backbone))
+        place = weights.WEIGHTS / word / "model.safetensors"
         raise ValueError(
             f"backbone={config.backbone} is one of your own, and no pretrained weights were read for it:"
-            f" {inside}set pretrained=false, or weights=FILE, or put the file at"
-            f" {weights.WEIGHTS / word / 'model.safetensors'}"
+            f" {inside}set pretrained=false, or weights=FILE, or put the file at {place}"
         )
     return backbone
 
 
 def make_own(word: str, config: Config) -> nn.Module:
     """What the function in BACKBONES makes. Raises ValueError in one line where that is no module."""
-    make, what = BACKBONES[word], f"backbone {word!r}"
-    line = "def __init__(self, config):" if isinstance(make, type) else f"def {name_of(make, word)}(config):"
-    check_parameters(make, ["config"], f"{what} ({place_of(make)})", line)
+    make, title = BACKBONES[word], f"backbone {word!r}"
+    is_class = isinstance(make, type)
+    line = "def __init__(self, config):" if is_class else f"def {name_of(make, word)}(config):"
+    check_parameters(make, ["config"], f"{title} ({place_of(make)})", line)
     try:
         backbone = make(config)
-    except ValueError:  # says itself what is wrong
+    except ValueError:  # its message says what is wrong
         raise
     except Exception as error:  # whatever one's own function meets
-        raise ValueError(f"{what} can't be made: {explain(error)}") from error
-    check_module(backbone, what, make)
+        raise ValueError(f"{title} can't be made: {explain(error)}") from error
+    check_module(backbone, title, make)
     return backbone
 
 
@@ -232,8 +226,8 @@ def holds_names_of(file: Path, backbone: nn.Module) -> bool:
 
 
 def check_name(backbone: str, inside: list[str]) -> None:
-    """config.py sets the rates by the name, so it must not say something else than the timm models inside.
-    Raises ValueError.
+    """config.py sets the learning rates by the name. Raises ValueError where it contradicts the timm models
+    inside.
     """
     word, _, base = backbone.partition(":")
     if base and base.split(".")[0] not in [name.split(".")[0] for name in inside]:
@@ -263,13 +257,13 @@ def timm_names(backbone: nn.Module) -> list[str]:
 
 
 def normalisation(backbone: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """(mean, std) of 0..1 pixels that the backbone was trained with; read, never assumed (FIELD B24)."""
+    """(mean, std) of 0..1 pixels that the backbone was trained with; read, never assumed."""
     facts = trained_with(backbone)
     return tuple(facts.get("mean", MEAN)), tuple(facts.get("std", STD))
 
 
 def trained_with(backbone: nn.Module) -> dict[str, Any]:
-    """mean, std, input_size ... as the backbone states them, or the timm models inside; {} where nobody does.
+    """mean, std, input_size ... as the backbone or the timm models inside state them; {} where nobody does.
     Raises ValueError when they differ.
     """
     stated = dict(getattr(backbone, "pretrained_cfg", {}))
@@ -278,8 +272,8 @@ def trained_with(backbone: nn.Module) -> dict[str, Any]:
     if len(scales) > 1 and "mean" not in stated:
         raise ValueError(
             f"{', '.join(timm_names(backbone))} were trained with different mean and std: in your module"
-            ' write pretrained_cfg = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}, so that it is'
-            " given 0..1 pixels, and before each of these models its own Standardise(model)"
+            ' write pretrained_cfg = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}, so that it gets'
+            " 0..1 pixels, and before each of these models its own Standardise(model)"
         )
     return next(iter(inside), {}) | stated
 

@@ -1,8 +1,9 @@
-"""The classifier: uint8 images -> normalise -> trunk -> tail -> head -> logits. Build it from the settings,
-save and load what learned.
+"""The classifier: uint8 images -> normalise -> trunk -> tail -> head -> logits. Built from the settings; what
+learned is saved and loaded.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,8 @@ from src.model.trainable import groups, new_layers, set_trainable
 from src.model.try_out import make_head, run_once
 from src.run.files import Damaged
 
-PLAIN = np.float32([[0], [1]])
+FX_CONSTANT = "_tensor_constant"  # torch.fx names its own buffers so
+PLAIN = np.float32([[0], [1]])  # the unit of targets that are learned as they are
 
 
 class Normalise(nn.Module):
@@ -28,25 +30,24 @@ class Normalise(nn.Module):
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
-        self.register_buffer("scale", 1 / (255 * torch.tensor(std).view(1, -1, 1, 1)), persistent=False)
-        self.register_buffer(
-            "shift", -(torch.tensor(mean) / torch.tensor(std)).view(1, -1, 1, 1), persistent=False
-        )
+        scale, shift = 1 / (255 * torch.tensor(std)), -(torch.tensor(mean) / torch.tensor(std))
+        self.register_buffer("scale", scale.view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("shift", shift.view(1, -1, 1, 1), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
-        return torch.addcmul(
-            self.shift, image.float().contiguous(memory_format=torch.channels_last), self.scale
-        )
+        pixels = image.float().contiguous(memory_format=torch.channels_last)
+        return torch.addcmul(self.shift, pixels, self.scale)
 
 
 class Classifier(nn.Module):
-    """trunk: frozen, in eval, its output may be cached. tail: the backbone's layers that learn (and all after
-    the first of them). head: new.
+    """trunk: frozen, in eval, its output may be cached. tail: the backbone's layers that learn, and all after
+    the first of them. head: new.
 
-    cut_at names the graph node where the trunk ends, "" when there is none; why says what prevented it.
+    cut_at: the graph node where the trunk ends, "" where there is no trunk; why: what prevented it.
     depths: parameter of the tail -> 0 for the last layer group, 1 for the one before ... for layer-wise
-    rates, -1 for a new layer of one's own. unit: shift and scale (2, T) of the targets it learns, for the
-    task's activation; it lies in the checkpoint, so that who predicts need not know what it was fitted on.
+    learning rates, -1 for a new layer of one's own.
+    unit: shift and scale (2, T) of the regression targets, for the task's activation. It is kept in the
+    checkpoint, so that prediction need not know what the model was fitted on.
     """
 
     def __init__(
@@ -95,23 +96,18 @@ class Classifier(nn.Module):
         """What a checkpoint holds: every learning parameter, and every buffer of tail and head, by timm's own
         names.
         """
-        state = {name: p for name, p, _ in self.learning()}
-        # those are torch.fx's
-        state |= {name: b for name, b in self.tail.named_buffers() if not name.startswith("_tensor_constant")}
-        return {
-            k: v.detach()
-            for k, v in (state | {f"head.{name}": b for name, b in self.head.named_buffers()}).items()
-        }
+        state: dict[str, Tensor] = {name: p for name, p, _ in self.learning()}
+        state |= {name: b for name, b in self.tail.named_buffers() if not name.startswith(FX_CONSTANT)}
+        state |= {f"head.{name}": b for name, b in self.head.named_buffers()}
+        return {name: value.detach() for name, value in state.items()}
 
     def save(self, path: Path) -> None:
         """Write learned() as safetensors, in a fixed order: equal weights are equal files."""
-        beside = {"unit": torch.from_numpy(self.unit)} if (self.unit != PLAIN).any() else {}
-        save_file(
-            {name: value.contiguous().cpu() for name, value in sorted((self.learned() | beside).items())},
-            path,
-        )
-        # safetensors writes for the owner's eyes only
-        path.chmod(0o644)
+        state = self.learned()
+        if (self.unit != PLAIN).any():
+            state["unit"] = torch.from_numpy(self.unit)
+        save_file({name: value.contiguous().cpu() for name, value in sorted(state.items())}, path)
+        path.chmod(0o644)  # safetensors writes for the owner's eyes only
 
     def load(self, path: Path, *, strict: bool = True) -> list[str]:
         """Read learned() back in place; returns the names that were not taken. Raises ValueError when strict
@@ -123,14 +119,13 @@ class Classifier(nn.Module):
             raise Damaged(path, str(error)) from error
         unit = stored.pop("unit", None)
         fitting = {name for name in own if name in stored and stored[name].shape == own[name].shape}
-        left = sorted(set(own).symmetric_difference(stored) | (set(own) - fitting))
+        left = sorted((own.keys() | stored.keys()) - fitting)
         if strict and left:
             raise ValueError(
                 f"{path} does not fit this model: {', '.join(left[:5])}; it was made with other settings of"
                 " backbone, trainable or head"
             )
-        # else it is a training that begins there, with a unit of its own
-        if strict:
+        if strict:  # else a training begins there, with a unit of its own
             self.unit = PLAIN if unit is None else unit.numpy()
         with torch.no_grad():
             for name in fitting:
@@ -140,56 +135,58 @@ class Classifier(nn.Module):
 
 def build(config: Config, num_outputs: int, num_extra: int = 0, *, is_proven: bool = False) -> Classifier:
     """The classifier of an experiment, on the CPU, its head drawn by config.seed; is_proven: its cut was
-    proven before.
-
-    Raises ValueError for a setting or a module that does not fit.
+    proven before. Raises ValueError for a setting or a module that does not fit.
     """
     torch.manual_seed(config.seed)
     backbone = make_backbone(config).to(memory_format=torch.channels_last).eval()
     set_trainable(backbone, config.trainable)
     normalise = Normalise(*normalisation(backbone))
     image = torch.randint(0, 256, (2, 3, config.image_size, config.image_size), dtype=torch.uint8)
-    shape = tuple(run_once(backbone, (normalise(image),), f"backbone {config.backbone!r}").shape[1:])
+    features = run_once(backbone, (normalise(image),), f"backbone {config.backbone!r}")
     torch.manual_seed(config.seed)
-    head = make_head(
-        pick(HEADS, config.head, "head", "src/model/heads.py"),
-        config.head,
-        shape,
-        num_outputs,
-        config,
-        num_extra,
-    )
-    layers = groups(backbone)
-    depths = dict.fromkeys(new_layers(backbone), -1) | {
-        name: len(layers) - 1 - number for number, group in enumerate(layers) for name in group
-    }
+    maker = pick(HEADS, config.head, "head", "src/model/heads.py")
+    head = make_head(maker, config.head, tuple(features.shape[1:]), num_outputs, config, num_extra)
+    depths = layer_depths(backbone)
     try:
         trunk, tail, cut_at = cut(backbone, normalise(image), is_proven=is_proven)
         why = ""
     except CannotCut as error:
         trunk, tail, cut_at, why = nn.Identity(), backbone, "", str(error)
-    classifier = Classifier(normalise, trunk, tail, head, cut_at=cut_at, why=why, depths=depths)
+    check_parts(config, backbone, tail, head)
+    return Classifier(normalise, trunk, tail, head, cut_at=cut_at, why=why, depths=depths).eval()
+
+
+def layer_depths(backbone: nn.Module) -> dict[str, int]:
+    """Parameter -> how many layer groups lie between it and the end; -1 for new layers."""
+    depths = dict.fromkeys(new_layers(backbone), -1)
+    for depth, group in enumerate(reversed(groups(backbone))):
+        depths |= dict.fromkeys(group, depth)
+    return depths
+
+
+def check_parts(config: Config, backbone: nn.Module, tail: nn.Module, head: nn.Module) -> None:
+    """Raises ValueError where a layer that should learn has no effect on the output, or where tail and head
+    have a name in common.
+    """
+    used = {name for name, p in tail.named_parameters() if p.requires_grad}
     asked = {name for name, p in backbone.named_parameters() if p.requires_grad}
-    used = {name for name, p in classifier.tail.named_parameters() if p.requires_grad}
-    # torch.fx leaves out what the output does not depend on
-    if lost := sorted(asked - used):
+    if unused := sorted(asked - used):  # torch.fx leaves out what the output does not depend on
         raise ValueError(
-            f"trainable={config.trainable} asks {', '.join(lost[:3])} to learn, but the output of"
-            f" {config.backbone} does not: a branch that forward does not use: use it, or remove it"
+            f"trainable={config.trainable} asks {', '.join(unused[:3])} to learn, but the output of"
+            f" {config.backbone} does not depend on it, as on a branch that forward does not use: use it, or"
+            " remove it"
         )
-    in_head = {f"head.{part}" for part in head.state_dict()}
-    if shared := sorted(in_head & {*tail.state_dict()}):  # a checkpoint would hold one of the two
+    in_head = {f"head.{name}" for name in head.state_dict()}
+    if shared := sorted(in_head & tail.state_dict().keys()):  # a checkpoint would hold one of the two
         raise ValueError(
             f"head {config.head!r} has a part by the name of one of {config.backbone}, {shared[0]}: give it"
             " another name in your head"
         )
-    return classifier.eval()
 
 
-def pick(table: dict, name: str, what: str, file: str):
+def pick(table: dict, name: str, what: str, file: str) -> Any:
     """The entry of a table of choices, which stands in this file. Raises ValueError with the choices."""
     if name not in table:
-        raise ValueError(
-            f"{what} {name!r} is unknown; choose from {', '.join(sorted(table))}, or add it in {file}"
-        )
+        choices = ", ".join(sorted(table))
+        raise ValueError(f"{what} {name!r} is unknown; choose from {choices}, or add it in {file}")
     return table[name]

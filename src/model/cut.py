@@ -1,9 +1,12 @@
 """Cut a backbone where learning begins: trunk (frozen, run once per image) | tail (learns, run every step).
-requires_grad is the architecture.
+requires_grad decides where.
 
-The trace is torch.fx (Reed et al. 2022, arXiv:2112.08429); nothing is assumed about the model, the two halves
-are proven equal to the whole.
+The trace is by torch.fx (Reed et al. 2022, arXiv:2112.08429). Nothing is assumed about the model: the two
+halves are proven equal to the whole.
 """
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,8 +23,7 @@ class CannotCut(Exception):
 def set_mode(module: nn.Module, training: bool) -> None:
     """train() or eval(), except that a part holding parameters of which none learns stays in eval.
 
-    requires_grad=False does not stop BatchNorm's running statistics, nor dropout inside a frozen block (FIELD
-    B14).
+    requires_grad=False does not stop BatchNorm's running statistics, nor dropout inside a frozen block.
     """
     nn.Module.train(module, training)
     for part in module.modules():
@@ -38,13 +40,12 @@ class Tracer(fx.Tracer):
         self.whole = (DropPath, *get_notrace_modules())
 
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        return (
-            super().is_leaf_module(module, name)
-            or isinstance(module, self.whole)
-            or "Norm" in type(module).__name__
-        )
+        is_whole = isinstance(module, self.whole) or "Norm" in type(module).__name__
+        return is_whole or super().is_leaf_module(module, name)
 
-    def create_args_for_root(self, root_fn, is_module, concrete_args=None):
+    def create_args_for_root(
+        self, root_fn: Callable, is_module: bool, concrete_args: Any = None
+    ) -> tuple[Callable, list]:
         # one image; other arguments, such as ViT's attn_mask, keep their defaults
         return root_fn, [self.root, self.create_proxy("placeholder", "image", (), {})]
 
@@ -77,54 +78,48 @@ def is_live(node: fx.Node, backbone: nn.Module) -> bool:
     if node.op != "call_module":
         return False
     module = backbone.get_submodule(node.target)
-    drops = (
-        module.training
-        and "Drop" in type(module).__name__
-        and (getattr(module, "p", 0) or getattr(module, "drop_prob", 0) or 0) > 0
-    )
+    rate = getattr(module, "p", 0) or getattr(module, "drop_prob", 0) or 0
+    drops = module.training and "Drop" in type(module).__name__ and rate > 0
     return drops or any(p.requires_grad for p in module.parameters())
 
 
 def find_end(graph: fx.Graph, backbone: nn.Module) -> fx.Node:
-    """The last node before anything live where one value that depends on the image crosses to what follows."""
-    nodes = [n for n in graph.nodes if n.op != "output"]
-    place = {n: i for i, n in enumerate(nodes)}
-    place[next(n for n in graph.nodes if n.op == "output")] = len(nodes)
-    from_image: set[fx.Node] = set()
-    # open_until: a value that depends on the image -> place of its last use
-    end, crossing, open_until = None, [], {}
-    for i, node in enumerate(nodes):
-        if is_live(node, backbone):
+    """The last node before anything live where one value that depends on the image crosses to what follows.
+    Raises CannotCut where there is none after the image itself.
+    """
+    place = {node: i for i, node in enumerate(graph.nodes)}
+    end, crossing = None, []
+    last_use: dict[fx.Node, int] = {}  # of each value that depends on the image
+    for i, node in enumerate(graph.nodes):
+        if node.op == "output" or is_live(node, backbone):
             break
-        if node.op == "placeholder" or any(parent in from_image for parent in node.all_input_nodes):
-            from_image.add(node)
-            open_until[node] = max((place[user] for user in node.users), default=i)
-        crossing = [n for n, last in open_until.items() if last > i]
+        if node.op == "placeholder" or any(parent in last_use for parent in node.all_input_nodes):
+            last_use[node] = max((place[user] for user in node.users), default=i)
+        crossing = [value for value, last in last_use.items() if last > i]
         if len(crossing) == 1:
             end = crossing[0]
     if end is None:
         raise CannotCut("no place where a single tensor crosses")
+    if end.op == "placeholder" and len(crossing) == 1:
+        raise CannotCut("learning begins at the first layer")
     if end.op == "placeholder":
         raise CannotCut(
-            "learning begins at the first layer"
-            if len(crossing) == 1
-            else (
-                f"learning begins at {node.name}, where {len(crossing)} "
-                "tensors cross, as between branches side by side, and a trunk hands on one"
-            )
+            f"learning begins at {node.name}, where {len(crossing)} tensors cross, as between branches side by"
+            " side, and a trunk passes on one"
         )
     return end
 
 
 def copy_ancestors(into: fx.Graph, node: fx.Node, copies: dict[fx.Node, fx.Node]) -> fx.Node:
-    """Copy `node` and what it needs, in the order of the graph; `copies` says what stands already. Constants
+    """Copy `node` and what it needs, in the order of the graph; `copies` has what is copied already. Constants
     (ViT's attn_mask) are copied along.
     """
-    needed, todo = set(), [node]
-    while todo:
-        if (one := todo.pop()) not in needed and one not in copies:
+    needed, waiting = set(), [node]
+    while waiting:
+        one = waiting.pop()
+        if one not in needed and one not in copies:
             needed.add(one)
-            todo.extend(one.all_input_nodes)
+            waiting.extend(one.all_input_nodes)
     for one in node.graph.nodes:
         if one in needed:
             copies[one] = into.node_copy(one, lambda n: copies[n])
@@ -149,12 +144,11 @@ def prove(backbone: nn.Module, trunk: nn.Module, tail: nn.Module, image: Tensor)
     """The halves equal the whole bit for bit: in eval, in training with the same seed, and in eval again.
     Raises CannotCut.
     """
-    buffers = {name: value.clone() for name, value in backbone.state_dict().items()}
+    state = {name: value.clone() for name, value in backbone.state_dict().items()}
     for training in (False, True, False):
         outputs = []
         for run in (lambda: backbone(image), lambda: tail(trunk(image))):
-            # a step in training mode moves the statistics of the norms that learn
-            backbone.load_state_dict(buffers)
+            backbone.load_state_dict(state)  # training mode moves the statistics of the norms that learn
             set_mode(backbone, training)
             set_mode(tail, training)
             trunk.eval()
@@ -163,7 +157,7 @@ def prove(backbone: nn.Module, trunk: nn.Module, tail: nn.Module, image: Tensor)
                 outputs.append(run())
         if not torch.equal(*outputs):
             raise CannotCut(f"the halves differ from the whole {'in training' if training else 'in eval'}")
-    backbone.load_state_dict(buffers)
+    backbone.load_state_dict(state)
 
 
 def cut(backbone: nn.Module, image: Tensor, *, is_proven: bool = False) -> tuple[nn.Module, nn.Module, str]:
@@ -185,12 +179,9 @@ def cut(backbone: nn.Module, image: Tensor, *, is_proven: bool = False) -> tuple
         trunk, tail = split_graph(graph, backbone, end)
     except CannotCut:
         raise
-    # whatever fx meets in a model it can't follow; the reason is reported, not hidden
-    except Exception as error:
-        raise CannotCut(
-            f"torch.fx cannot follow it ({type(error).__name__}:"
-            f" {str(error).splitlines()[0][:120] if str(error) else ''})"
-        ) from error
+    except Exception as error:  # whatever fx meets in a model it can't follow; the reason is reported
+        first_line = next(iter(str(error).splitlines()), "")[:120]
+        raise CannotCut(f"torch.fx cannot follow it ({type(error).__name__}: {first_line})") from error
     if not is_proven:
         prove(backbone, trunk, tail, image)
     return trunk, tail, end.name

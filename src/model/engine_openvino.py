@@ -1,8 +1,8 @@
-"""Extra: OpenVINO runs the frozen trunk on a CPU, several times faster than torch. Nothing to set: pip
+"""Optional: OpenVINO runs the frozen trunk on a CPU, several times faster than torch. Nothing to set: pip
 install -r requirements-cpu.txt.
 
-prepare.py asks for it by name, compares it with torch for each trunk, and falls back. Neither batch nor
-threads change its bits (tried).
+src/data/features.py asks for it by name, compares it with torch for each trunk, and falls back. Neither the
+batch size nor the number of threads changes its bits (tried).
 """
 
 import sys
@@ -21,18 +21,17 @@ def compile(module: nn.Module, example: Tensor) -> Callable[[Tensor], Tensor]:
     """The module in eval mode as a function on the CPU, for batches of any length. Raises whatever openvino
     does for a module it can't convert.
     """
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]    # or importing it would report that to its maker, unasked
+    # or importing openvino would report that to its maker, unasked
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino
 
     with warnings.catch_warnings():
-        # it traces by torch.jit, which tells everyone that it is old
-        warnings.simplefilter("ignore")
-        converted = openvino.convert_model(module, example_input=example)
-    # full precision is said, since a CPU that has bfloat16 would be given that
-    how = {
-        "INFERENCE_PRECISION_HINT": "f32",
+        warnings.simplefilter("ignore")  # it traces by torch.jit, which warns that it is deprecated
+        model = openvino.convert_model(module, example_input=example)
+    settings = {
+        "INFERENCE_PRECISION_HINT": "f32",  # or a CPU with bfloat16 would use that
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "NUM_STREAMS": 1,
     }
-    request = openvino.compile_model(converted, "CPU", how).create_infer_request()
+    request = openvino.compile_model(model, "CPU", settings).create_infer_request()
     return lambda image: torch.from_numpy(request.infer([image.contiguous().numpy()], share_inputs=True)[0])

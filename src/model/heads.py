@@ -9,43 +9,33 @@ from torch import Tensor, nn
 
 from src.config import Config
 
+Shape = tuple[int, ...]
+
 
 class Joined(nn.Module):
-    """Features flattened, extra columns beside them, then `layers`. The Flatten that is so easily forgotten
-    stands here.
-    """
+    """`layers` on the flattened features with the extra columns beside them."""
 
     def __init__(self, layers: nn.Module) -> None:
         super().__init__()
         self.layers = layers
 
     def forward(self, features: Tensor, extra: Tensor) -> Tensor:
-        # (B, prod(feature_shape) + E)
-        return self.layers(torch.cat([features.flatten(1), extra], dim=1))
+        return self.layers(torch.cat([features.flatten(1), extra], dim=1))  # of (B, prod(feature_shape) + E)
 
 
-def linear(feature_shape: tuple[int, ...], num_outputs: int, config: Config, num_extra: int = 0) -> nn.Module:
+def linear(feature_shape: Shape, num_outputs: int, config: Config, num_extra: int = 0) -> nn.Module:
     """Dropout and one linear layer."""
-    return Joined(
-        nn.Sequential(
-            nn.Dropout(config.drop_rate), nn.Linear(math.prod(feature_shape) + num_extra, num_outputs)
-        )
-    )
+    size = math.prod(feature_shape) + num_extra
+    return Joined(nn.Sequential(nn.Dropout(config.drop_rate), nn.Linear(size, num_outputs)))
 
 
 def mlp(
-    feature_shape: tuple[int, ...], num_outputs: int, config: Config, num_extra: int = 0, width: int = 512
+    feature_shape: Shape, num_outputs: int, config: Config, num_extra: int = 0, width: int = 512
 ) -> nn.Module:
     """One hidden layer, for extra columns that interact with the picture."""
     size = math.prod(feature_shape) + num_extra
-    layers = [
-        nn.Linear(size, width),
-        nn.BatchNorm1d(width),
-        nn.ReLU(),
-        nn.Dropout(config.drop_rate),
-        nn.Linear(width, num_outputs),
-    ]
-    return Joined(nn.Sequential(*layers))
+    hidden = [nn.Linear(size, width), nn.BatchNorm1d(width), nn.ReLU()]
+    return Joined(nn.Sequential(*hidden, nn.Dropout(config.drop_rate), nn.Linear(width, num_outputs)))
 
 
 HEADS = {"linear": linear, "mlp": mlp}  # add yours: a function above, a word here

@@ -1,13 +1,13 @@
 """Which layers learn: "head", "all", the last N groups, or patterns of parameter names. Setting it means
 setting requires_grad.
 
-What your own module adds to a pretrained one has nothing to keep, so it always learns, as the head does.
+What your own module adds to a pretrained one has no pretrained value to keep, so it always learns, as the head
+does.
 """
 
-from collections import Counter
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from typing import Any
+from itertools import zip_longest
 
 from torch import nn
 
@@ -24,18 +24,16 @@ def groups(backbone: nn.Module) -> list[list[str]]:
 
         by_number = group_parameters(backbone, backbone.group_matcher(coarse=True))
         return [by_number[number] for number in sorted(by_number)]
+    names = [name for name, _ in backbone.named_parameters()]  # shared parameters have one name
     if inside := timm_inside(backbone):
-        names = {name for name, _ in backbone.named_parameters()}  # shared ones have one name
         branches = [
-            [[f"{place}.{name}" for name in group] for group in groups(model)]
+            [[f"{place}.{name}" for name in group] for group in reversed(groups(model))]
             for place, model in inside.items()
         ]
-        longest = max(map(len, branches))
-        # the last groups stand side by side
-        aligned = [[[] for _ in range(longest - len(branch))] + branch for branch in branches]
-        return [[name for group in row for name in group if name in names] for row in zip(*aligned)]
+        rows = [sum(row, []) for row in zip_longest(*branches, fillvalue=[])]  # aligned at their ends
+        return [[name for name in row if name in names] for row in reversed(rows)]
     by_child: dict[str, list[str]] = {}
-    for name, _ in backbone.named_parameters():
+    for name in names:
         by_child.setdefault(name.split(".")[0], []).append(name)
     return list(by_child.values())
 
@@ -50,33 +48,25 @@ def timm_inside(backbone: nn.Module) -> dict[str, nn.Module]:
 
 
 def is_timm(module: nn.Module) -> bool:
-    return hasattr(module, "timm_name") or (
-        hasattr(module, "group_matcher") and hasattr(module, "pretrained_cfg")
-    )
+    is_alike = hasattr(module, "group_matcher") and hasattr(module, "pretrained_cfg")
+    return is_alike or hasattr(module, "timm_name")
 
 
 def stated_groups(backbone: nn.Module) -> list[list[str]]:
     """The groups that an own module states, each by the beginnings of its parameters' names. Raises
-    ValueError for one that begins none.
+    ValueError for a beginning that fits none, and for a parameter in two groups.
     """
     names = [name for name, _ in backbone.named_parameters()]
-    stated: Any = backbone.layer_groups() if callable(backbone.layer_groups) else backbone.layer_groups
-    whole = [[name for name in names if any(is_below(name, part) for part in group)] for group in stated]
-    if empty := [
-        part for group in stated for part in group if not any(is_below(name, part) for name in names)
-    ]:
-        there = ", ".join(dict.fromkeys(name.split(".")[0] for name in names))
-        raise ValueError(
-            f"layer_groups of {type(backbone).__name__}: no parameter is called {', '.join(empty)}; there are"
-            f" {there}"
-        )
-    if twice := [
-        name for name, count in Counter(name for group in whole for name in group).items() if count > 1
-    ]:
-        raise ValueError(
-            f"layer_groups of {type(backbone).__name__}: {', '.join(twice[:3])} stands in two groups"
-        )
-    return whole
+    stated = backbone.layer_groups() if callable(backbone.layer_groups) else backbone.layer_groups
+    title = f"layer_groups of {type(backbone).__name__}"
+    parts = [part for group in stated for part in group]
+    if empty := [part for part in parts if not any(is_below(name, part) for name in names)]:
+        children = ", ".join(dict.fromkeys(name.split(".")[0] for name in names))
+        raise ValueError(f"{title}: no parameter is called {', '.join(empty)}; there are {children}")
+    layers = [[name for name in names if any(is_below(name, part) for part in group)] for group in stated]
+    if twice := [name for name in names if sum(name in layer for layer in layers) > 1]:
+        raise ValueError(f"{title}: {', '.join(twice[:3])} stands in two groups")
+    return layers
 
 
 def is_below(name: str, part: str) -> bool:
@@ -85,11 +75,10 @@ def is_below(name: str, part: str) -> bool:
 
 
 def new_layers(backbone: nn.Module) -> set[str]:
-    """The parameters that stand in no layer group, such as an own layer behind a timm model: no pretrained
+    """The parameters in no layer group, such as an own layer behind a timm model: they have no pretrained
     value, so they learn like the head.
     """
-    grouped = {name for group in groups(backbone) for name in group}
-    return {name for name, _ in backbone.named_parameters() if name not in grouped}
+    return {name for name, _ in backbone.named_parameters()}.difference(*groups(backbone))
 
 
 def choose(backbone: nn.Module, trainable: int | str | tuple[str, ...]) -> set[str]:
@@ -108,10 +97,9 @@ def choose(backbone: nn.Module, trainable: int | str | tuple[str, ...]) -> set[s
                 f"trainable={trainable}, but this backbone has {len(layers)} layer groups: `make layers`"
                 " lists them, or trainable=all"
             )
-        return new | {name for group in layers[len(layers) - trainable :] for name in group}
-    patterns = (trainable,) if isinstance(trainable, str) else trainable
+        return new.union(*layers[len(layers) - trainable :])
     chosen, problems = set(new), []
-    for pattern in patterns:
+    for pattern in (trainable,) if isinstance(trainable, str) else trainable:
         matched = {n for n in names if is_below(n, pattern) or fnmatchcase(n, pattern)} if pattern else set()
         chosen |= matched
         if not matched:
@@ -127,12 +115,11 @@ def choose(backbone: nn.Module, trainable: int | str | tuple[str, ...]) -> set[s
 
 
 def set_trainable(backbone: nn.Module, trainable: int | str | tuple[str, ...]) -> None:
-    """Set requires_grad of every parameter of the backbone, then look whether it is so: a typo such as
-    require_grad changes nothing (FIELD B13).
+    """Set requires_grad of every parameter of the backbone, then check it: a typo such as require_grad
+    changes nothing.
     """
     chosen = choose(backbone, trainable)
     for name, parameter in backbone.named_parameters():
         parameter.requires_grad_(name in chosen)
-    assert chosen == {name for name, p in backbone.named_parameters() if p.requires_grad}, (
-        "requires_grad did not take"
-    )
+    learning = {name for name, p in backbone.named_parameters() if p.requires_grad}
+    assert learning == chosen, "requires_grad did not take"
