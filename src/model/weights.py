@@ -7,6 +7,7 @@ import tempfile
 import threading
 import urllib.request
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -29,35 +30,26 @@ WAYS_OUT = """{problem}. Three ways out:
 
 def resolve_weights(backbone: str, weights: str = "", *, root: Path = WEIGHTS) -> Path:
     """The file with the backbone's pretrained weights: the one given, the one under weights/, or brought
-    there from the hub.
+    there from the hub. Raises ValueError where there is none.
     """
-    if weights:
-        path = Path(weights)
-        if path.is_dir():  # of this backbone, or with a folder for each
-            path = (
-                next(
-                    (
-                        folder
-                        for folder in (path / backbone, path)
-                        if (folder / "model.safetensors").is_file()
-                    ),
-                    path,
-                )
-                / "model.safetensors"
-            )
-        if not path.is_file():
-            raise ValueError(
-                f"weights={weights}: there is no file {path}; give an existing file, or weights= to look"
-                f" under {root}/{backbone}/"
-            )
-        return path
-    path = root / backbone / "model.safetensors"
-    return path if path.is_file() else from_hub(backbone, path.parent)
+    if not weights:
+        path = root / backbone / "model.safetensors"
+        return path if path.is_file() else from_hub(backbone, path.parent)
+    path = Path(weights)
+    if path.is_dir():  # of this backbone, or with a folder for each
+        places = [folder / "model.safetensors" for folder in (path / backbone, path)]
+        path = next((place for place in places if place.is_file()), places[-1])
+    if not path.is_file():
+        raise ValueError(
+            f"weights={weights}: there is no file {path}; give an existing file, or weights= to look under"
+            f" {root}/{backbone}/"
+        )
+    return path
 
 
 def load_state(path: Path) -> dict[str, "Tensor"]:
     """The tensors of a weights file by name; a training checkpoint's state_dict (its EMA first) is found
-    inside.
+    inside. Raises ValueError for what is no plain state_dict.
     """
     import pickle
 
@@ -75,18 +67,16 @@ def load_state(path: Path) -> dict[str, "Tensor"]:
             " because loading them runs code. Where you trust it: torch.save(model.state_dict(), 'new.pth')"
             " and give that file"
         ) from error
-    strangers = [name for name, value in state.items() if not isinstance(value, torch.Tensor)]
-    if strangers or not state:
-        raise ValueError(
-            f"weights file {path} is no state_dict: not tensors: {strangers[:5] or 'it is empty'}; save"
-            " model.state_dict() alone"
-        )
+    others = [name for name, value in state.items() if not isinstance(value, torch.Tensor)]
+    if others or not state:
+        problem = f"not tensors: {others[:5]}" if others else "it is empty"
+        raise ValueError(f"weights file {path} is no state_dict: {problem}; save model.state_dict() alone")
     return state
 
 
 def load_into(module: "nn.Module", file: str | Path) -> None:
-    """Read a file of weights into a module of your own, and note it there: the run's recipe and `make doctor`
-    must know it.
+    """Read a file of weights into a module of your own, and note the file there: the run's recipe and `make
+    doctor` must know it. Raises ValueError where names or shapes differ.
     """
     state = load_state(Path(file))
     if problems := mismatches(state, module.state_dict()):
@@ -118,43 +108,32 @@ def files_of(backbone: "nn.Module") -> list[Path]:
 
 
 def weights_hash(path: Path) -> str:
-    """Hash of the file's bytes, kept beside it until its size or time changes: a big file is read once. Where
-    nothing can be written beside it, as under /kaggle/input, the hash is kept in weights/; where not even
-    there, the file is read each time.
+    """Hash of the file's bytes, kept beside it until its size or time changes, since big files take long to
+    read. Where nothing can be written beside it, as under /kaggle/input, the hash is kept in weights/.
     """
     places = [path.with_name(path.name + ".hash"), WEIGHTS / f"{sha256(str(path.resolve()))}.hash"]
     status = path.stat()
     stamp = {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
     for place in places:
-        known = read_hash(place)
-        if known and {key: known.get(key) for key in stamp} == stamp:
-            return known["hash"]
+        with suppress(ValueError, OSError):  # damaged, or not there
+            known = dict(read_json(place, "hash"))
+            if known == stamp | {"hash": known["hash"]}:
+                return known["hash"]
     content_hash = file_sha(path)
     for place in places:
-        try:
-            write_json({**stamp, "hash": content_hash}, place)
+        with suppress(ValueError):  # read-only
+            write_json(stamp | {"hash": content_hash}, place)
             break
-        except ValueError:
-            continue
     return content_hash
-
-
-def read_hash(place: Path) -> dict:
-    """What was written there, {} where nothing was, or it is damaged."""
-    try:
-        return dict(read_json(place)) if place.is_file() else {}
-    except (ValueError, OSError):
-        return {}
 
 
 def pretrained_hash(config: "Config") -> str:
     """Hash of all the weight files that the backbone begins with, "" for none: part of a run's recipe."""
     if not config.pretrained:
         return ""
-    kept = WEIGHTS / config.backbone / "model.safetensors"
-    # so the audit needs no torch
-    if kept.is_file() and not config.weights and ":" not in config.backbone:
-        return weights_hash(kept)
+    file = WEIGHTS / config.backbone / "model.safetensors"
+    if file.is_file() and not config.weights and ":" not in config.backbone:
+        return weights_hash(file)  # first, so that the audit needs no torch
     from src.model.backbone import BACKBONES, make_backbone
 
     if config.backbone.partition(":")[0] not in BACKBONES:
@@ -173,13 +152,11 @@ def hub_reachable(timeout: float = 3.0) -> bool:
     answered = threading.Event()
 
     def connect() -> None:
-        try:
+        with suppress(OSError):
             socket.create_connection((url.hostname, url.port or 443), timeout=timeout).close()
             answered.set()
-        except OSError:
-            pass
 
-    # in a thread, because a dead name server ignores the socket's timeout
+    # in a thread, because a name server that doesn't answer ignores the socket's timeout
     thread = threading.Thread(target=connect, daemon=True)
     thread.start()
     thread.join(timeout)
@@ -187,15 +164,16 @@ def hub_reachable(timeout: float = 3.0) -> bool:
 
 
 def from_hub(backbone: str, folder: Path) -> Path:
-    """Download a timm backbone's weights into folder, so that every later run finds a plain local file."""
+    """Download a timm backbone's weights into folder, so that every later run finds a plain local file. Raises
+    ValueError with the three ways out where that fails.
+    """
     import timm
     from huggingface_hub import constants
 
     if not timm.is_model(backbone):
-        near = difflib.get_close_matches(backbone, timm.list_models(), n=3)
+        near = ", ".join(difflib.get_close_matches(backbone, timm.list_models(), n=3)) or "none"
         raise ValueError(
-            f"backbone {backbone!r} is not known to timm; near: {', '.join(near) or 'none'};"
-            " timm.list_models() has all"
+            f"backbone {backbone!r} is not known to timm; near: {near}; timm.list_models() has all"
         )
     reason = "the Hugging Face hub can't be reached"
     if constants.HF_HUB_OFFLINE or hub_reachable():  # offline, the hub's own cache may still have it

@@ -9,17 +9,17 @@ from contextlib import contextmanager
 from src import BEGAN
 from src.config import Machine
 
-SPENT = 30
-
-
-# -- when
+SHARE = 30  # after an epoch, saving may take one part in this many of the time
 
 
 class Clock:
     """When to save, and why to stop: SIGTERM, SIGINT, or max_hours of this process."""
 
     def __init__(self, machine: Machine) -> None:
-        self.machine, self.asked, self.slowest, self.took = machine, "", 0.0, 0.0
+        self.machine = machine
+        self.asked = ""  # the name of the signal that has asked for a stop
+        self.slowest = 0.0  # seconds of the slowest step so far
+        self.took = 0.0  # seconds of the last saving
         self.begin()
 
     def begin(self) -> None:
@@ -27,48 +27,44 @@ class Clock:
         self.last_save = self.last_step = time.monotonic()
 
     def is_due(self, *, ends_epoch: bool) -> bool:
-        """After save_minutes, and after an epoch, unless epochs are so short that saving would take more than
-        a part in SPENT of the time.
+        """Save after save_minutes, and after an epoch, unless epochs are so short that saving would take more
+        than its share of the time.
         """
         passed = time.monotonic() - self.last_save
-        return passed >= 60 * self.machine.save_minutes or ends_epoch and passed >= SPENT * self.took
+        return passed >= 60 * self.machine.save_minutes or ends_epoch and passed >= SHARE * self.took
 
     @contextmanager
     def saving(self) -> Iterator[None]:
+        """Measures how long saving takes."""
         began = time.monotonic()
         yield
         self.last_save = time.monotonic()
         self.took = self.last_save - began
 
     def why_stop(self) -> str:
-        """Nothing, or the reason. Called after each step, since the next one may take as long as the slowest
-        so far.
-        """
+        """The reason, or "". Call it after each step: the next one may take as long as the slowest so far."""
         now = time.monotonic()
         self.slowest, self.last_step = max(self.slowest, now - self.last_step), now
         limit = 3600 * self.machine.max_hours
-        return self.asked or (
-            f"max_hours={self.machine.max_hours:g}" if limit and now - BEGAN + self.slowest > limit else ""
-        )
+        is_over = limit and now - BEGAN + self.slowest > limit
+        return self.asked or (f"max_hours={self.machine.max_hours:g}" if is_over else "")
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """SIGTERM and SIGINT ask for a stop at the next step; once that is asked, a second one ends the
-        process at once.
-        """
+        """SIGTERM and SIGINT ask for a stop at the next step; a second one ends the process at once."""
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
         def ask(number: int, frame: object) -> None:
             self.asked = signal.Signals(number).name
-            # no print, which can't be called in the middle of another
+            # not by print, which can't be called in the middle of another print
             os.write(2, f"{self.asked}: saving after this step; once more ends at once\n".encode())
-            for each in before:
+            for each in handlers:
                 signal.signal(each, signal.SIG_DFL)
 
-        before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
-        for each in before:
-            signal.signal(each, ask)
+        for number in handlers:
+            signal.signal(number, ask)
         try:
             yield
         finally:
-            for each, handler in before.items():
-                signal.signal(each, handler)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)

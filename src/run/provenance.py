@@ -2,37 +2,26 @@
 
 import platform
 import subprocess
+from importlib.metadata import version
 
-from src.run.sources import SRC
+from src.run.sources import ROOT
 
-VERSIONS = (
-    "torch",
-    "torchvision",
-    "timm",
-    "accelerate",
-    "adamp",
-    "scikit-learn",
-    "pandas",
-    "numpy",
-    "pillow",
-)
+PACKAGES = "torch torchvision timm accelerate adamp scikit-learn pandas numpy pillow".split()
 
 
 def versions() -> dict[str, str]:
-    from importlib.metadata import version
-
-    return {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}}
+    """Of Python and of the packages that can change a result."""
+    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
 def git(*args: str) -> str:
-    """What git says in the kit's folder; "" without git, repository or commit."""
+    """The output of git in the kit's folder; "" without git, repository or commit."""
+    command = ["git", *args]
     try:
-        done = subprocess.run(
-            ["git", *args], cwd=SRC.parent, capture_output=True, text=True, errors="replace", check=True
-        )
-        return done.stdout.rstrip("\n")
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, errors="replace", check=True)
     except (OSError, subprocess.CalledProcessError):
         return ""
+    return done.stdout.rstrip("\n")
 
 
 def commit() -> str:
@@ -43,14 +32,8 @@ def commit() -> str:
 
 def diff() -> str:
     """What src holds beyond the commit: edits, then whole files that git does not know."""
-    new = [
-        name
-        for name in git("ls-files", "--others", "--exclude-standard", "--", "src").splitlines()
-        if name.endswith(".py")
-    ]
-    return "\n".join(
-        [
-            git("diff", "HEAD", "--", "src"),
-            *(f"new file {name}\n{(SRC.parent / name).read_text()}" for name in new),
-        ]
-    ).strip()
+    parts = [git("diff", "HEAD", "--", "src")]
+    for name in git("ls-files", "--others", "--exclude-standard", "--", "src").splitlines():
+        if name.endswith(".py"):
+            parts.append(f"new file {name}\n{(ROOT / name).read_text()}")
+    return "\n".join(parts).strip()

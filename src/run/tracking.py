@@ -2,145 +2,116 @@
 hold up a fold.
 """
 
+import functools
 import json
 import math
 import os
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 
 INIT_SECONDS = 10  # W&B itself waits 90 s when there is a key but no network
-# and for ever at the end of a run; what is not uploaded by then stays on disk, see sync_command
-FINISH_SECONDS = 20
-_said: set[str] = set()  # lines printed by this process: with ten folds, each is said once
+FINISH_SECONDS = 20  # and without end when a run ends; the rest stays on disk, see sync_command
+OFF = (
+    "disable_code disable_git disable_job_creation x_disable_stats x_disable_meta x_disable_machine_info"
+).split()
 _online_failed: list[str] = []  # after one failure the later folds do not wait again
 
 
 class Tracker:
-    """The log of one fold, or of the summary.  `with Tracker(...) as tracker: tracker.log({"epoch": 1, ...});
-    tracker.finish({...})`
+    """The log of one fold, or of the summary.
+
+    with Tracker(...) as tracker:
+        tracker.log({"epoch": 1, ...})
+        tracker.finish({...})
     """
 
-    def __init__(
-        self,
-        log_path: Path,
-        *,
-        mode: str,
-        project: str,
-        group: str,
-        name: str,
-        job_type: str,
-        config: dict,
-        dir: Path,
-        tags: Iterable[str] = (),
-    ) -> None:
+    def __init__(self, log_path: Path, *, mode: str, dir: Path, **facts: Any) -> None:
+        """mode: off, offline, online or auto. dir: where W&B makes its folder. facts: project, group, name,
+        job_type, config and tags for wandb.init.
+        """
         self.path = Path(log_path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         drop_torn_line(self.path)
-        self.run: Any = None  # W&B's run, while there is one
-        if mode != "off":  # W&B makes dir/wandb/; one group per run, job_type is "fold" or "summary"
-            self.run = start_wandb(
-                mode,
-                {
-                    "project": project,
-                    "group": group,
-                    "name": name,
-                    "job_type": job_type,
-                    "config": config,
-                    "tags": list(tags),
-                    "dir": str(dir),
-                },
-            )
+        self.run: Any = start_wandb(mode, {"dir": str(dir), **facts}) if mode != "off" else None
 
     def log(self, values: dict) -> None:
         """One line of log.jsonl, on disk when this returns; then the same to W&B."""
         values = plain(values)
+        line = json.dumps({key: None if is_nan(value) else value for key, value in values.items()})
         with open(self.path, "a", encoding="utf-8", newline="\n") as file:
-            # nan is not JSON: it becomes null, so that any reader can go on
-            file.write(
-                json.dumps({key: None if is_nan(value) else value for key, value in values.items()}) + "\n"
-            )
+            file.write(line + "\n")
         self._mirror(lambda: self.run.log(values))
 
     def finish(self, summary: dict, *, exit_code: int = 0) -> None:
         """Close the W&B run with its summary. The stages keep the same figures in done.json and score.json."""
         summary = plain(summary)
-        self._mirror(lambda: (self.run.summary.update(summary), self.run.finish(exit_code=exit_code)))
+        self._mirror(lambda: self.run.summary.update(summary))
+        self._mirror(lambda: self.run.finish(exit_code=exit_code))
         self.run = None
 
-    def _mirror(self, action) -> None:
+    def _mirror(self, action: Callable[[], object]) -> None:
         try:
             if self.run is not None:
                 action()
         except Exception as error:  # whatever W&B's trouble is, the fold goes on
             self.run = None
-            say(f"W&B stopped ({first_line(error)}); log.jsonl goes on")
+            say_once(f"W&B stopped ({first_line(error)}); log.jsonl goes on")
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind, error, trace) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.finish({}, exit_code=int(kind is not None))
 
 
-def start_wandb(mode: str, facts: dict):
+def start_wandb(mode: str, facts: dict) -> Any:
     """A W&B run, online where possible, else offline, else None. Never prompts."""
     try:
-        # else, without network, the process takes 22 s to exit (measured)
+        # or, without network, the process takes 22 s to exit (measured)
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         import wandb
 
-        quiet = wandb.Settings(
-            silent=True,
-            console="off",
-            init_timeout=INIT_SECONDS,
-            finish_timeout=FINISH_SECONDS,
-            reinit="create_new",
-            save_code=False,
-            disable_code=True,
-            disable_git=True,
-            disable_job_creation=True,
-            x_disable_stats=True,
-            x_disable_meta=True,
-            x_disable_machine_info=True,
-            x_save_requirements=False,
-        )
-        # online, unless WANDB_MODE says otherwise
-        mode = wandb.setup(quiet).settings.mode if mode == "auto" else mode
+        quiet = dict.fromkeys(OFF, True) | {"silent": True, "console": "off", "reinit": "create_new"}
+        quiet |= {"save_code": False, "x_save_requirements": False}
+        settings = wandb.Settings(init_timeout=INIT_SECONDS, finish_timeout=FINISH_SECONDS, **quiet)
+        if mode == "auto":  # online, unless WANDB_MODE says otherwise
+            mode = wandb.setup(settings).settings.mode
         if mode == "online" and not _online_failed:
             try:
                 # a key in the environment or in netrc; nothing is asked or sent
                 if wandb.login(prompt=False, verify=False):
-                    return wandb.init(mode="online", settings=quiet, **facts)
+                    return wandb.init(mode="online", settings=settings, **facts)
                 problem = "no key, `wandb login` stores one"
             except Exception as error:  # no network, a malformed or refused key, a time-out
                 problem = first_line(error)
             _online_failed.append(problem)
-            say(
+            say_once(
                 f"W&B: {problem}; logging offline, `{sync_command(facts['dir'])}` sends it later,"
                 ' MACHINE="wandb=off" leaves it out'
             )
-        return None if mode == "disabled" else wandb.init(mode="offline", settings=quiet, **facts)
+        return None if mode == "disabled" else wandb.init(mode="offline", settings=settings, **facts)
     except Exception as error:  # not installed, a full disk ...
-        say(f"W&B is left out ({first_line(error)}); log.jsonl is written all the same")
+        say_once(f"W&B is left out ({first_line(error)}); log.jsonl is written all the same")
         return None
 
 
 def sync_command(folder: str) -> str:
-    """What sends the offline runs below a folder: typed in a shell as it stands, whether a venv is active or
-    not.
-    """
+    """What sends the offline runs below a folder, for a shell, whether a venv is active or not."""
     python = Path(sys.executable)
     python = python.relative_to(Path.cwd()) if python.is_relative_to(Path.cwd()) else python
     return f"{shlex.quote(str(python))} -m wandb sync {shlex.quote(folder)}/wandb/offline-run-*"
 
 
 def plain(values: dict) -> dict:
-    """Numbers and strings only: a tensor in a log keeps a whole model alive."""
+    """Numbers and strings only: a tensor in a log keeps a whole model alive. Raises TypeError for others."""
     values = {key: value.item() if isinstance(value, np.generic) else value for key, value in values.items()}
     wrong = [
         f"{key} ({type(value).__name__})"
@@ -148,13 +119,13 @@ def plain(values: dict) -> dict:
         if not isinstance(value, int | float | str | None)
     ]
     if wrong:
-        raise TypeError(
-            f"only plain numbers and strings can be logged, not {', '.join(wrong)}: use tensor.item()"
-        )
+        names = ", ".join(wrong)
+        raise TypeError(f"only plain numbers and strings can be logged, not {names}: use tensor.item()")
     return values
 
 
-def is_nan(value) -> bool:
+def is_nan(value: object) -> bool:
+    """Is it a number that JSON has no word for?"""
     return isinstance(value, float) and not math.isfinite(value)
 
 
@@ -169,7 +140,7 @@ def first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).strip()}".splitlines()[0][:200]
 
 
-def say(line: str) -> None:
-    if line not in _said:
-        _said.add(line)
-        print(line, flush=True)
+@functools.cache
+def say_once(line: str) -> None:
+    """Print it once in this process, not for each of ten folds."""
+    print(line, flush=True)

@@ -135,7 +135,7 @@ def test_edited_and_removed_files_are_changed_code_and_new_ones_are_not():
 
 
 def test_the_commit_says_dirty_and_the_diff_holds_edits_and_new_files(tmp_path, monkeypatch):
-    monkeypatch.setattr(provenance, "SRC", tmp_path / "src")
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
     write_text("one\n", tmp_path / "src/a.py")
     assert provenance.commit() == "no git" and provenance.diff() == ""
     for command in (

@@ -23,7 +23,7 @@ def no_account(tmp_path, monkeypatch):
     for name in [name for name in os.environ if name.startswith("WANDB_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
-    monkeypatch.setattr(tracking, "_said", set())
+    tracking.say_once.cache_clear()
     monkeypatch.setattr(tracking, "_online_failed", [])
 
 
