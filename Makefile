@@ -186,7 +186,7 @@ ifneq ($(wildcard src/extras/pseudo.py),)
 pseudo: $(R)/test.json ## the run's sure test predictions as labels for a run with SET="pseudo=RUN": CUT=0.95
 	$(PY) -m src.extras.pseudo $(R)$(if $(CUT), --cut $(CUT))
 endif
-ifneq ($(wildcard src/extras/ensemble.py),)
+ifneq ($(wildcard src/extras/ensemble*),)
 ensemble: | $(STAMP) ## blend finished runs into one more, to its csv: RUNS="a b" NAME=ab
 	$(if $(NAME),,$(error ensemble needs RUNS="a b" NAME=ab))$(PY) -m src.extras.ensemble runs/$(NAME) $(RUNS)
 	$(PY) -m src.submit runs/$(NAME)

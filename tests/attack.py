@@ -28,7 +28,8 @@ from pathlib import Path
 
 from soak_resume import configure, fast, final_files, live, make_competition, predict, split, submit, train
 
-from src.extras import ensemble, verify
+from src.extras import verify
+from src.extras.ensemble import __main__ as ensemble
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS, MACHINE = (

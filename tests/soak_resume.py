@@ -27,7 +27,7 @@ from conftest import fast, make_competition
 
 from src import predict, split, submit, train
 from src.data import arrays, images
-from src.extras import ensemble
+from src.extras.ensemble import __main__ as ensemble
 from src.run import configure, process
 
 RECIPES = {  # settings, machine

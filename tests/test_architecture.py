@@ -37,7 +37,6 @@ UNLIKE_THE_MAP = {
 }
 TOO_LONG = {
     *(
-        "src.extras.ensemble",
         "src.predict",
         "src.run.configure",
     ),

@@ -17,7 +17,7 @@ from src.extras.audit.__main__ import FULL, examine
 from src.extras.audit.dataset import Dataset
 from src.extras.doctor.data import check_folds
 from src.extras.doctor.setup import Setup
-from src.run import configure, predictions
+from src.run import predictions
 from src.run.files import file_sha, read_json
 
 NAMES = list(COLOURS)
@@ -56,7 +56,7 @@ def test_external_images_train_in_every_fold_and_are_never_scored(bench, capsys)
     assert sorted(predictions.read(paths.oof).index) == sorted(before["id"])
     # what may be compared and blended is the same
     assert read_json(paths.competition)["fold_hash"] == hashed
-    verify.verify(configure.load(paths.config), paths)
+    verify.verify(open_run(paths))
     assert not [
         f for f in examine(Dataset(open_run(paths)), FULL) if f.level == "FAIL" or "not checked" in f.seen
     ]

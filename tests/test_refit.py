@@ -5,12 +5,12 @@ predict the test images, nothing else changes.
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import FAST, fast
+from conftest import FAST, fast, open_run
 from safetensors.torch import load_file
 
 from src.data.batches import SAMPLERS
 from src.extras import verify
-from src.run import configure, predictions, reuse
+from src.run import predictions, reuse
 from src.run.clock import Clock
 from src.run.errors import Stopped
 from src.run.files import read_json, write_json
@@ -50,7 +50,7 @@ def test_the_refit_models_learn_from_all_images_and_predict_in_the_folds_place(b
         "refit 1  epoch 2/2  loss" in printed
         and "the OOF score is of the 3 fold models, which saw 67% of the images" in printed
     )
-    verify.verify(configure.load(paths.config), paths)
+    verify.verify(open_run(paths))
 
     # what is there already is taken over, with what it has predicted if that is the same
     bench.run(fast("refit=1"), "less")

@@ -4,7 +4,7 @@ import layouts
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import FAST, fast
+from conftest import FAST, fast, open_run
 from sklearn.metrics import roc_auc_score
 
 from src import competitions
@@ -12,7 +12,7 @@ from src.competition import tables
 from src.competition.facts import Competition
 from src.competition.metrics import METRICS
 from src.extras import verify
-from src.run import configure, predictions
+from src.run import predictions
 from src.run.files import read_json
 
 
@@ -159,7 +159,7 @@ def test_thresholds_change_the_words_that_are_said_and_the_ledger_gets_the_neste
         round(score["oof"], 4),
         round(note["oof"], 4),
     ]
-    verify.verify(configure.load(paths.config), paths)
+    verify.verify(open_run(paths))
 
 
 def test_a_decoder_waits_for_all_folds_and_is_refused_before_training_where_it_does_not_fit(bench, capsys):

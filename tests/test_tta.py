@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import FAST, fast
+from conftest import FAST, fast, open_run
 from PIL import Image
 from torch import nn
 
@@ -17,7 +17,8 @@ from src.competition.tasks import softmax
 from src.data import features
 from src.data.augment import VIEW_SETS, VIEWS, unseen_views
 from src.data.images import read_square
-from src.extras import compare, ensemble, verify
+from src.extras import compare, verify
+from src.extras.ensemble import __main__ as ensemble
 from src.model.backbone import BACKBONES
 from src.model.classifier import build
 from src.run import configure, predictions
@@ -150,10 +151,10 @@ def test_the_oof_of_tta_is_the_mean_over_views_of_the_model_that_has_not_seen_th
         and f"OOF         {found['oof']:.4f}" in printed
         and f"mean           {found['oof']:.4f}" in printed
     )
-    verify.verify(loaded, paths)
+    verify.verify(open_run(paths))
     predictions.write(predictions.read(paths.oof), paths.oof_tta)
     with pytest.raises(CheckFailed):
-        verify.verify(loaded, paths)
+        verify.verify(open_run(paths))
     assert "oof_tta.parquet is damaged" in capsys.readouterr().out
 
 

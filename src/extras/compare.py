@@ -1,8 +1,10 @@
 """Is run B really better than run A? Paired by image, on out-of-fold predictions.  runs/<A>, runs/<B> ->
 lines on the terminal
 
-Run: python -m src.extras.compare runs/<A> runs/<B>        make compare A=run B=run Several seeds of each tell more:
-python -m src.extras.compare runs/<A> runs/<A2> -- runs/<B> runs/<B2>        make compare A="a a2" B="b b2"
+Run: python -m src.extras.compare runs/<A> runs/<B>        make compare A=run B=run
+
+Several seeds of each tell more: make compare A="a a-seed=1" B="b b-seed=1", which is
+python -m src.extras.compare runs/a runs/a-seed=1 -- runs/b runs/b-seed=1
 """
 
 import math
@@ -88,30 +90,31 @@ class Comparison(NamedTuple):
         return float(2 * t.sf(abs(self.gain) / math.sqrt(self.noise.variance), self.noise.freedom))
 
     def verdict(self) -> str:
+        """The answer in a sentence."""
         leader = "B" if self.gain > 0 else "A"
         if self.noise is None:
             return (
-                "no verdict: the metric has no value without some of these images, so how sure the difference"
-                " is can't be told: too few rows of a class"
+                "no verdict: the metric has no value without some of these images (too few rows of a class), so"
+                " the error of the difference is unknown"
             )
         if self.p < SURE:
             return f"{leader} is better"
-        pairs = f"of equal runs, 1 in {round(1 / self.p)} pairs would differ as much"
+        chance = f"of equal runs, 1 in {round(1 / self.p)} pairs would differ as much"
         if self.p < PROBABLE:
-            return f"{leader} is probably better: {pairs}"
-        return f"no difference that this data can show: {pairs}. {self.needs(self.noise)}"
+            return f"{leader} is probably better: {chance}"
+        return f"no difference that this data can show: {chance}. {self.needs(self.noise)}"
 
     def needs(self, noise: Noise) -> str:
-        """What would show a difference of this size, should it be true."""
+        """What would show a difference of this size, if it is real."""
         if self.gain == 0:
             return "There is none to be shown"
         target = (self.gain / REACH) ** 2  # the variance with which it would show
         rows = rounded(self.num_rows * noise.variance / target)
         text = f"To show one of this size takes about {rows} rows (here {self.num_rows:,})"
-        by_seed = noise.folds.variance if self.num_seeds == 1 else noise.seeds.variance * self.num_seeds
-        room = target - (noise.variance - by_seed / self.num_seeds)
-        if by_seed > 0 and room > 0:
-            seeds = max(math.ceil(by_seed / room), self.num_seeds + 1)
+        per_seed = noise.folds.variance if self.num_seeds == 1 else noise.seeds.variance * self.num_seeds
+        others = noise.variance - per_seed / self.num_seeds
+        if per_seed > 0 and target > others:
+            seeds = max(math.ceil(per_seed / (target - others)), self.num_seeds + 1)
             return f'{text} or {seeds} seeds of each run: make compare A="a a-seed=1" B="b b-seed=1"'
         return f"{text}; more seeds would not do, the noise is that of the images"
 
@@ -140,24 +143,24 @@ def compare(
     table = table[table["fold"] >= 0].reset_index(drop=True)
     frames = predictions.aligned([predictions.check_ids(a[0], table["id"], "run A"), *a[1:], *b])
     by_row = [scoring.pooled(competition, table, frame)[1] for frame in frames]
-    ours, theirs = by_row[: len(a)], by_row[len(a) :]
-    over_images = paired.difference(competition, table, ours, theirs)
+    rows_a, rows_b = by_row[: len(a)], by_row[len(a) :]
+    over_images = paired.difference(competition, table, rows_a, rows_b)
     folds = [part for _, part in table.groupby("fold")] if same_folds else []
     by_seed = [
-        [paired.gain_of(competition, part, [one], [other]) for one, other in zip(ours, theirs)]
+        [paired.gain_of(competition, part, [one], [other]) for one, other in zip(rows_a, rows_b)]
         for part in folds
     ]
-    sizes = [part["row"].nunique() for part in folds]
-    noise = noise_of(over_images, np.reshape(by_seed, (len(folds), len(a))), np.array(sizes))
+    sizes = np.array([part["row"].nunique() for part in folds])
+    noise = noise_of(over_images, np.reshape(by_seed, (len(folds), len(a))), sizes)
     score = scoring.scorer(competition, table, by_row[0].index)
-    of_class = [recalls(competition, table, frame) for frame in frames]
+    recall = [recalls(competition, table, frame) for frame in frames]
     return Comparison(
-        a=float(np.mean([score(frame) for frame in ours])),
-        b=float(np.mean([score(frame) for frame in theirs])),
+        a=float(np.mean([score(frame) for frame in rows_a])),
+        b=float(np.mean([score(frame) for frame in rows_b])),
         over_images=over_images,
         per_fold=[float(np.mean(gains)) for gains in by_seed],
         noise=noise if np.isfinite(over_images.margin) else None,
-        per_class=dict(sum(of_class[len(a) :]) / len(b) - sum(of_class[: len(a)]) / len(a)),
+        per_class=dict(sum(recall[len(a) :]) / len(b) - sum(recall[: len(a)]) / len(a)),
         num_rows=len(by_row[0]),
         num_seeds=len(a),
     )
@@ -167,10 +170,10 @@ def noise_of(over_images: Difference, by_seed: np.ndarray, sizes: np.ndarray) ->
     """by_seed: differences (K, S) of folds and seeds; sizes: held-out rows (K,). K is 0 where the runs have
     differing folds.
 
-    The noise of seeds is what they differ by within a fold, that of folds what is left of their differences
-    when that of held-out images and of seeds is taken off. The training parts of folds overlap, so it counts
-    1 / K + 1 / (K - 1) in place of 1 / K (Nadeau and Bengio 2003, doi:10.1023/A:1024068626366); that of
-    held-out images does not: they take all noise so, which costs half the power.
+    Seeds: their variance within a fold. Folds: what is left of the variance between them without that of
+    held-out images and of seeds. The training parts of folds overlap, so it counts 1 / K + 1 / (K - 1) in place
+    of 1 / K (Nadeau and Bengio 2003, doi:10.1023/A:1024068626366). They apply that to all noise, also to that
+    of held-out images, which do not overlap: it costs half the power.
     """
     has_score = np.isfinite(by_seed).all(axis=1)  # the AUC of a fold with one class is nan
     by_seed, sizes = by_seed[has_score], sizes[has_score]
@@ -196,63 +199,52 @@ def recalls(competition: Competition, table: pd.DataFrame, frame: pd.DataFrame) 
     return (frame.loc[table["id"]].idxmax(axis=1).to_numpy() == truth).groupby(truth).mean()
 
 
-def say(comparison: Comparison, names: tuple[str, str], metric: str) -> str:
+def summary_lines(comparison: Comparison, names: tuple[str, str], metric: str) -> str:
+    """The comparison as it is printed."""
     low, high = comparison.interval
-    over = "images" if comparison.num_seeds == 1 else f"images, {comparison.num_seeds} seeds of each"
+    seeds = "" if comparison.num_seeds == 1 else f", {comparison.num_seeds} seeds of each"
+    interval = f"95 % over images{seeds}: {low:+.4f} to {high:+.4f}"
     lines = [
         f"A {names[0]}: {metric} {comparison.a:.4f}",
         f"B {names[1]}: {metric} {comparison.b:.4f}",
-        (
-            f"difference, positive where B is better: {comparison.gain:+.4f}; 95 % over {over}: {low:+.4f} to"
-            f" {high:+.4f}"
-        ),
+        f"difference, positive where B is better: {comparison.gain:+.4f}; {interval}",
     ]
     if comparison.per_fold:
         lines.append("by fold: " + " ".join(f"{gain:+.4f}" for gain in comparison.per_fold))
     if comparison.noise:
-        folds = "" if comparison.per_fold else " (without that of training: the folds differ)"
-        errors = [
-            math.sqrt(variance) for variance in (comparison.noise.images.variance, comparison.noise.training)
-        ]
-        lines.append(
-            f"standard error: {errors[0]:.4f} of images, {errors[1]:.4f} of training{folds}; p ="
-            f" {comparison.p:.3f}"
+        images, training = (
+            math.sqrt(v) for v in (comparison.noise.images.variance, comparison.noise.training)
         )
+        note = "" if comparison.per_fold else " (without that of training: the folds differ)"
+        errors = f"{images:.4f} of images, {training:.4f} of training{note}"
+        lines.append(f"standard error: {errors}; p = {comparison.p:.3f}")
     if comparison.per_class:
-        by_size = sorted(comparison.per_class.items(), key=lambda item: -abs(item[1]))[:6]
-        lines.append("by class, recall: " + ", ".join(f"{name} {gain:+.3f}" for name, gain in by_size))
+        largest = sorted(comparison.per_class.items(), key=lambda item: -abs(item[1]))[:6]
+        lines.append("recall by class: " + ", ".join(f"{name} {gain:+.3f}" for name, gain in largest))
     return "\n".join([*lines, comparison.verdict()])
 
 
 def main() -> None:
-    arguments = sys.argv[1:]
-    split = arguments.index("--") if "--" in arguments else 1
-    a, b = (
-        [RunPaths(Path(name)) for name in part if name != "--"]
-        for part in (arguments[:split], arguments[split:])
-    )
-    if not a or not b or len(a) != len(b):
+    words = sys.argv[1:]
+    split = words.index("--") if "--" in words else 1
+    a, b = ([RunPaths(Path(w)) for w in part if w != "--"] for part in (words[:split], words[split:]))
+    if not a or len(a) != len(b):
         raise ValueError(
-            'usage: make compare A=run B=run, or as many seeds of each: make compare A="a a-seed=1" B="b'
-            ' b-seed=1"'
+            "usage: make compare A=run B=run, or as many seeds of each: make compare"
+            ' A="a a-seed=1" B="b b-seed=1"'
         )
-    lost = [paths.name for paths in (*a, *b) if not paths.score.exists()]
-    if lost:
-        raise ValueError(f"{' and '.join(lost)} has no score.json yet: make train RUN={lost[0]}")
+    unfinished = [paths.name for paths in (*a, *b) if not paths.score.exists()]
+    if unfinished:
+        raise ValueError(f"{' and '.join(unfinished)} has no score.json yet: make train RUN={unfinished[0]}")
     settings = configure.load(a[0].config)
     competition = competitions.load(settings.comp, settings.inputs)
     same_folds = len({read_json(paths.score)["fold_hash"] for paths in (*a, *b)}) == 1
     if not same_folds:
         print("the runs have differing folds: images are paired, folds are not", file=sys.stderr)
-    ours, theirs = ([predictions.read(paths.scored()[0]) for paths in part] for part in (a, b))
-    comparison = compare(competition, tables.read_folds(a[0].folds), ours, theirs, same_folds=same_folds)
-    print(
-        say(
-            comparison,
-            (" ".join(paths.name for paths in a), " ".join(paths.name for paths in b)),
-            competition.metric_name,
-        )
-    )
+    oof_a, oof_b = ([predictions.read(paths.scored()[0]) for paths in part] for part in (a, b))
+    comparison = compare(competition, tables.read_folds(a[0].folds), oof_a, oof_b, same_folds=same_folds)
+    names = (" ".join(paths.name for paths in a), " ".join(paths.name for paths in b))
+    print(summary_lines(comparison, names, competition.metric_name))
 
 
 if __name__ == "__main__":

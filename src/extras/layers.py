@@ -1,6 +1,6 @@
 """Print the backbone's layer groups by number: what trainable=N means.
 
-Run: python -m src.extras.layers runs/<name>
+Run: python -m src.extras.layers runs/<name>        make layers
 """
 
 import sys
@@ -14,6 +14,8 @@ from src.model.trainable import choose, groups, new_layers, timm_inside
 from src.run import configure, process
 from src.run.paths import RunPaths
 
+NEW = "  new: what your own module adds to the pretrained ones; it learns with every trainable, as the head does"
+
 
 def layers(experiment: config.Config) -> str:
     """One line per group, the last ones first, with its parameters and whether it learns in this experiment.
@@ -21,35 +23,32 @@ def layers(experiment: config.Config) -> str:
     """
     backbone = make_backbone(replace(experiment, pretrained=False, weights=""))
     sizes = {name: p.numel() for name, p in backbone.named_parameters()}
-    chosen, places = choose(backbone, experiment.trainable), timm_inside(backbone)
-    new = [name for name in sizes if name in new_layers(backbone)]
+    learning, places = choose(backbone, experiment.trainable), timm_inside(backbone)
+    added = new_layers(backbone)
+    new = [name for name in sizes if name in added]
     rows = {"new": new} if new else {}
     rows |= {str(number): group for number, group in enumerate(reversed(groups(backbone)), start=1)}
-    lines, total = [], 0
+    title = f"{experiment.backbone}, trainable={experiment.trainable!r}"
+    lines = [
+        f"{title}; the head always learns (trainable=head is N=0)",
+        "    N    parameters    learning, N  layers",
+    ]
+    total = 0
     for number, group in rows.items():
         size = sum(sizes[name] for name in group)
         total += size
         parts = ", ".join(dict.fromkeys(part_of(name, places) for name in group))
-        learns = sum(name in chosen for name in group)
-        some = f"{learns} of {len(group)} tensors learn" if learns else ""
-        mark = "learns" if learns == len(group) else some
+        num_learning = sum(name in learning for name in group)
+        mark = f"{num_learning} of {len(group)} tensors learn" if num_learning else ""
+        if num_learning == len(group):
+            mark = "learns"
         lines.append(f"{number:>5}  {size:>12,}  {total:>13,}  {parts[:60]:60}  {mark}".rstrip())
-    if new:
-        lines.append(
-            "  new: what your own module adds to the pretrained ones; it learns with every trainable, as the"
-            " head does"
-        )
-    return (
-        f"{experiment.backbone}, trainable={experiment.trainable!r}; the head always learns (trainable=head"
-        " is N=0)\n    N    parameters    learning, N  layers\n" + "\n".join(lines)
-    )
+    return "\n".join([*lines, NEW] if new else lines)
 
 
 def part_of(name: str, places: Iterable[str]) -> str:
-    """The layer of a parameter as one would name it in trainable: blocks.6 of blocks.6.0.conv.weight, also
-    inside body.
-    """
-    place = next((place + "." for place in places if name.startswith(place + ".")), "")
+    """The layer of a parameter, named as in trainable: blocks.6 of blocks.6.0.conv.weight, also inside body."""
+    place = next((f"{place}." for place in places if name.startswith(f"{place}.")), "")
     words = name.removeprefix(place).split(".")
     is_numbered = len(words) > 2 and words[1].isdigit()
     return place + ".".join(words[:2] if is_numbered else words[:1])

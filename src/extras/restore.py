@@ -1,7 +1,7 @@
-"""Take up a run, finished or not, of a session that ended: a Kaggle notebook's output, attached as a data
-set.  <folder>/.../<name>/ -> runs/<name>/
+"""Continue a run of a session that has ended, finished or not: the output of a Kaggle notebook, attached as a
+data set.  <folder>/.../<name>/ -> runs/<name>/
 
-Run: python -m src.extras.restore runs/<name> <folder>
+Run: python -m src.extras.restore runs/<name> <folder>        make restore FROM=folder RUN=name
 """
 
 import os
@@ -13,19 +13,24 @@ from src.run import locks, process
 from src.run.files import naming
 from src.run.paths import RunPaths
 
+DEPTHS = (
+    "*/*/*/*/",
+    "*/*/*/",
+    "*/*/",
+    "*/",
+    "",
+)  # where a run may lie below the folder; the last one found counts
+
 
 def restore(paths: RunPaths, source: Path) -> None:
     """Copy the run of that name, whole or not at all. Raises ValueError when it isn't there, or here already."""
     configs = [
-        config
-        for depth in ("", "*/", "*/*/", "*/*/*/", "*/*/*/*/")
-        for config in sorted(source.glob(depth + "config.json"))
+        config for depth in DEPTHS for config in sorted(source.glob(f"{depth}config.json"), reverse=True)
     ]
-    there = {config.resolve().parent.name: config.parent for config in reversed(configs)}
-    if paths.name not in there:
-        raise ValueError(
-            f"FROM={source} holds no run {paths.name}; it holds {', '.join(sorted(there)) or 'none at all'}"
-        )
+    runs = {config.resolve().parent.name: config.parent for config in configs}
+    if paths.name not in runs:
+        names = ", ".join(sorted(runs)) or "none at all"
+        raise ValueError(f"FROM={source} holds no run {paths.name}; it holds {names}")
     if paths.root.exists():
         raise ValueError(f"{paths.root} is here already: move it away, or make clean RUN={paths.name}")
     part = paths.root.with_name(f".{paths.name}.part")
@@ -33,24 +38,28 @@ def restore(paths: RunPaths, source: Path) -> None:
         if holder:
             raise ValueError(f"{paths.root} is being restored by {holder}: wait for it")
         shutil.rmtree(part, ignore_errors=True)
-        copy_run(there[paths.name], part, paths)
+        num_files = copy_run(runs[paths.name], part)
+        part.rename(paths.root)
+    print(
+        f"{paths.root}: {num_files} files from {runs[paths.name]}, {progress(paths)}; to continue: make submit RUN={paths.name}"
+    )
 
 
-def copy_run(source: Path, part: Path, paths: RunPaths) -> None:
+def copy_run(source: Path, target: Path) -> int:
+    """Copy the files of a run, and count them."""
     files = [file for file in source.rglob("*") if file.is_file() and file.suffix not in (".part", ".lock")]
     for file in files:
-        copy = part / file.relative_to(source)
+        copy = target / file.relative_to(source)
         with naming(copy):
             copy.parent.mkdir(parents=True, exist_ok=True)
-            # not its mode: what is attached to a notebook is read-only
-            shutil.copyfile(file, copy)
+            shutil.copyfile(file, copy)  # not its mode: what is attached to a notebook is read-only
             os.utime(copy, ns=(file.stat().st_atime_ns, file.stat().st_mtime_ns))  # make compares times
-    part.rename(paths.root)
-    begun = len(list(paths.root.glob("fold*/state/*.json")))
-    print(
-        f"{paths.root}: {len(files)} files from {source}, {len(paths.finished())} finished"
-        f" folds{', one in training' if begun else ''}; make submit RUN={paths.name} goes on"
-    )
+    return len(files)
+
+
+def progress(paths: RunPaths) -> str:
+    has_state = any(paths.root.glob("fold*/state/*.json"))
+    return f"{len(paths.finished())} finished folds" + (", one in training" if has_state else "")
 
 
 def main() -> None:

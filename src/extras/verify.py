@@ -1,22 +1,20 @@
-"""Is a finished run as it was written, does it give its score and its csv again, and what is different here
-by now?  runs/<name>/ -> lines, exit code
+"""Is a finished run as it was written, does it give its score and its csv again, and what has changed here
+since?  runs/<name>/ -> lines, exit code
 
-Run: python -m src.extras.verify runs/<name>
+Run: python -m src.extras.verify runs/<name>        make verify RUN=name
 """
 
 import platform
 import sys
 from collections.abc import Callable
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 
 from src import competitions, config, predict, submit
 from src.competition import answers, decoders, scoring, tables
-from src.competition.facts import Competition
-from src.config import Settings
 from src.data.recipe import differences, image_contents
 from src.data.run import Run
 from src.data.training_table import make_job
@@ -26,47 +24,53 @@ from src.run.files import Damaged, file_sha, read_json, sha256
 from src.run.paths import RunPaths
 
 
-class Case(NamedTuple):
-    settings: Settings
-    paths: RunPaths
-    competition: Competition
-    table: pd.DataFrame
-    score: dict
-    done: dict  # of the first fold; {} of an ensemble, which has none
-    ensemble: dict  # what config.json says of it; {} of a training
+class FinishedRun:
+    """A run with what its files say."""
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.settings, self.paths, self.competition = run, run.settings, run.paths, run.competition
+        self.table = tables.read_folds(run.paths.folds)
+        self.score = read_json(run.paths.score)
+        self.is_ensemble = bool(read_json(run.paths.config).get("ensemble"))
+        self.submission = submit.SUBMISSIONS / f"{run.paths.name}.csv"
+        self.finished = run.paths.finished()  # folds; an ensemble has none
+        self.predicting = run.paths.predicting(run.config.refit)
+
+    @cached_property
+    def done(self) -> dict:
+        """done.json of the first fold."""
+        return read_json(self.paths.fold(self.finished[0]).done)
 
 
-def verify(settings: Settings, paths: RunPaths) -> None:
+Check = Callable[[FinishedRun], list[str]]
+
+
+def verify(run: Run) -> None:
     """Print a line per check. Raises CheckFailed when a file is not what was written, or does not give what
     follows from it.
     """
-    if not paths.score.exists():
-        raise ValueError(f"{paths.root} has no score.json: only a finished run can be verified")
-    case = Case(
-        settings,
-        paths,
-        competitions.load(settings.comp, settings.inputs),
-        tables.read_folds(paths.folds),
-        read_json(paths.score),
-        read_json(paths.fold(paths.finished()[0]).done) if paths.finished() else {},
-        read_json(paths.config).get("ensemble", {}),
-    )
-    wrong = 0
+    if not run.paths.score.exists():
+        raise ValueError(f"{run.paths.root} has no score.json: only a finished run can be verified")
+    finished, num_wrong = FinishedRun(run), 0
     for name, check in CHECKS.items():
-        found = attempt(check, case)
-        wrong += len(found)
-        print("\n".join(f"  DIFFERS  {name}: {line}" for line in found) or f"  equal    {name}", flush=True)
-    for check in (versions, members) if case.ensemble else NOW:
-        print("".join(f"  by now   {line}\n" for line in attempt(check, case)), end="", flush=True)
-    if wrong:
-        raise CheckFailed(f"{paths.root}: {wrong} differ")
-    print(f"{paths.root} is as it was written")
+        lines = attempt(check, finished)
+        num_wrong += len(lines)
+        for line in lines:
+            print(f"  DIFFERS  {name}: {line}", flush=True)
+        if not lines:
+            print(f"  equal    {name}", flush=True)
+    for check in CHANGES_OF_ENSEMBLE if finished.is_ensemble else CHANGES:
+        for line in attempt(check, finished):
+            print(f"  by now   {line}", flush=True)
+    if num_wrong:
+        raise CheckFailed(f"{run.paths.root}: {num_wrong} differ")
+    print(f"{run.paths.root} is as it was written")
 
 
-def attempt(check: Callable[[Case], list[str]], case: Case) -> list[str]:
-    """What a check found; what makes it impossible is a finding too."""
+def attempt(check: Check, finished: FinishedRun) -> list[str]:
+    """What differs; what makes the check impossible does too."""
     try:
-        return check(case)
+        return check(finished)
     except Damaged as damage:
         return [str(damage)]
     except (ValueError, OSError, KeyError) as error:
@@ -76,190 +80,172 @@ def attempt(check: Callable[[Case], list[str]], case: Case) -> list[str]:
 # -- what was written
 
 
-def jsons(case: Case) -> list[str]:
+def jsons(finished: FinishedRun) -> list[str]:
     """Each has its own checksum."""
-    found = []
-    for path in [
-        *sorted(case.paths.root.glob("*.json")),
-        *sorted(case.paths.root.glob("[fr]*/*.json")),
-        submission_of(case).with_suffix(".json"),
-    ]:
+    root, lines = finished.paths.root, []
+    files = [*sorted(root.glob("*.json")), *sorted(root.glob("[fr]*/*.json"))]
+    for path in [*files, finished.submission.with_suffix(".json")]:
         try:
             read_json(path)
         except (ValueError, OSError) as error:
-            found.append(str(error))
-    return found
+            lines.append(str(error))
+    return lines
 
 
-def files(case: Case) -> list[str]:
+def files(finished: FinishedRun) -> list[str]:
     """Hash again what the jsons beside them have hashed."""
-    found = []
-    for path, note in (
-        (case.paths.oof, case.paths.score),
-        (case.paths.oof_tta, case.paths.tta),
-        (case.paths.test, case.paths.test_json),
-    ):
+    paths, written = finished.paths, {}
+    for path, note in ((paths.oof, paths.score), (paths.oof_tta, paths.tta), (paths.test, paths.test_json)):
         if note.exists() and (sha := read_json(note).get("sha256")):
-            real = file_sha(path) if path.exists() else "missing"
-            found += [f"{path.name} was {sha}, is {real}"] * (real != sha)
-    for k in {*case.paths.finished(), *predicting(case)}:
-        fold = case.paths.fold(k)
-        beside = {fold.test: fold.test_json, fold.valid_views: fold.views_json}
-        written = read_json(fold.done)["files"] | {
-            file.name: read_json(note)["sha256"] for file, note in beside.items() if note.exists()
-        }
-        for name, sha in written.items():
-            real = file_sha(fold.root / name) if (fold.root / name).exists() else "missing"
-            found += [f"{fold.root.name}/{name} was {sha}, is {real}"] * (real != sha)
-    return found
+            written[path] = sha
+    for k in {*finished.finished, *finished.predicting}:
+        fold = paths.fold(k)
+        written |= {fold.root / name: sha for name, sha in read_json(fold.done)["files"].items()}
+        for path, note in ((fold.test, fold.test_json), (fold.valid_views, fold.views_json)):
+            if note.exists():
+                written[path] = read_json(note)["sha256"]
+    hashes = {path: file_sha(path) if path.exists() else "missing" for path in written}
+    return [
+        f"{path.relative_to(paths.root)} was {sha}, is {hashes[path]}"
+        for path, sha in written.items()
+        if hashes[path] != sha
+    ]
 
 
-def oof(case: Case) -> list[str]:
+def oof(finished: FinishedRun) -> list[str]:
     """Of the plain pictures; and where test images are predicted in several views, of their mean."""
-    if case.ensemble:
-        # what it is made of may be gone; files has looked at its hash
+    if finished.is_ensemble:  # its members may be gone; `files` has looked at its hash
         return []
-    found = differing(
-        predictions.join(predictions.read(case.paths.fold(k).valid) for k in case.paths.finished()),
-        predictions.read(case.paths.oof),
-    )
-    if case.paths.scored()[0] != case.paths.oof:
-        made, mean = predict.score_views(
-            case.settings, case.paths, case.competition, case.table, case.paths.finished()
-        )
-        found += [
-            f"oof_tta.parquet: {line}" for line in differing(mean, predictions.read(case.paths.oof_tta))
-        ]
-        was = {key: value for key, value in read_json(case.paths.tta).items() if key != "sha256"}
-        found += ["tta.json is not what the folds' valid_views.parquet give"] * (made != was)
-    return found
+    paths, folds = finished.paths, finished.finished
+    valid = predictions.join(predictions.read(paths.fold(k).valid) for k in folds)
+    lines = differing(valid, predictions.read(paths.oof))
+    if paths.scored()[0] == paths.oof:
+        return lines
+    views, mean = predict.score_views(finished.settings, paths, finished.competition, finished.table, folds)
+    lines += [f"oof_tta.parquet: {line}" for line in differing(mean, predictions.read(paths.oof_tta))]
+    saved = {key: value for key, value in read_json(paths.tta).items() if key != "sha256"}
+    if views != saved:
+        lines.append("tta.json is not what the folds' valid_views.parquet give")
+    return lines
 
 
-def test(case: Case) -> list[str]:
+def test(finished: FinishedRun) -> list[str]:
     """Is it of all models, and their mean?"""
-    predictions.read_test(case.paths)
-    if case.ensemble:
+    predictions.read_test(finished.paths)
+    if finished.is_ensemble:
         return []
-    return differing(
-        predictions.mean(predictions.read(case.paths.fold(k).test) for k in predicting(case)),
-        predictions.read(case.paths.test),
-    )
-
-
-def predicting(case: Case) -> list[int]:
-    return case.paths.predicting(case.settings.config.refit)
+    mean = predictions.mean(predictions.read(finished.paths.fold(k).test) for k in finished.predicting)
+    return differing(mean, predictions.read(finished.paths.test))
 
 
 def differing(expected: pd.DataFrame, real: pd.DataFrame) -> list[str]:
-    """In words, where the folds' predictions are not the run's."""
+    """A line where the folds' predictions are not the run's."""
     predictions.check_ids(real, expected.index, "it")
-    rows = expected.index[(expected != real.loc[expected.index, expected.columns]).any(axis=1)]
-    return (
-        [f"{len(rows)} of {len(expected)} ids are not what the folds give, the first is {rows[0]!r}"]
-        if len(rows)
-        else []
-    )
+    ids = expected.index[(expected != real.loc[expected.index, expected.columns]).any(axis=1)]
+    if not len(ids):
+        return []
+    return [f"{len(ids)} of {len(expected)} ids are not what the folds give, the first is {ids[0]!r}"]
 
 
-def score(case: Case) -> list[str]:
+def score(finished: FinishedRun) -> list[str]:
     """The score of oof.parquet: of all, and by fold."""
-    probs, held_out = predictions.read(case.paths.oof), case.table[case.table["fold"] >= 0]
-    parts = {"OOF": (case.score["oof"], held_out)}
-    parts |= {
-        f"fold {k}": (was, held_out[held_out["fold"] == int(k)]) for k, was in case.score["folds"].items()
-    }
-    again = {
-        name: (was, float(scoring.score(case.competition, rows, probs.loc[rows["id"]])))
-        for name, (was, rows) in parts.items()
-    }
-    return [f"{name} was {was}, is {real}" for name, (was, real) in again.items() if was != real]
+    frame, table = predictions.read(finished.paths.oof), finished.table
+    parts = {"OOF": (finished.score["oof"], table[table["fold"] >= 0])}
+    for k, saved in finished.score["folds"].items():
+        parts[f"fold {k}"] = (saved, table[table["fold"] == int(k)])
+    lines = []
+    for name, (saved, rows) in parts.items():
+        now = float(scoring.score(finished.competition, rows, frame.loc[rows["id"]]))
+        if saved != now:
+            lines.append(f"{name} was {saved}, is {now}")
+    return lines
 
 
-def submission(case: Case) -> list[str]:
+def submission(finished: FinishedRun) -> list[str]:
     """The csv, made again from test.parquet and the sample."""
-    path, folder = submission_of(case), case.settings.folder
-    rows = tables.make_test(folder, case.competition).set_index("id")["row"]
-    images = predictions.check_ids(predictions.read(case.paths.test), rows.index, "test.parquet")
-    by_row = decoders.apply(
-        read_json(path.with_suffix(".json")), predictions.pool(images, rows, case.competition.pool)
-    )
-    answer = answers.answer_rows(case.competition, by_row, answers.sample(folder, case.competition))
-    again, real = (
-        answer.to_csv(index=False).splitlines(),
-        path.read_text(encoding="utf-8", errors="replace").splitlines(),
-    )
-    lines = [number for number, (one, other) in enumerate(zip(again, real), 1) if one != other]
-    found = [f"{path} has other values in {len(lines)} lines, the first is line {lines[0]}"] if lines else []
-    found += [f"{path} has {len(real)} lines, test.parquet gives {len(again)}"] * (len(real) != len(again))
-    sha = read_json(path.with_suffix(".json"))["sha256"]
-    return found + [f"{path} was {sha}, is {file_sha(path)}"] * (file_sha(path) != sha)
+    path, folder, competition = finished.submission, finished.settings.folder, finished.competition
+    note = read_json(path.with_suffix(".json"))
+    rows = tables.make_test(folder, competition).set_index("id")["row"]
+    images = predictions.check_ids(predictions.read(finished.paths.test), rows.index, "test.parquet")
+    by_row = decoders.apply(note, predictions.pool(images, rows, competition.pool))
+    answer = answers.answer_rows(competition, by_row, answers.sample(folder, competition))
+    again = answer.to_csv(index=False).splitlines()
+    real = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    changed = [number for number, (one, other) in enumerate(zip(again, real), 1) if one != other]
+    lines = []
+    if changed:
+        lines.append(f"{path} has other values in {len(changed)} lines, the first is line {changed[0]}")
+    if len(real) != len(again):
+        lines.append(f"{path} has {len(real)} lines, test.parquet gives {len(again)}")
+    if file_sha(path) != note["sha256"]:
+        lines.append(f"{path} was {note['sha256']}, is {file_sha(path)}")
+    return lines
 
 
-def submission_of(case: Case) -> Path:
-    return submit.SUBMISSIONS / f"{case.paths.name}.csv"
+# -- what has changed here since: the run is not wrong for it, but it would not come out again
 
 
-# -- what is no longer here: the run is not wrong for it, it only would not come out again
-
-
-def versions(case: Case) -> list[str]:
-    written = case.score.get("versions", {})  # an ensemble has none
-    pairs = {"commit": (case.score["commit"], provenance.commit())} | {
-        name: (was, version_of(name)) for name, was in written.items()
-    }
-    return [f"{name} {was} -> {now}" for name, (was, now) in pairs.items() if was != now]
+def versions(finished: FinishedRun) -> list[str]:
+    saved = {
+        "commit": finished.score["commit"],
+        **finished.score.get("versions", {}),
+    }  # an ensemble has no versions
+    now = {name: version_of(name) for name in saved}
+    return [f"{name} {saved[name]} -> {now[name]}" for name in saved if saved[name] != now[name]]
 
 
 def version_of(name: str) -> str:
+    if name == "commit":
+        return provenance.commit()
     try:
         return platform.python_version() if name == "python" else version(name)
     except PackageNotFoundError:
         return "not installed"
 
 
-def code(case: Case) -> list[str]:
-    changed = reuse.changed_code(case.done)
+def code(finished: FinishedRun) -> list[str]:
+    changed = reuse.changed_code(finished.done)
     return [f"edited: {', '.join(changed)}"] if changed else []
 
 
-def data(case: Case) -> list[str]:
-    is_same = sha256(image_contents(case.settings, case.table)) == case.done["images_hash"]
-    return [] if is_same else ["the training images have other contents"]
-
-
-def inputs(case: Case) -> list[str]:
+def inputs(finished: FinishedRun) -> list[str]:
     """The competition's files against those that were split, by size and time."""
-    then = read_json(case.paths.settings("split"))
-    files, folders = configure.look(case.settings.folder)
+    saved = read_json(finished.paths.settings("split"))
+    files, folders = configure.look(finished.settings.folder)
     training = {name: facts for name, facts in folders.items() if not configure.is_for_test(name)}
-    was, now = then.get("files", {}) | then.get("folders", {}), files | training
-    names = sorted(name for name in {*was, *now} if was.get(name) != now.get(name))
+    then, now = saved.get("files", {}) | saved.get("folders", {}), files | training
+    names = sorted(name for name in {*then, *now} if then.get(name) != now.get(name))
     return [f"changed, new or gone since the split: {', '.join(names[:8])}"] if names else []
 
 
-def settings(case: Case) -> list[str]:
+def data(finished: FinishedRun) -> list[str]:
+    is_same = sha256(image_contents(finished.settings, finished.table)) == finished.done["images_hash"]
+    return [] if is_same else ["the training images have other contents"]
+
+
+def settings(finished: FinishedRun) -> list[str]:
     """What the experiment of that name and the run's SET would give now, and what else makes up the recipe."""
-    asked = configure.settings_for(
-        case.paths, {"INPUTS": str(case.settings.inputs), "CACHE": str(case.settings.cache)}
-    ).config
-    was, now = config.as_dict(case.settings.config), config.as_dict(asked)
-    found = [f"setting {name}: {was[name]} -> {now[name]}" for name in was if was[name] != now[name]]
-    job = make_job(Run(case.paths, case.settings, case.competition))
-    return found + [f"recipe: {difference}" for difference in differences(case.done, job.recipe)]
+    environment = {"INPUTS": str(finished.settings.inputs), "CACHE": str(finished.settings.cache)}
+    now = config.as_dict(configure.settings_for(finished.paths, environment).config)
+    saved = config.as_dict(finished.settings.config)
+    lines = [f"setting {name}: {saved[name]} -> {now[name]}" for name in saved if saved[name] != now[name]]
+    recipe = make_job(finished.run).recipe
+    return lines + [f"recipe: {difference}" for difference in differences(finished.done, recipe)]
 
 
-def members(case: Case) -> list[str]:
-    """Of an ensemble: the runs that predict something else than when they were joined."""
-    models = read_json(case.paths.test_json)["models"]
-    tests = {name: RunPaths(case.paths.root.parent / name).test for name in models}
-    return [
-        f"run {name} is gone" if not path.exists() else f"run {name} predicts something else"
-        for name, path in tests.items()
-        if not path.exists() or file_sha(path) != models[name]["sha256"]
-    ]
+def members(finished: FinishedRun) -> list[str]:
+    """Of an ensemble: the runs that predict something else than when they were blended."""
+    lines = []
+    for name, model in read_json(finished.paths.test_json)["models"].items():
+        predicted = RunPaths(finished.paths.root.parent / name).test
+        if not predicted.exists():
+            lines.append(f"run {name} is gone")
+        elif file_sha(predicted) != model["sha256"]:
+            lines.append(f"run {name} predicts something else")
+    return lines
 
 
-CHECKS = {
+CHECKS: dict[str, Check] = {
     "json": jsons,
     "files": files,
     "oof.parquet": oof,
@@ -267,14 +253,16 @@ CHECKS = {
     "test.parquet": test,
     "submission": submission,
 }
-NOW = (versions, code, inputs, data, settings)
+CHANGES: tuple[Check, ...] = (versions, code, inputs, data, settings)
+CHANGES_OF_ENSEMBLE: tuple[Check, ...] = (versions, members)
 
 
 def main() -> None:
     if len(sys.argv) != 2:
         raise ValueError("usage: make verify RUN=name")
     paths = RunPaths(Path(sys.argv[1]))
-    verify(configure.load(paths.config), paths)
+    settings = configure.load(paths.config)
+    verify(Run(paths, settings, competitions.load(settings.comp, settings.inputs)))
 
 
 if __name__ == "__main__":

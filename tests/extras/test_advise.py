@@ -5,7 +5,7 @@ tried.
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import fast, make_competition
+from conftest import fast, make_competition, open_run
 
 from src import competitions, config
 from src.competition import paired, scoring
@@ -107,7 +107,7 @@ def test_every_backbone_and_answer_is_tried_on_the_same_folds_and_a_second_call_
     bench.monkeypatch.setattr(advise, "EPOCHS", 2)
     paths = bench.configure(fast("folds=2 augment=none views=1 lr=0.123"))
     bench.stage("split", paths)
-    told = advise.advise(configure.load(paths.config), paths, ["gem:test_resnet", "branch_cnn"])
+    told = advise.advise(open_run(paths), ["gem:test_resnet", "branch_cnn"])
     table = capsys.readouterr().out
     for name in ("gem:test_resnet ", "branch_cnn ", "head ", "tail ", "all "):
         assert f"\n  {name}" in table
@@ -132,7 +132,7 @@ def test_every_backbone_and_answer_is_tried_on_the_same_folds_and_a_second_call_
         for there in trials.values()
         for file in there.root.glob("fold*/done.json")
     }
-    assert advise.advise(configure.load(paths.config), paths, ["gem:test_resnet", "branch_cnn"]) == told
+    assert advise.advise(open_run(paths), ["gem:test_resnet", "branch_cnn"]) == told
     assert {file: file.stat().st_mtime_ns for file in before} == before
     text = told.partition("SET=")[2].strip('"')
     assert (
@@ -160,9 +160,7 @@ def test_a_large_competition_is_tried_on_a_part_of_it(bench, monkeypatch):
     monkeypatch.setattr(advise, "IMAGES", 30)
     paths = bench.configure(fast("folds=2"))
     bench.stage("split", paths)
-    settings = configure.load(paths.config)
-    made = [advise.trial(settings, paths, name, "test_resnet", 30) for name in ("head", "tail")]
-    assert [one[0].config.limit for one in made] == [30, 30] and made[0][1].folds.read_text() == made[1][
-        1
-    ].folds.read_text()
-    assert len(made[0][1].folds.read_text().splitlines()) == 31
+    trials = [advise.trial(open_run(paths), name, "test_resnet", 30) for name in ("head", "tail")]
+    assert [trial.config.limit for trial in trials] == [30, 30]
+    head, tail = (trial.paths.folds.read_text() for trial in trials)
+    assert head == tail and len(head.splitlines()) == 31

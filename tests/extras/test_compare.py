@@ -147,7 +147,7 @@ def test_where_the_metric_has_no_value_without_a_group_there_is_no_verdict():
     assert np.isnan(result.p) and result.verdict().startswith(
         "no verdict: the metric has no value without some of these images"
     )
-    assert "p = " not in compare.say(result, ("one", "two"), "roc_auc")
+    assert "p = " not in compare.summary_lines(result, ("one", "two"), "roc_auc")
 
 
 def test_a_fold_without_positives_does_not_silence_the_others():

@@ -9,7 +9,8 @@ from conftest import fast
 
 from src.competition import paired
 from src.competition.facts import Competition
-from src.extras import ensemble
+from src.extras.ensemble import __main__ as ensemble
+from src.extras.ensemble import blends
 from src.run import predictions
 from src.run.files import read_json
 from src.run.paths import RunPaths
@@ -41,23 +42,23 @@ def log_loss(table, frame):
 
 def test_greedy_finds_the_known_optimum():
     table, members = make(quality=(2.0, 0.0))
-    weights = ensemble.select(table, members, log_loss)
+    weights = blends.select(table, members, log_loss)
     assert weights[0] > 0.85 and weights.sum() == pytest.approx(1)
     table, members = make(quality=(1.5, 1.5))
-    assert 0.3 < ensemble.select(table, members, log_loss)[0] < 0.7
+    assert 0.3 < blends.select(table, members, log_loss)[0] < 0.7
 
 
 def test_the_stack_uses_a_member_that_is_always_wrong():
     table, (good, _) = make(quality=(2.0, 0.0))
     turned = good[["b", "c", "a"]].set_axis(["a", "b", "c"], axis=1)
-    join = ensemble.stack(table, [turned, turned], log_loss)
+    join = blends.stack(table, [turned, turned], log_loss)
     assert accuracy(table, join([turned, turned])) > accuracy(table, good) - 0.03 > 0.6
 
 
 def test_boosting_uses_an_extra_column_where_it_decides():
     table, (weak, _) = make(quality=(0.3, 0.0))
     column = predictions.make(table["id"], (table["__label__"] == "a").to_numpy(float)[:, None], ["sex"])
-    found = ensemble.nested(table, [weak, column], ensemble.boost, accuracy)
+    found = blends.nested(table, [weak, column], blends.boost, accuracy)
     assert accuracy(table, found) > accuracy(table, weak) + 0.15 and list(found) == ["a", "b", "c"]
 
 
@@ -66,10 +67,10 @@ def test_the_nested_estimate_is_not_optimistic_on_pure_noise(way):
     gains = []
     for seed in range(6):
         table, members = make(n=300, seed=seed, quality=(0.0,) * 5)
-        found = ensemble.nested(table, members, ensemble.BLENDS[way], accuracy)
+        found = blends.nested(table, members, blends.BLENDS[way], accuracy)
         gains.append(accuracy(table, found) - 1 / 3)
     assert abs(np.mean(gains)) < 3 * np.std(gains, ddof=1) / np.sqrt(len(gains)) + 0.02
-    fitted = [accuracy(*pair) for pair in [(table, ensemble.BLENDS[way](table, members, accuracy)(members))]]
+    fitted = [accuracy(*pair) for pair in [(table, blends.BLENDS[way](table, members, accuracy)(members))]]
     assert fitted[0] > 1 / 3 + 0.02, "in sample it does flatter: that is what the nested one is for"
 
 
@@ -90,7 +91,7 @@ COMPETITION = Competition(
 def chosen(n, seed, quality):
     table, members = make(n=n, seed=seed, quality=quality)
     table = table.assign(label=table["__label__"], row=table["id"], group=table["id"])
-    return ensemble.choose(COMPETITION, table, members_of(table, members), accuracy)
+    return blends.choose(COMPETITION, table, members_of(table, members), accuracy)
 
 
 def test_the_mean_is_left_only_for_a_gain_above_its_error():
@@ -114,7 +115,7 @@ def test_the_means_score_is_reported_unless_a_fitted_blend_is_taken_and_that_is_
     assert (
         taken["optimistic"] is True
         and taken["oof"] == max(taken["tried"].values()) > taken["tried"]["mean"]
-        and "it flatters a little" in capsys.readouterr().out
+        and "a little too good" in capsys.readouterr().out
     )
     bench.monkeypatch.setattr(paired.Difference, "is_gain", False)  # as of noise
     result = ensemble.ensemble(RunPaths(bench.folder / "runs" / "both"), ["one", "two"])
@@ -126,13 +127,13 @@ def test_the_means_score_is_reported_unless_a_fitted_blend_is_taken_and_that_is_
     )
     assert (
         set(result["gains"]) == {"greedy", "stack"}
-        and "over the mean, each fold joined by what was fitted on the others" in printed
+        and "over the mean, each fold joined by a blend fitted on the others" in printed
     )
     asked = ensemble.ensemble(RunPaths(bench.folder / "runs" / "asked"), ["one", "two"], "stack")
     printed = capsys.readouterr().out
     assert (
         asked["optimistic"] is True
-        and "it flatters a little" in printed
+        and "a little too good" in printed
         and "chosen: stack, as asked for" in printed
     )
 
@@ -153,9 +154,9 @@ def test_a_mean_of_ranks_is_refused_where_more_than_the_order_is_read(bench, mon
     ):
         ensemble.ensemble(RunPaths(bench.folder / "runs" / "both"), ["one", "two"], "rank")
     area = replace(COMPETITION, metric="roc_auc", answer="probabilities")
-    assert ensemble.ways_for("rank", area, same_folds=True) == ["mean", "rank"]
+    assert blends.ways_for("rank", area, same_folds=True) == ["mean", "rank"]
     with pytest.raises(ValueError, match="log_loss of probabilities reads more"):
-        ensemble.ways_for("rank", replace(area, metric="log_loss"), same_folds=True)
+        blends.ways_for("rank", replace(area, metric="log_loss"), same_folds=True)
 
 
 def test_an_ensemble_is_a_run_like_any_other(bench, capsys):

@@ -11,20 +11,18 @@ import torch
 from conftest import FAST, fast, open_run
 from PIL import Image
 
-from src import competitions
-from src.competition import facts, tables
+from src.competition import tables
 from src.data.training_table import make_job, of_fold, with_pseudo
 from src.extras import pseudo
 from src.model.backbone import BACKBONES
-from src.run import configure, predictions
+from src.run import predictions
 from src.run.files import file_sha, read_json, write_json
 
 LOW = 0.34
 
 
 def label(bench, paths, cut: float = LOW) -> pd.DataFrame:
-    settings = configure.load(paths.config)
-    return pseudo.pseudo(settings, paths, competitions.load(settings.comp, settings.inputs), cut)
+    return pseudo.pseudo(open_run(paths), cut)
 
 
 def test_a_fold_gets_the_labels_of_its_own_model_above_the_cut_and_no_others(bench, capsys):
@@ -140,11 +138,8 @@ def test_numbers_a_cut_that_none_reaches_and_missing_predictions_are_refused_in_
 
 def test_several_labels_per_image_are_as_sure_as_the_least_certain_of_them():
     frame = predictions.make(["a", "b"], [[0.99, 0.02, 0.9], [0.5, 0.01, 0.99]], ["x", "y", "z"])
-    several = facts.Competition(task="multilabel")
-    assert pseudo.confidence(several, frame).tolist() == pytest.approx([0.9, 0.5])
-    assert pseudo.confidence(facts.Competition(task="multiclass"), frame).tolist() == pytest.approx(
-        [0.99, 0.99]
-    )
+    assert pseudo.confidence("multilabel", frame).tolist() == pytest.approx([0.9, 0.5])
+    assert pseudo.confidence("multiclass", frame).tolist() == pytest.approx([0.99, 0.99])
 
 
 def test_several_labels_per_image_are_learned_as_the_shares_that_they_are(bench):

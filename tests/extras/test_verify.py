@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import fast
+from conftest import fast, open_run
 
 from src import config
 from src.extras import restore, verify
@@ -22,9 +22,9 @@ def said(bench, paths, capsys, *, fails: bool = False) -> str:
     capsys.readouterr()
     if fails:
         with pytest.raises(CheckFailed):
-            verify.verify(configure.load(paths.config), paths)
+            verify.verify(open_run(paths))
     else:
-        verify.verify(configure.load(paths.config), paths)
+        verify.verify(open_run(paths))
     return capsys.readouterr().out
 
 
@@ -87,7 +87,7 @@ def test_verify_compares_settings_and_data_with_what_is_here_now(bench, capsys, 
 def test_only_a_finished_run_is_verified(bench):
     paths = bench.configure()
     with pytest.raises(ValueError, match="only a finished run"):
-        verify.verify(configure.load(paths.config), paths)
+        verify.verify(open_run(paths))
 
 
 def test_a_run_of_a_session_that_ended_is_taken_up_with_its_state(bench, monkeypatch, capsys):

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import FAST, ROOT, fast, make_array
+from conftest import FAST, ROOT, fast, make_array, open_run
 
 from src import submit, train_fold
 from src.data import images
 from src.data.arrays import Array
 from src.data.run import Run
-from src.extras import ensemble, verify
+from src.extras import verify
+from src.extras.ensemble import __main__ as ensemble
 from src.model.classifier import build
 from src.run import configure, locks, predictions
 from src.run.errors import CheckFailed
@@ -522,7 +523,7 @@ def test_verify_names_each_damaged_file_of_a_run_and_of_an_ensemble(tiny, capsys
     ensemble.ensemble(both, ["tiny-run", "other"])
     bench.stage("submit", both)
     for run in (paths, both):
-        verify.verify(configure.load(run.config), run)
+        verify.verify(open_run(run))
         assert "runs/" + run.name + " is as it was written" in capsys.readouterr().out
         files = [
             *run.root.glob("*.json"),
@@ -537,9 +538,9 @@ def test_verify_names_each_damaged_file_of_a_run_and_of_an_ensemble(tiny, capsys
             kept = file.read_bytes()
             turn(file, 6 if file.suffix == ".json" else None)
             with pytest.raises((ValueError, CheckFailed)) as wrong:
-                verify.verify(configure.load(run.config), run)
+                verify.verify(open_run(run))
             assert file.name in f"{wrong.value}{capsys.readouterr().out}", file
             file.write_bytes(kept)
     turn(other.test)
-    verify.verify(configure.load(both.config), both)
+    verify.verify(open_run(both))
     assert "by now   run other predicts something else" in capsys.readouterr().out

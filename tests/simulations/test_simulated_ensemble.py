@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.extras import ensemble
+from src.extras.ensemble import blends
 from src.run import predictions
 from tests.simulations.fast import Fast, area, share_right
 
@@ -75,7 +75,7 @@ def simulate(case: str, times: int, seed: int = 0) -> dict[str, float]:
     rng, reported, ways, left = np.random.default_rng(seed), [], [], 0
     for _ in range(times):
         table, members = draw(rng)
-        choice = ensemble.choose(
+        choice = blends.choose(
             competition, table, dict.fromkeys(("mean", "greedy", "stack"), members), competition.score
         )
         reported.append(choice.scores[choice.name] - truth)
