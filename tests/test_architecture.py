@@ -41,10 +41,6 @@ TOO_LONG = {
         "src.run.configure",
     ),
     *("src.train", "src.train_fold", "src.training.loop", "src.data.features"),
-    *(
-        f"src.competition.{name}"
-        for name in (*(f"inference.{i}" for i in ("columns", "complete", "doubts", "infer")),)
-    ),
 }
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from src import competitions
 from src.competition import answers, definition, scoring, tables
 from src.competition.facts import Competition
-from src.competition.inference import complete
+from src.competition.inference import check, complete
 from src.competition.tasks import TASKS
 from src.run import predictions
 
@@ -827,6 +827,6 @@ def test_a_metric_of_labels_is_refused_for_numbers_that_are_not_rounded(metric):
         ValueError,
         match=f"metric='{metric}' reads labels, the submission holds numbers that are not rounded: state task='ordinal'",
     ):
-        complete.check(raw)
-    complete.check(replace(raw, task="ordinal", answer="label", classes=("0", "1", "2")))
-    complete.check(replace(raw, metric="rmse"))
+        check.check(raw)
+    check.check(replace(raw, task="ordinal", answer="label", classes=("0", "1", "2")))
+    check.check(replace(raw, metric="rmse"))

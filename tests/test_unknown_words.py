@@ -7,7 +7,7 @@ import pytest
 from conftest import fast, open_run
 
 from src import competitions
-from src.competition.inference import complete
+from src.competition.inference import check as inference_check
 from src.config import Config, resolve
 from src.data.training_table import make_job
 from src.model.classifier import build
@@ -47,8 +47,8 @@ def test_an_unknown_word_of_the_model_names_its_file(setting, file):
 def test_an_unknown_optimizer_or_metric_names_its_file(bench):
     check("src/training/optim.py", make_optimizer, [], resolve(Config(optimizer="nothing")))
     known = competitions.load("tiny", bench.inputs.parent)
-    check("src/competition/metrics.py", complete.check, replace(known, metric="nothing"))
-    check("src/competition/tasks.py", complete.check, replace(known, task="nothing"))
+    check("src/competition/metrics.py", inference_check.check, replace(known, metric="nothing"))
+    check("src/competition/tasks.py", inference_check.check, replace(known, task="nothing"))
 
 
 def check(file, call, *args) -> None:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from src.competition import tables
-from src.competition.inference import doubts, folders, infer, places, problem
+from src.competition.inference import cells, folders, infer, places, problem
 from src.competition.inference.evidence import Evidence, part_of
 from src.competition.inference.table_roles import Roles
 
@@ -86,7 +86,7 @@ def test_test_ids_are_never_looked_for_among_the_training_images(tmp_path):
     (tmp_path / "test").mkdir()
     evidence = Evidence(tmp_path)
     table = infer.as_table(ids("1", "2"), evidence)
-    trained = infer.trained("test", table, evidence)
+    trained = infer.trained(table, evidence)
     with pytest.raises(ValueError, match="none of 2 test ids .* 0 lie in a folder named test. Is it empty"):
         places.find_images(table, evidence, "test", "id", trained, [])
 
@@ -175,7 +175,7 @@ def test_folders_say_which_part_they_hold(folder, part):
     ],
 )
 def test_words_are_told_from_names_with_a_space(values, expected):
-    assert doubts.are_words(pd.Series(values)) is expected
+    assert cells.are_words(pd.Series(values)) is expected
 
 
 def test_a_group_is_suspected_by_name_or_by_values_that_return():
@@ -189,7 +189,7 @@ def test_a_group_is_suspected_by_name_or_by_values_that_return():
             "Subject Focus": ["0", "1"] * 30,
         }
     )
-    assert doubts.find_suspects(train) == ("patient_id", "who")
+    assert cells.find_suspects(train) == ("patient_id", "who")
 
 
 @pytest.mark.parametrize(
@@ -197,4 +197,4 @@ def test_a_group_is_suspected_by_name_or_by_values_that_return():
     [("0123", True), ("1234", True), ("aaaa", True), ("1243", False), ("0101", False), (["00", "01"], False)],
 )
 def test_a_constant_and_the_number_of_the_line_tell_nothing(values, idle):
-    assert doubts.is_idle(pd.Series(list(values))) is idle
+    assert cells.is_idle(pd.Series(list(values))) is idle

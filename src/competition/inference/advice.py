@@ -3,25 +3,28 @@ only where it leads to tables.
 """
 
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from src.competition import answers, tables
+from src.competition.definition import stated_facts
 from src.competition.facts import Competition
+from src.competition.stated import NAMES
 
 MOST = 12  # statements that are tried
 SHOWN = 4  # and shown at most
 
+Statement = dict[str, Any]  # fields of a Competition
+Complete = Callable[[Competition], Competition]
+
 
 class Unclear(ValueError):
-    """The files tell none or several. candidates: statements, each the fields of a Competition, that may be
-    the answer.
-    """
+    """The files tell none or several. candidates: statements that may be the answer."""
 
-    def __init__(self, message: str, *candidates: dict[str, Any]) -> None:
+    def __init__(self, message: str, *candidates: Statement) -> None:
         super().__init__(message)
         self.candidates = candidates
 
@@ -31,77 +34,69 @@ class Code(str):
 
 
 def value_of(value: Any) -> Any:
-    if isinstance(value, Code):
-        from src.competition import stated
-
-        return eval(value, vars(stated) | {"pd": pd})  # the kit's own text, never a file's
-    return value
+    return (
+        eval(value, dict(NAMES)) if isinstance(value, Code) else value
+    )  # the kit's own text, never a file's
 
 
-def lines(
-    error: Unclear, stated: Competition, root: Path, complete: Callable[[Competition], Competition]
-) -> str:
+def lines(error: Unclear, stated: Competition, root: Path, complete: Complete) -> str:
     """The statements that work, each as the file that holds it; "" where none does."""
-    working = sorted(tried(error, stated, root, complete, {}, [MOST]), key=lambda pair: -pair[2])[:SHOWN]
+    working = try_all(error, stated, root, complete)
+    working.sort(key=lambda trial: -trial[2])
     if not working:
         return ""
-    text = "".join(f"\n  {as_line(stated, statement)}    # {counts}" for statement, counts, _ in working)
+    text = "".join(
+        f"\n  {as_line(stated, statement)}    # {counts}" for statement, counts, _ in working[:SHOWN]
+    )
     return (
         f"\nTried, and it works: one of these lines, alone in a file {root.name}/competition.py beside the"
         f" data:{text}"
     )
 
 
-def tried(
-    error: Unclear,
-    stated: Competition,
-    root: Path,
-    complete: Callable[[Competition], Competition],
-    before: dict[str, Any],
-    left: list[int],
-) -> list[tuple[dict[str, Any], str, int]]:
+def try_all(
+    error: Unclear, stated: Competition, root: Path, complete: Complete
+) -> list[tuple[Statement, str, int]]:
     """(statement, what it gives, images) of each candidate that leads to tables, alone or with one more
     statement.
     """
     working = []
-    for candidate in error.candidates:
-        if left[0] <= 0:
-            break
-        left[0] -= 1
-        statement = before | candidate
+    left = MOST
+    waiting = [(candidate, True) for candidate in error.candidates]
+    while waiting and left:
+        statement, may_ask = waiting.pop(0)
+        left -= 1
         try:
-            competition = complete(
-                replace(stated, **{name: value_of(value) for name, value in statement.items()})
-            )
-            table, test = tables.make_train(root, competition), tables.make_test(root, competition)
-            answers.check_sample(competition, test, answers.sample(root, competition))
-            if {*table["path"]} & {*test["path"]} and table["path"].is_unique:
-                continue  # it would learn the test images
+            competition, table, test = load(stated, statement, root, complete)
         except Unclear as again:
-            if not before:
-                working += tried(again, stated, root, complete, statement, left)
+            if may_ask:
+                waiting = [(statement | more, False) for more in again.candidates] + waiting
+            continue
         except ValueError:
             continue
-        else:
-            kinds = (
-                f"{len(competition.classes)} classes"
-                if competition.classes
-                else f"{len(competition.outputs)} numbers"
-            )
-            working.append((statement, f"{kinds}, {len(table):,} images; test {len(test):,}", len(table)))
+        if table["path"].is_unique and {*table["path"]} & {*test["path"]}:
+            continue  # it would learn the test images
+        num_classes = len(competition.classes)
+        kinds = f"{num_classes} classes" if num_classes else f"{len(competition.outputs)} numbers"
+        working.append((statement, f"{kinds}, {len(table):,} images; test {len(test):,}", len(table)))
     return working
 
 
-def as_line(stated: Competition, statement: dict[str, Any]) -> str:
+def load(
+    stated: Competition, statement: Statement, root: Path, complete: Complete
+) -> tuple[Competition, pd.DataFrame, pd.DataFrame]:
+    """The competition with this statement, and its tables, checked. Raises ValueError."""
+    facts = {name: value_of(value) for name, value in statement.items()}
+    competition = complete(replace(stated, **facts))
+    table, test = tables.make_train(root, competition), tables.make_test(root, competition)
+    answers.check_sample(competition, test, answers.sample(root, competition))
+    return competition, table, test
+
+
+def as_line(stated: Competition, statement: Statement) -> str:
     """The definition as one line: what was stated before, where it can be written, and the statement."""
-    known = {
-        f.name: getattr(stated, f.name)
-        for f in fields(stated)
-        if f.compare and f.name != "name" and getattr(stated, f.name) != f.default
-    }
-    known = {name: value for name, value in known.items() if not callable(value)}
-    text = ", ".join(
-        f"{name}={value if isinstance(value, Code) else repr(value)}"
-        for name, value in (known | statement).items()
-    )
-    return f"def competition(): return Competition({text})"
+    facts = {name: value for name, value in stated_facts(stated).items() if not callable(value)}
+    facts = facts | statement
+    facts.pop("name", None)
+    words = [f"{name}={value if isinstance(value, Code) else repr(value)}" for name, value in facts.items()]
+    return f"def competition(): return Competition({', '.join(words)})"

@@ -19,27 +19,13 @@ from src.competition.listing import IMAGE_SUFFIXES, ImageIndex, host_files, only
 
 PROBE = 300  # cells of a column that are looked up first: a column that names no image is not looked up whole
 MANY_FILES = 30  # so many tables of one kind in a folder are one per image, and not read
-PART_WORDS = {
-    "train": "train",
-    "training": "train",
-    "test": "test",
-    "eval": "test",
-    "valid": "valid",
-    "val": "valid",
-    "학습": "train",
-    "훈련": "train",
-    "训练": "train",
-    "訓練": "train",
-    "学習": "train",
-    "테스트": "test",
-    "평가": "test",
-    "测试": "test",
-    "テスト": "test",
-    "評価": "test",
-    "검증": "valid",
-    "验证": "valid",
-    "検証": "valid",
+LATIN_WORD = r"(?:(?<![A-Za-z])|(?=[A-Z]))(?i:train|test|eval|valid|val(?![a-z]))"  # not contest, intestine
+PARTS = {
+    "train": "train training 학습 훈련 训练 訓練 学習",
+    "test": "test eval 테스트 평가 测试 テスト 評価",
+    "valid": "valid val 검증 验证 検証",
 }
+PART_WORDS = {word: part for part, words in PARTS.items() for word in words.split()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +48,11 @@ class Naming:
         return self.rows / max(len(self.places), 1)
 
     @property
+    def least_images(self) -> float:
+        """Fewer different images are named by chance, as by labels 0 and 1 beside images 0.png and 1.png."""
+        return (0.05 if self.is_path else 0.3) * self.rows
+
+    @property
     def cell(self) -> str:
         """The pattern of the last part of the path, without suffix."""
         return f"{self.prefix}{{{self.column}{f':{self.width}' if self.width else ''}}}{self.suffix}"
@@ -78,29 +69,28 @@ class Table:
     def name(self) -> str:
         return posixpath.basename(self.file).lower()
 
+    @property
+    def names_images(self) -> bool:
+        """Do half of the rows name an image?"""
+        return self.key is not None and self.key.share >= 0.5
+
+    @property
+    def num_rows(self) -> int:
+        """The rows that name an image."""
+        return self.key.rows if self.key else 0
+
     @cached_property
     def key(self) -> Naming | None:
-        """The column that names images: most rows first, then a path before a number that happens to name
-        one, then different images. Few different cells, such as labels 0 and 1 beside images 0.png and 1.png,
-        are none.
+        """The column that names images: for half of the rows; then a path before a number that happens to
+        name one, then different images.
         """
-        enough = [
-            n
-            for n in self.namings.values()
-            if n.is_unique or n.images >= (0.05 if n.is_path else 0.3) * n.rows
-        ]
-        some = [n for n in enough if n.share >= 0.5] or enough
-        return max(
-            some,
-            key=lambda n: (
-                n.share >= 0.5,
-                n.is_path and n.images > 0.2 * n.rows,
-                n.is_unique,
-                n.images,
-                n.share,
-            ),
-            default=None,
-        )
+
+        def rank(naming: Naming) -> tuple:
+            is_path = naming.is_path and naming.images > 0.2 * naming.rows
+            return naming.share >= 0.5, is_path, naming.is_unique, naming.images, naming.share
+
+        namings = [n for n in self.namings.values() if n.is_unique or n.images >= n.least_images]
+        return max(namings, key=rank, default=None)
 
 
 class Evidence:
@@ -109,34 +99,34 @@ class Evidence:
     def __init__(self, root: Path, any_file: bool = False) -> None:
         self.root = root
         self.files = host_files(root)
-        listed = only_images(
-            [file for file in self.files if not any_file or not file.lower().endswith(TABLES)], any_file
-        )
-        copies = inner_copies(root, listed)
-        self.images = [file for file in listed if posixpath.dirname(file) not in copies]
+        files = self.files
+        if any_file:
+            files = [file for file in files if not file.lower().endswith(TABLES)]
+        images = only_images(files, any_file)
+        copies = inner_copies(root, images)
+        self.images = [file for file in images if posixpath.dirname(file) not in copies]
         self.index = ImageIndex(self.images)
         self.parts = [part_of(posixpath.dirname(file)) for file in self.images]
         self.skipped: dict[str, str] = {}  # file -> why it was not read as a table
         self.tables = [table for file in self.table_files() if (table := self.read(file))]
 
     def table_files(self) -> list[str]:
-        kinds = Counter((posixpath.dirname(file), posixpath.splitext(file)[1].lower()) for file in self.files)
-        return [
-            file
-            for file in self.files
-            if file.lower().endswith(TABLES)
-            and "readme" not in file.lower()
-            and kinds[posixpath.dirname(file), posixpath.splitext(file)[1].lower()] <= MANY_FILES
-        ]
+        """Not the readme, nor files of which there is one per image."""
+
+        def kind(file: str) -> tuple[str, str]:
+            return posixpath.dirname(file), posixpath.splitext(file)[1].lower()
+
+        counts = Counter(map(kind, self.files))
+        files = [file for file in self.files if file.lower().endswith(TABLES)]
+        return [file for file in files if "readme" not in file.lower() and counts[kind(file)] <= MANY_FILES]
 
     def read(self, file: str) -> Table | None:
         """The table, or None for what is none; what breaks is kept in `skipped`."""
         try:
             frame = formats.read_table(self.root / file)
             if len(frame.columns) > formats.MOST_COLUMNS:
-                raise ValueError(
-                    f"{posixpath.basename(file)} has {len(frame.columns)} columns, as pixels have"
-                )
+                name = posixpath.basename(file)
+                raise ValueError(f"{name} has {len(frame.columns)} columns, as pixels have")
             if has_no_header(frame, self.index):
                 frame = formats.read_table(self.root / file, header=False)
         except (ValueError, RecursionError, MemoryError) as error:
@@ -145,9 +135,7 @@ class Evidence:
         header = tuple(map(str, frame.columns))
         frame = frame.rename(columns=lambda name: str(name).strip())
         namings = {name: naming for name in frame if (naming := naming_of(frame[name], self.index))}
-        if not namings:
-            namings = with_affixes(frame, self.index)
-        return Table(file, frame, header, namings)
+        return Table(file, frame, header, namings or with_affixes(frame, self.index))
 
     def table(self, file: str) -> Table | None:
         return next((table for table in self.tables if table.file == file), None)
@@ -155,14 +143,12 @@ class Evidence:
 
 @cache
 def part_of(folder: str) -> str:
-    """train, test or valid, by the deepest folder that says one at the beginning of a word (not contest,
-    intestine); "" when none does.
-    """
+    """train, test or valid, by the last word of the deepest folder that has one; "" when none has."""
     for name in reversed(folder.split("/")):
-        if words := re.findall(r"(?:(?<![A-Za-z])|(?=[A-Z]))(?i:train|test|eval|valid|val(?![a-z]))", name):
+        words = re.findall(LATIN_WORD, name)
+        words = words or [word for word in PART_WORDS if not word.isascii() and word in name]
+        if words:
             return PART_WORDS[words[-1].lower()]
-        if words := [word for word in PART_WORDS if not word.isascii() and word in name]:
-            return PART_WORDS[words[-1]]
     return ""
 
 
@@ -183,31 +169,30 @@ def inner_copies(root: Path, images: list[str]) -> set[str]:
             continue
         own = [file for file in images if file.startswith(f"{folder}/")]
         twins = [above + file.removeprefix(f"{folder}/") for file in own]
-        some = list(zip(own, twins))[:: max(1, len(own) // 20)]
-        if known.issuperset(twins) and all(
-            (root / one).read_bytes() == (root / other).read_bytes() for one, other in some
-        ):
+        step = max(1, len(own) // 20)
+        if known.issuperset(twins) and have_same_bytes(root, own[::step], twins[::step]):
             copies |= {posixpath.dirname(file) for file in own}
     return copies
+
+
+def have_same_bytes(root: Path, files: list[str], others: list[str]) -> bool:
+    return all((root / a).read_bytes() == (root / b).read_bytes() for a, b in zip(files, others))
 
 
 # -- which images a column names
 
 
 def has_no_header(frame: pd.DataFrame, index: ImageIndex) -> bool:
-    """The first line names an image, as the cells below it do."""
+    """Does the first line name an image, as the cells below it do?"""
     for place, name in enumerate(map(str, frame.columns)):
-        if name and not name.startswith(COLUMN) and index.named(name):
-            cells = [cell for cell in frame.iloc[:50, place] if cell]
-            if (
-                name.lower().endswith(IMAGE_SUFFIXES)
-                or 2 * sum(bool(index.named(cell)) for cell in cells) > len(cells) > 0
-            ):
-                return True
-    return any(
-        str(name).lower().endswith(IMAGE_SUFFIXES) and not str(name).startswith(COLUMN)
-        for name in frame.columns
-    )
+        if not name or name.startswith(COLUMN):
+            continue
+        if name.lower().endswith(IMAGE_SUFFIXES):
+            return True
+        cells = [cell for cell in frame.iloc[:50, place] if cell]
+        if index.named(name) and 2 * sum(bool(index.named(cell)) for cell in cells) > len(cells):
+            return True
+    return False
 
 
 def naming_of(column: pd.Series, index: ImageIndex) -> Naming | None:
@@ -222,14 +207,22 @@ def naming_of(column: pd.Series, index: ImageIndex) -> Naming | None:
 def naming(
     name: str, values: list[str], places: list[list[int]], prefix: str = "", suffix: str = "", width: int = 0
 ) -> Naming:
+    """prefix, suffix: what stands before and after the cell in the file's name; width: of its zeros."""
     some = [value for value in values[:: max(1, len(values) // 1000)] if value]
-    is_path = sum(
+    num_paths = sum(
         value.strip().lower().endswith(IMAGE_SUFFIXES) or "/" in value or "\\" in value for value in some
-    ) > 0.5 * len(some)
-    images = len({row[0] for row in places if row})
-    is_unique = len(set(values)) == len(values)
+    )
     return Naming(
-        name, places, sum(map(bool, places)), images, is_path, is_unique, values, prefix, suffix, width
+        column=name,
+        places=places,
+        rows=sum(map(bool, places)),
+        images=len({row[0] for row in places if row}),
+        is_path=num_paths > 0.5 * len(some),
+        is_unique=len(set(values)) == len(values),
+        values=values,
+        prefix=prefix,
+        suffix=suffix,
+        width=width,
     )
 
 
@@ -252,10 +245,8 @@ def with_affix(column: pd.Series, index: ImageIndex) -> list[Naming]:
         return []
     found = []
     for prefix, suffix, width in affixes(distinct, index):
-        places = [
-            index.of_stem((prefix + value.zfill(width) + suffix).casefold())
-            for value in map(without_suffix, values)
-        ]
+        stems = [prefix + without_suffix(value).zfill(width) + suffix for value in values]
+        places = [index.of_stem(stem.casefold()) for stem in stems]
         if sum(map(bool, places)) >= 0.9 * len(values):
             found.append(naming(str(column.name), values, places, prefix=prefix, suffix=suffix, width=width))
     return found
@@ -265,20 +256,22 @@ def affixes(values: list[str], index: ImageIndex) -> list[tuple[str, str, int]]:
     """(before, after, width) that may turn a cell into the name of an image, the most frequent first."""
     stems = [posixpath.splitext(posixpath.basename(file))[0] for file in index.files]
     if all(value.isdecimal() for value in values):
-        seen: Counter[tuple[str, str]] = Counter()
-        widths: dict[tuple[str, str], set[int]] = {}
-        for stem in stems:
-            for run in re.finditer(r"\d+", stem):
-                around = (stem[: run.start()], stem[run.end() :])
-                seen[around] += 1
-                widths.setdefault(around, set()).add(len(run.group()))
-        found = [
-            (around, widths[around]) for around, count in seen.most_common(8) if count >= 0.1 * len(values)
-        ]
-        return [(*around, max(its) if len(its) == 1 else 0) for around, its in found]
-    seen = Counter()
-    for value in values[:5]:
-        seen.update(
-            (head, tail) for stem in stems if value in stem for head, _, tail in [stem.partition(value)]
-        )
-    return [(*around, 0) for around, count in seen.most_common(4) if count >= 0.6 * min(len(values), 5)]
+        return affixes_of_numbers(stems, len(values))
+    some = values[:5]
+    counts: Counter[tuple[str, str]] = Counter()
+    for value in some:
+        counts.update(stem.partition(value)[::2] for stem in stems if value in stem)
+    return [(*around, 0) for around, count in counts.most_common(4) if count >= 0.6 * len(some)]
+
+
+def affixes_of_numbers(stems: list[str], num_values: int) -> list[tuple[str, str, int]]:
+    widths: dict[tuple[str, str], list[int]] = {}
+    for stem in stems:
+        for run in re.finditer(r"\d+", stem):
+            widths.setdefault((stem[: run.start()], stem[run.end() :]), []).append(len(run[0]))
+    most = sorted(widths.items(), key=lambda item: -len(item[1]))[:8]
+    return [
+        (*around, lengths[0] if len({*lengths}) == 1 else 0)
+        for around, lengths in most
+        if len(lengths) >= 0.1 * num_values
+    ]

@@ -52,29 +52,33 @@ def patterns_of(naming: Naming, rows: list[list[int]], most: int, evidence: Evid
     is_single = sum(len(row) == 1 for row in rows) >= 0.98 * most
     nearly = [home for home, count in counts.items() if count >= 0.98 * most]
     if not whole and (is_single or not nearly):  # each has an image, but not all in one folder
-        if any(home is None for home in counts) or "/" in "".join(naming.values[:100]) and naming.is_path:
+        if None in counts or (naming.is_path and any("/" in value for value in naming.values[:100])):
             return {naming.cell + end}
-        return {f"{common_folder([home for home in counts if home is not None])}**/{naming.cell}{end}"}
+        return {f"{common_folder([home or '' for home in counts])}**/{naming.cell}{end}"}
     whole = whole or nearly
     if len(whole) > 1:
         whole = usual(whole, rows, evidence) or whole
     patterns = set()
     for home in whole:
-        ends = []
-        if end and any(len(row) > 1 for row in rows):  # a.jpg and a.png side by side
-            suffixes = Counter(
-                suffix
-                for value, row in zip(naming.values, rows)
-                for suffix in {
-                    posixpath.splitext(evidence.images[place])[1]
-                    for place in row
-                    if home_of(evidence.images[place], value) == home
-                }
-            )
-            is_twice = sum(suffixes.values()) > sum(home in row for row in homes)
-            ends = [suffix for suffix, count in suffixes.items() if count >= 0.98 * most] if is_twice else []
+        ends = suffixes_in(home, naming, rows, most, evidence) if end else []
         patterns |= {f"{home or ''}{naming.cell}{one}" for one in ends or [end]}
     return patterns
+
+
+def suffixes_in(
+    home: str | None, naming: Naming, rows: list[list[int]], most: int, evidence: Evidence
+) -> list[str]:
+    """The suffixes that nearly all images of the folder have, where a.jpg and a.png lie side by side."""
+    counts: Counter[str] = Counter()
+    num_rows = 0
+    for value, row in zip(naming.values, rows):
+        files = [evidence.images[place] for place in row]
+        suffixes = {posixpath.splitext(file)[1] for file in files if home_of(file, value) == home}
+        counts.update(suffixes)
+        num_rows += bool(suffixes)
+    if counts.total() == num_rows:
+        return []
+    return [suffix for suffix, count in counts.items() if count >= 0.98 * most]
 
 
 def home_of(file: str, value: str) -> str | None:

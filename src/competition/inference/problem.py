@@ -1,14 +1,14 @@
 """What is to be predicted: the task, its classes, and the form that the submission wants."""
 
-from typing import Any
-
 import pandas as pd
 
 from src.competition.facts import NUMBERS, OUTPUT, Competition
 from src.competition.host_tables import spaced
-from src.competition.inference.advice import Code, Unclear
-from src.competition.inference.doubts import are_numbers, joined_by
+from src.competition.inference.advice import Code, Statement, Unclear
+from src.competition.inference.cells import are_numbers, joined_by
 from src.competition.messages import listed, state
+
+OUTLINE = r"[\s\[\]()]*-?\d+(\.\d+)?([\s,;\[\]()]+-?\d+(\.\d+)?){3,}[\s\[\]()]*"
 
 
 def find_task(
@@ -20,18 +20,21 @@ def find_task(
     has_folders: bool = False,
     file: str = "",
 ) -> str:
-    """What the labels' columns and cells are: classes, several classes of an image, or numbers."""
+    """What the labels' columns and cells are: classes, several classes of an image, or numbers. Raises
+    Unclear.
+    """
     # make_train reports the missing ones
     values = train.loc[(train[list(labels)] != "").all(axis=1), list(labels)]
     if len(labels) > 1:
         return task_of_columns(values)
-    label, num = values[labels[0]], values[labels[0]].nunique()
+    label = values[labels[0]]
+    num = label.nunique()
     mark = joined_by(label, asked) if num > 2 else ""
     refuse_cells(label, mark, asked, file)
     if mark:
         return "multilabel"
     if len(asked) <= 1 and num > 2:
-        is_amount = wants_float or 2 * num > len(label) and not has_folders
+        is_amount = wants_float or (2 * num > len(label) and not has_folders)
         if are_numbers(label) and (is_amount or (label.astype(float) % 1 > 0).any()):
             return "regression"
         if wants_float:
@@ -41,13 +44,13 @@ def find_task(
                 *one_number(label, asked),
             )
     if num < 2:
-        one = "".join(set(label)) or "nothing"
-        raise Unclear(f"label column {labels[0]!r} holds {one} and no second value: {state('labels')}")
+        value = label.iloc[0] if num else "nothing"
+        raise Unclear(f"label column {labels[0]!r} holds {value} and no second value: {state('labels')}")
     return "binary" if num == 2 else "multiclass"
 
 
 def task_of_columns(values: pd.DataFrame) -> str:
-    """A column per class, per yes or no, or per number."""
+    """A column per class, per yes or no, or per number. Raises Unclear."""
     labels = list(values)
     if not all(are_numbers(values[column]) for column in labels):
         raise Unclear(
@@ -68,28 +71,28 @@ def refuse_cells(label: pd.Series, mark: str, asked: list[str], file: str) -> No
     """Cells that are no label as they stand: a decimal comma, names with spaces joined by a mark, outlines.
     Raises Unclear.
     """
+    name = label.name
     if label.nunique() > 2 and label.str.fullmatch(r"[+-]?\d+,\d+").all():
         raise Unclear(
-            f"the numbers of {label.name!r} have a decimal comma:"
-            f" {state('a make_table that writes a point')}",
-            {"make_table": Code(f'lambda root: reshape.replaced(root, {file!r}, {label.name!r}, ",", ".")')},
+            f"the numbers of {name!r} have a decimal comma: {state('a make_table that writes a point')}",
+            {"make_table": Code(f'lambda root: reshape.replaced(root, {file!r}, {name!r}, ",", ".")')},
         )
     if mark.strip() and label.str.split(mark, regex=False).explode().str.strip().str.contains(" ").any():
-        apart = f"lambda root: reshape.taken_apart(root, {file!r}, {label.name!r}, {mark!r})"
+        apart = {"make_table": Code(f"lambda root: reshape.taken_apart(root, {file!r}, {name!r}, {mark!r})")}
         raise Unclear(
-            f"the cells of {label.name!r} join several labels by {mark!r}, and labels have spaces in them: "
+            f"the cells of {name!r} join several labels by {mark!r}, and labels have spaces in them: "
             + state("a make_table that takes them apart"),
-            *([{"make_table": Code(apart)}] if len(asked) > 1 else []),
+            *([apart] if len(asked) > 1 else []),
         )
     if is_outline(label):
         raise Unclear(
-            f"the cells of {label.name!r} are lists of numbers such as {label.iloc[0][:30]!r}, as outlines,"
-            " boxes or keypoints have: this kit tells what an image shows, not where; else "
+            f"the cells of {name!r} are lists of numbers such as {label.iloc[0][:30]!r}, as outlines, boxes or"
+            f" keypoints have: this kit tells what an image shows, not where; else "
             + state("task or make_table")
         )
 
 
-def one_number(label: pd.Series, asked: list[str]) -> list[dict[str, Any]]:
+def one_number(label: pd.Series, asked: list[str]) -> list[Statement]:
     """Statements for a sample that wants one number of several classes: how sure it is that an image is not
     of one of them.
     """
@@ -104,23 +107,23 @@ def one_number(label: pd.Series, asked: list[str]) -> list[dict[str, Any]]:
 def is_outline(label: pd.Series) -> bool:
     """Run lengths, boxes or points: many numbers in most cells, hardly two cells alike."""
     cells = label.head(2000)
-    counts = cells.str.fullmatch(r"[\s\[\]()]*-?\d+(\.\d+)?([\s,;\[\]()]+-?\d+(\.\d+)?){3,}[\s\[\]()]*")
-    return (
-        bool(counts.mean() > 0.5)
-        and cells.nunique() > 0.5 * len(cells)
-        and len({word for cell in cells for word in cell.split()}) > 50
-    )
+    is_list = cells.str.fullmatch(OUTLINE).mean() > 0.5
+    if not is_list or cells.nunique() <= 0.5 * len(cells):
+        return False
+    return len({word for cell in cells for word in cell.split()}) > 50
 
 
 def find_classes(train: pd.DataFrame, labels: tuple[str, ...], task: str) -> tuple[str, ...]:
     """Sorted as numbers when all are, else as text."""
-    if task in NUMBERS or len(labels) > 1:
-        return () if task in NUMBERS else labels
-    found = pd.Series(train[labels[0]].unique())
+    if task in NUMBERS:
+        return ()
+    if len(labels) > 1:
+        return labels
+    names = pd.Series(train[labels[0]].unique())
     if task == "multilabel":
-        found = spaced(found, ()).str.split().explode().dropna().drop_duplicates()
-    found = found[found != ""]
-    return tuple(sorted(found, key=(lambda name: (float(name), name)) if are_numbers(found) else None))
+        names = spaced(names, ()).str.split().explode().dropna().drop_duplicates()
+    names = names[names != ""]
+    return tuple(sorted(names, key=(lambda name: (float(name), name)) if are_numbers(names) else None))
 
 
 def find_bounds(labels: pd.DataFrame) -> tuple[float, ...]:
@@ -131,28 +134,24 @@ def find_bounds(labels: pd.DataFrame) -> tuple[float, ...]:
 
 
 def find_answer(c: Competition, wants_probability: bool, cells: pd.Series) -> str:
-    """The form that the sample's columns and numbers ask for; cells: its only column, where there is only
+    """The form that the sample's columns and numbers ask for. cells: its only column, where there is only
     one.
     """
-    if OUTPUT in c.row:
-        return "value" if c.task in NUMBERS else "probabilities"
-    if (
-        c.task in NUMBERS
-        or len(c.names) > 2
-        or c.task == "multilabel"
-        and c.names[1] in c.labels[1:] + c.labels[:-1]
-    ):
-        return "value" if c.task in NUMBERS else "probabilities"
+    if c.task in NUMBERS:
+        return "value"
+    has_class_column = c.task == "multilabel" and len(c.labels) > 1 and c.names[1] in c.labels
+    if OUTPUT in c.row or len(c.names) > 2 or has_class_column:
+        return "probabilities"
     if c.task == "ordinal":
         return "label"
-    several = [cell.split() for cell in cells.unique() if cell not in c.classes and " " in cell.strip()]
-    if (
-        str(c.metric).startswith("map")
-        or c.task in ("multiclass", "binary")
-        and several
-        and all({*words} <= {*c.classes} for words in several)
-    ):
+    if str(c.metric).startswith("map") or (c.is_single and have_several(cells, c.classes)):
         return "ranked"  # several labels wanted, where an image has one
     if c.task == "binary" and wants_probability:
         return "probability"
     return "words" if c.task == "multilabel" else "label"
+
+
+def have_several(cells: pd.Series, classes: tuple[str, ...]) -> bool:
+    """Do the sample's cells that are no class hold several classes each?"""
+    several = [cell.split() for cell in cells.unique() if cell not in classes and " " in cell.strip()]
+    return bool(several) and all({*words} <= {*classes} for words in several)
