@@ -1,8 +1,7 @@
 """What should learn, and on which backbone? A linear probe per backbone, then head, tail and all on a small
 budget, over the same folds. runs/<name>/ -> runs/<name>-advise-{head,tail,all}/, a table and a sentence
 
-Run: python -m src.extras.advise runs/<name> [backbone ...]        make advise COMP=x BACKBONES="a b", the quicker
-one first
+Run: make advise COMP=x BACKBONES="a b", or python -m src.extras.advise runs/<name> a b  (quickest first)
 
 What costs more is advised only where it beats what costs less by more than the noise of images, and in every
 fold. The trials are runs like any other, so the same command continues where it was stopped.
@@ -54,9 +53,7 @@ class Result(NamedTuple):
 
 
 class Duel(NamedTuple):
-    """A result against the best of the cheaper ones; gain and margin (95 % over images), positive when it is
-    better.
-    """
+    """A result against the best of the cheaper ones. gain, margin (95 % over images): positive is better."""
 
     new: Result
     old: Result
@@ -77,9 +74,7 @@ def joined(changes: dict[str, str]) -> str:
 
 
 def timed(run: Run, name: str, key: object, make: Callable[[], T]) -> tuple[T, float]:
-    """What `make` returns and its seconds, those of the first time: later much of it is cached. What it prints
-    goes to stderr.
-    """
+    """What `make` returns (printing to stderr) and its seconds, those of the first, uncached time."""
     path, entry = run.paths.root / "advise.json", f"{name} {sha256(key)}"
     began = time.perf_counter()
     with contextlib.redirect_stdout(sys.stderr):
@@ -92,9 +87,7 @@ def timed(run: Run, name: str, key: object, make: Callable[[], T]) -> tuple[T, f
 
 
 def trial(run: Run, name: str, backbone: str, limit: int) -> Run:
-    """The run of one answer: the settings of this run, over them the answer's and the budget's; its folds are
-    made.
-    """
+    """The run of one answer, with its folds: this run's settings, those of the answer, the budget's."""
     settings, own = run.settings, run.config
     changes = pairs(f"{settings.set} {RATES} {ANSWERS[name]}")
     changes |= {"backbone": backbone, "image_size": str(min(PIXELS, own.image_size))}
@@ -152,7 +145,7 @@ def probed(run: Run, table: pd.DataFrame, backbone: str) -> Result:
 def ranked(
     results: Iterable[Result], competition: Competition, table: pd.DataFrame
 ) -> tuple[Result, list[Duel]]:
-    """The best, and each result's duel with the best before it; prints a line for each as soon as it is there."""
+    """The best, and each result's duel with the best before it. Prints a line for each, as they come."""
     best, duels = None, []
     for new in results:
         line = f"  {new.name:34} {new.score:.4f}  {new.spread:.4f} {new.seconds:8.0f}"

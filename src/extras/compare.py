@@ -78,9 +78,7 @@ class Comparison(NamedTuple):
 
     @property
     def p(self) -> float:
-        """Two-sided, of a difference this large between equals; for other images, models and seeds. nan:
-        there is none.
-        """
+        """Two-sided, of such a difference between equals, over images, models and seeds; nan: unknown."""
         from scipy.stats import t
 
         if self.noise is None:
@@ -94,7 +92,8 @@ class Comparison(NamedTuple):
         leader = "B" if self.gain > 0 else "A"
         if self.noise is None:
             return (
-                "no verdict: the metric has no value without some of these images (too few rows of a class), so"
+                "no verdict: the metric has no value without some of these images "
+                "(too few rows of a class), so"
                 " the error of the difference is unknown"
             )
         if self.p < SURE:
@@ -171,9 +170,9 @@ def noise_of(over_images: Difference, by_seed: np.ndarray, sizes: np.ndarray) ->
     differing folds.
 
     Seeds: their variance within a fold. Folds: what is left of the variance between them without that of
-    held-out images and of seeds. The training parts of folds overlap, so it counts 1 / K + 1 / (K - 1) in place
-    of 1 / K (Nadeau and Bengio 2003, doi:10.1023/A:1024068626366). They apply that to all noise, also to that
-    of held-out images, which do not overlap: it costs half the power.
+    held-out images and of seeds. The training parts of folds overlap, so it counts 1 / K + 1 / (K - 1) in
+    place of 1 / K (Nadeau and Bengio 2003, doi:10.1023/A:1024068626366). They apply that to all noise, also
+    to that of held-out images, which do not overlap: it costs half the power.
     """
     has_score = np.isfinite(by_seed).all(axis=1)  # the AUC of a fold with one class is nan
     by_seed, sizes = by_seed[has_score], sizes[has_score]

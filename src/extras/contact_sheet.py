@@ -1,6 +1,4 @@
-"""A contact sheet drawn with Pillow: pictures in a grid, with captions. Shared by the extras that show images;
-no core file imports it.
-"""
+"""A contact sheet drawn with Pillow: pictures in a grid, with captions. Shared by audit and doctor."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from src.run.files import atomic
 
 INK = (40, 40, 40)
-LINE, GAP = 18, 8  # pixels of a line of text, and between cells
+LINE, GAP = 18, 12  # pixels: of a line of text, and between cells
 
 
 class Cell(NamedTuple):
@@ -29,9 +27,7 @@ def font(size: int = 13) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 def draw_sheet(
     path: Path, cells: Sequence[Cell], *, columns: int, size: int, heads: Sequence[str] = ()
 ) -> Path:
-    """Save the cells, row by row, as a PNG; each picture is size x size. heads: one above each picture of the
-    first cell.
-    """
+    """Save the cells, row by row, as a PNG of size x size pictures. heads: above the first cell."""
     num_images = max(len(cell.images) for cell in cells)
     num_lines = max(len(cell.captions) for cell in cells)
     width = num_images * (size + 1) + GAP

@@ -1,6 +1,4 @@
-"""A check's finding: pass, warn or FAIL, what was seen, what to change. Shared by the extras that check
-something; no core file imports it.
-"""
+"""A check's finding: pass, warn or FAIL, what was seen, what to change. Shared by audit and doctor."""
 
 import argparse
 import json
@@ -41,6 +39,11 @@ def some(names: Iterable[object], number: int = 3) -> str:
     return ", ".join(texts[:number]) + more
 
 
+def count(number: int, noun: str) -> str:
+    """1 image, 2 images"""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def line(finding: Finding) -> str:
     """The finding as it is printed; what to change stands below it."""
     text = f"{finding.level:4}  {finding.check:18} {finding.seen}"
@@ -65,7 +68,7 @@ def arguments(module: str, doc: str) -> argparse.Namespace:
 
 
 def report(findings: Iterable[Finding], command: str, *, quiet: bool = False, as_json: bool = False) -> None:
-    """Print each finding as soon as it is there, or all as one JSON list. Raises CheckFailed when one fails."""
+    """Print each finding as it comes, or all as one JSON list. Raises CheckFailed when one fails."""
     began, done = time.perf_counter(), []
     for finding in findings:
         done.append(finding)
@@ -76,7 +79,7 @@ def report(findings: Iterable[Finding], command: str, *, quiet: bool = False, as
     failed = [finding.check for finding in done if finding.level == "FAIL"]
     warned = sum(finding.level == "warn" for finding in done)
     passed, seconds = len(done) - len(failed) - warned, time.perf_counter() - began
-    counts = f"{passed} passed, {len(failed)} failed, {warned} warning{'' if warned == 1 else 's'}"
+    counts = f"{passed} passed, {len(failed)} failed, {count(warned, 'warning')}"
     summary = f"{command}: {len(done)} checks: {counts}, {seconds:.0f} s"
     if failed:
         raise CheckFailed(f"{summary}: {', '.join(failed)}. CHECKS=0 trains all the same")

@@ -14,13 +14,14 @@ from src.model.trainable import choose, groups, new_layers, timm_inside
 from src.run import configure, process
 from src.run.paths import RunPaths
 
-NEW = "  new: what your own module adds to the pretrained ones; it learns with every trainable, as the head does"
+NEW = (
+    "  new: what your own module adds to the pretrained ones; it learns with "
+    "every trainable, as the head does"
+)
 
 
 def layers(experiment: config.Config) -> str:
-    """One line per group, the last ones first, with its parameters and whether it learns in this experiment.
-    Needs no pretrained weights.
-    """
+    """One line per group, the last first: parameters, and whether it learns here. Needs no weights."""
     backbone = make_backbone(replace(experiment, pretrained=False, weights=""))
     sizes = {name: p.numel() for name, p in backbone.named_parameters()}
     learning, places = choose(backbone, experiment.trainable), timm_inside(backbone)
@@ -47,7 +48,7 @@ def layers(experiment: config.Config) -> str:
 
 
 def part_of(name: str, places: Iterable[str]) -> str:
-    """The layer of a parameter, named as in trainable: blocks.6 of blocks.6.0.conv.weight, also inside body."""
+    """A parameter's layer, named as in trainable: blocks.6 of blocks.6.0.conv.weight, also inside body."""
     place = next((f"{place}." for place in places if name.startswith(f"{place}.")), "")
     words = name.removeprefix(place).split(".")
     is_numbered = len(words) > 2 and words[1].isdigit()

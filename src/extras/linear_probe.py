@@ -1,6 +1,4 @@
-"""A linear model of the features of the frozen backbone. Shared by the extras that ask what these show; no core
-file imports it.
-"""
+"""A linear model of the features of the frozen backbone. Shared by audit and advise."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,9 +14,7 @@ from src.config import Settings
 def backbone_features(
     settings: Settings, competition: Competition, tables: Sequence[pd.DataFrame]
 ) -> np.ndarray:
-    """(N, F) float32 of the tables' images, one below the other: what a head-only run would give its head,
-    from the same caches.
-    """
+    """(N, F) float32 of all tables' images: the input of a head-only run's head, from the same caches."""
     from src.data import features
     from src.model.classifier import build
     from src.run import locks
@@ -56,9 +52,7 @@ def principal_components(features: np.ndarray, size: int = 256) -> np.ndarray:
 
 
 def fit_predict(train: np.ndarray, target: np.ndarray, test: np.ndarray, *, task: str) -> np.ndarray:
-    """Predictions (n, T) for the features `test` of a linear model fitted to the features `train` and their
-    targets (m, T).
-    """
+    """Predictions (n, T) for `test` by a linear model fitted to `train` (m, F) and its targets (m, T)."""
     from sklearn.linear_model import LogisticRegression, Ridge
 
     if TASKS[task].kind == "value":

@@ -5,8 +5,8 @@ Run: python -m src.extras.pseudo runs/<name> [--cut 0.95]        make pseudo RUN
 SET="pseudo=a"; the next round takes that run
 
 A line holds the prediction of one fold's model for one image: the other run's fold k learns from the lines of
-fold k alone. The mean over the folds would carry the labels of each held-out part into the training for it, and
-the score would be too good. Lee 2013 (pseudo-labels), here soft ones.
+fold k alone. The mean over the folds would carry the labels of each held-out part into the training for it,
+and the score would be too good. Lee 2013 (pseudo-labels), here soft ones.
 """
 
 import argparse
@@ -27,9 +27,7 @@ CUT = 0.95
 
 
 def confidence(task: str, frame: pd.DataFrame) -> pd.Series:
-    """How sure a prediction is: the likeliest class's probability; where an image has several labels that of
-    its least certain one.
-    """
+    """The likeliest class's probability; with several labels per image that of the least certain one."""
     return np.maximum(frame, 1 - frame).min(axis=1) if task == "multilabel" else frame.max(axis=1)
 
 
@@ -40,13 +38,15 @@ def pseudo(run: Run, cut: float = CUT) -> pd.DataFrame:
     task, folds = run.competition.task, {k: run.paths.fold(k) for k in run.paths.finished()}
     if TASKS[task].kind != "probability":
         raise ValueError(
-            f"pseudo-labels need probabilities, and task={task!r} predicts numbers: there is no confidence to"
+            f"pseudo-labels need probabilities, and task={task!r} predicts "
+            "numbers: there is no confidence to"
             " cut at"
         )
     missing = [k for k, fold in folds.items() if not fold.test.exists()]
     if missing or not folds:
         raise ValueError(
-            f"fold {missing[0] if missing else 0} of {run.paths.root} has no test predictions of its own (with"
+            f"fold {missing[0] if missing else 0} of {run.paths.root} has no test "
+            "predictions of its own (with"
             " refit, or of an ensemble, none has): make submit"
         )
     images = tables.make_test(run.inputs, run.competition).set_index("id")["path"]
@@ -83,7 +83,8 @@ def summary_lines(lines: pd.DataFrame, outputs: tuple[str, ...], run_name: str, 
     ]
     if unseen := counts.index[counts == 0].tolist():
         text.append(
-            f"warning: no image is of the class {', '.join(unseen)}, which will be predicted less: try a lower"
+            f"warning: no image is of the class {', '.join(unseen)}, which will be "
+            "predicted less: try a lower"
             ' CUT, or SET="class_weights=balanced"'
         )
     return "\n".join(text)
@@ -105,7 +106,8 @@ def main() -> None:
     run = Run(paths, settings, competitions.load(settings.comp, settings.inputs))
     lines = pseudo(run, options.cut)
     print(
-        f"{paths.root / 'pseudo.csv'}: {summary_lines(lines, run.competition.outputs, paths.name, options.cut)}"
+        f"{paths.root / 'pseudo.csv'}: "
+        f"{summary_lines(lines, run.competition.outputs, paths.name, options.cut)}"
     )
 
 

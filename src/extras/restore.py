@@ -23,7 +23,7 @@ DEPTHS = (
 
 
 def restore(paths: RunPaths, source: Path) -> None:
-    """Copy the run of that name, whole or not at all. Raises ValueError when it isn't there, or here already."""
+    """Copy the run of that name, whole or not at all. ValueError if it isn't there, or here already."""
     configs = [
         config for depth in DEPTHS for config in sorted(source.glob(f"{depth}config.json"), reverse=True)
     ]
@@ -41,7 +41,8 @@ def restore(paths: RunPaths, source: Path) -> None:
         num_files = copy_run(runs[paths.name], part)
         part.rename(paths.root)
     print(
-        f"{paths.root}: {num_files} files from {runs[paths.name]}, {progress(paths)}; to continue: make submit RUN={paths.name}"
+        f"{paths.root}: {num_files} files from {runs[paths.name]}, {progress(paths)}; to "
+        f"continue: make submit RUN={paths.name}"
     )
 
 

@@ -46,9 +46,7 @@ Check = Callable[[FinishedRun], list[str]]
 
 
 def verify(run: Run) -> None:
-    """Print a line per check. Raises CheckFailed when a file is not what was written, or does not give what
-    follows from it.
-    """
+    """Print a line per check. Raises CheckFailed where a file is not as written or does not follow."""
     if not run.paths.score.exists():
         raise ValueError(f"{run.paths.root} has no score.json: only a finished run can be verified")
     finished, num_wrong = FinishedRun(run), 0
@@ -224,7 +222,7 @@ def data(finished: FinishedRun) -> list[str]:
 
 
 def settings(finished: FinishedRun) -> list[str]:
-    """What the experiment of that name and the run's SET would give now, and what else makes up the recipe."""
+    """What the run's experiment and SET would give now, and what else makes up the recipe."""
     environment = {"INPUTS": str(finished.settings.inputs), "CACHE": str(finished.settings.cache)}
     now = config.as_dict(configure.settings_for(finished.paths, environment).config)
     saved = config.as_dict(finished.settings.config)

@@ -31,9 +31,7 @@ FULL: dict[str, Check] = {**QUICK, **FILE_SHORTCUTS, **LEARNING_CURVE, **DRIFT, 
 
 
 def examine(data: Dataset, checks: Mapping[str, Check]) -> Iterator[Finding]:
-    """Each check's findings, as soon as they are there. What is missing (weights, say) is reported once, by
-    the first check that needs it.
-    """
+    """Each check's findings, as they come. What is missing (weights, say) is reported only once."""
     messages = set()
     for name, check in checks.items():
         try:

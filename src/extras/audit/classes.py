@@ -41,9 +41,7 @@ def classes(data: Dataset) -> Iterator[Finding]:
 
 
 def rare(data: Dataset) -> Iterator[Finding]:
-    """Classes with too few images, or groups, to be in every fold: they are in fold -1, and no score counts
-    them.
-    """
+    """Classes with too few images, or groups, for every fold: they are in fold -1, and never scored."""
     if data.has_values:
         return
     held_out = data.target[(data.table["fold"] >= 0).to_numpy()].sum(axis=0)

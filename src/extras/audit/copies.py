@@ -11,15 +11,15 @@ import pandas as pd
 from src.competition.groups import join_groups
 from src.data.looks import ALONE, differing, signs
 from src.extras.audit.dataset import Dataset
-from src.extras.findings import Finding, fail, good, some, warn
+from src.extras.findings import Finding, count, fail, good, some, warn
 from src.run.files import write_text
 
 LEAK = 0.02  # of the training images with a copy in another fold: from here on the OOF is not to be trusted
-# Two pictures are copies when their hashes differ in at most so many bits and their features are at most so far
-# apart, in units of the usual distance to a nearest neighbour; by the first pair or by the second. Measured: of
-# 50 photographs, copies at half the size, JPEG quality 20 or mirrored differ in 2 to 8 bits at 0.04 to 0.4
-# units, grey ones at 0.6, cut by 5 % in 46 bits at 0.1 to 0.2 (82 % are found). The nearest strangers among
-# 3,781 photographs differ in 40 bits, among 5,000 digits (the 1s!) in 20 at 1.5 units.
+# Two pictures are copies when their hashes differ in at most so many bits and their features are at most so
+# far apart, in units of the usual distance to a nearest neighbour; by the first pair or by the second.
+# Measured: of 50 photographs, copies at half the size, JPEG quality 20 or mirrored differ in 2 to 8 bits at
+# 0.04 to 0.4 units, grey ones at 0.6, cut by 5 % in 46 bits at 0.1 to 0.2 (82 % are found). The nearest
+# strangers among 3,781 photographs differ in 40 bits, among 5,000 digits (the 1s!) in 20 at 1.5 units.
 SURE, SURE_DISTANCE = 20, 1.0
 CUT, CUT_DISTANCE = 64, 0.17
 
@@ -76,7 +76,7 @@ def usual_distance(plain: np.ndarray, vectors: np.ndarray) -> float:
 def exact(data: Dataset) -> Iterator[Finding]:
     """Files with equal bytes."""
     change = 'SET="dedupe=content", the default, keeps them in one fold'
-    yield from report(data, exact_pairs(data), "copies", "have equal bytes", change)
+    yield from report(data, exact_pairs(data), "copies", "equal files", change)
 
 
 def near(data: Dataset) -> Iterator[Finding]:
@@ -85,59 +85,59 @@ def near(data: Dataset) -> Iterator[Finding]:
     change = (
         'SET="dedupe=group" keeps them in one fold: the split then reads the groups.csv that this audit wrote'
     )
-    yield from report(data, pairs, "near-copies", "look the same", change)
+    yield from report(data, pairs, "near-copies", "images that look the same", change)
     write_groups(data, pd.concat([exact_pairs(data), pairs]))
 
 
-def report(data: Dataset, pairs: pd.DataFrame, name: str, verb: str, together: str) -> Iterator[Finding]:
-    """Pairs inside train, with differing labels, across folds, between train and test. verb: what the two
-    pictures of a pair do; together: what would keep them in one fold.
+def report(data: Dataset, pairs: pd.DataFrame, name: str, kind: str, together: str) -> Iterator[Finding]:
+    """Pairs inside train, with differing labels, across folds, between train and test. kind: what a pair
+    is made of; together: what would keep it in one fold.
     """
     a, b = (data.images.iloc[pairs[side]].reset_index(drop=True) for side in ("a", "b"))
     inside = ((a["part"] == "train") & (b["part"] == "train")).to_numpy()
     across = (a["part"] != b["part"]).to_numpy()
     contradict = inside & (a["label"] != b["label"]).to_numpy() & (not data.has_values)
     torn = inside & (a["fold"] != b["fold"]).to_numpy()
-    yield good(overview(data, pairs, name, verb, inside, contradict | torn | across), check=name)
+    yield good(overview(data, pairs, name, kind, inside, contradict | torn | across), check=name)
     both = pd.DataFrame({"a": a["id"], "b": b["id"], "label_a": a["label"], "label_b": b["label"]})
     if contradict.any():
         texts = [f"{p.a} ({p.label_a}) = {p.b} ({p.label_b})" for p in both[contradict].itertuples()]
         yield warn(
-            f"{contradict.sum()} pairs {verb} and have different labels: {some(texts)}",
+            f"{count(contradict.sum(), 'pair')} of {kind} with different labels: {some(texts)}",
             "at least one label of each pair is wrong: correct it, or leave both out, in a make_table in"
             " src/competitions.py",
             f"{name}-labels",
         )
     if torn.any():
         share = len({*pairs["a"][torn], *pairs["b"][torn]}) / len(data.table)
-        where = f"are in different folds ({share:.1%} of train)"
-        seen = f"{torn.sum()} pairs {verb} and {where}: the OOF score is too good"
+        where = f"in different folds ({share:.1%} of train)"
+        seen = f"{count(torn.sum(), 'pair')} of {kind} {where}: the OOF score is too good"
         level = fail if share >= LEAK else warn
         yield level(seen, together, f"{name}-folds")
     if across.any():
         texts = [f"{p.a} = {p.b}" for p in both[across].itertuples()]
         yield warn(
-            f"{across.sum()} test images are in train too: {some(texts)}",
+            f"{count(across.sum(), 'test image')} also in train: {some(texts)}",
             "a good score on them shows memory; their labels are known: ask the host whether that is meant",
             f"{name}-test",
         )
 
 
 def overview(
-    data: Dataset, pairs: pd.DataFrame, name: str, verb: str, inside: np.ndarray, harmful: np.ndarray
+    data: Dataset, pairs: pd.DataFrame, name: str, kind: str, inside: np.ndarray, harmful: np.ndarray
 ) -> str:
     """How many pairs there are, and the sheet that shows them: those that harm first."""
     num_unread = (data.images["content"] == "").sum()
     unread = f"; {num_unread} files were never read: make audit reads them" if num_unread else ""
     if not len(pairs):
-        return f"no two images {verb}{unread}"
+        return f"no {kind}{unread}"
     kinds = ", ".join(f"{n} {kind}" for kind, n in pairs["kind"].value_counts().items())
-    seen = f"{len(pairs)} pairs {verb} ({kinds}), {inside.sum()} inside train{unread}"
+    seen = f"{count(len(pairs), 'pair')} of {kind} ({kinds}), {inside.sum()} inside train{unread}"
     if data.quick:
         return seen
     shown = pairs.iloc[np.argsort(~harmful, kind="stable")[:60]]
     cells = [
-        ([p.a, p.b], [f"{p.kind}:  {title(data, p.a)}", f"= {title(data, p.b)}"]) for p in shown.itertuples()
+        ([p.a, p.b], [f"{p.kind}: {title(data, p.a)}", f"= {title(data, p.b)}"]) for p in shown.itertuples()
     ]
     return f"{seen}: {data.draw_sheet(name, cells, columns=4)}"
 
@@ -145,14 +145,12 @@ def overview(
 def title(data: Dataset, place: int) -> str:
     image = data.images.iloc[place]
     if image["part"] == "test":
-        return f"{image['id']}  test"
-    return f"{image['id']}  {image['label']}  fold {image['fold']}"
+        return f"{image['id']}, test"
+    return f"{image['id']}, {image['label']}, fold {image['fold']}"
 
 
 def write_groups(data: Dataset, pairs: pd.DataFrame) -> None:
-    """runs/<name>/groups.csv: id, group of the training images that have a copy among them. Removed where
-    none has.
-    """
+    """groups.csv: id, group of the training images with a copy among them. Removed where none has one."""
     path, train = data.paths.root / "groups.csv", int(data.is_train.sum())
     inside = pairs[(pairs["a"] < train) & (pairs["b"] < train)].reset_index(drop=True)
     if not len(inside):

@@ -73,9 +73,7 @@ class Dataset:
 
     @property
     def strata(self) -> pd.Series:
-        """The class within which images are compared; one for all where an image has several labels or
-        numbers.
-        """
+        """The class within which images are compared; one for all with several labels or numbers."""
         return self.labels if self.is_single else self.labels.map(lambda label: "")
 
     @cached_property

@@ -13,9 +13,7 @@ MOST = 10_000  # images of each side that the probe learns from
 
 
 def measure(data: Dataset) -> dict:
-    """The AUC of held-out probabilities of being a test image, and these probabilities of the training
-    images.
-    """
+    """The AUC of held-out probabilities of being a test image, and those of the training images."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
@@ -58,7 +56,10 @@ def adversary(data: Dataset) -> Iterator[Finding]:
 
 def drift(data: Dataset) -> Iterator[Finding]:
     """Brightness, contrast and size of test beside train, as differences in standard deviations."""
-    light = "augment=medium or strong changes light and colour; or equalise it in read_image (src/competitions.py)"
+    light = (
+        'SET="augment=medium" or strong varies light and colour; or equalise it in a '
+        "read_image in src/competitions.py"
+    )
     size = (
         "small pictures are blurred once enlarged: a lower image_size evens that out, or compare recipes on"
         " such images alone"

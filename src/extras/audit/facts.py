@@ -19,8 +19,8 @@ from src.run.files import file_sha, write_json
 
 ORIENTATION, UPRIGHT = 0x0112, 1  # an EXIF tag, and its value for a picture that is stored as it is seen
 # of the file: error, width, height, format, mode, is_deep (16 bits or more), its largest value, is_turned,
-# frames, the transparent share; of the loaded picture: mean and spread of its grey values, packed (bytes as PNG),
-# hashes of its looks as it is and mirrored
+# frames, the transparent share; of the loaded picture: mean and spread of its grey values, packed (bytes as
+# PNG), hashes of its looks as it is and mirrored
 COLUMNS = (
     *(
         "error",
@@ -123,9 +123,7 @@ def open_all(
 
 
 def known_contents(files: list[Path], memory: Path) -> list[str]:
-    """The hashes of the files' contents that split and train have saved, "" where a file is new: nothing is
-    read.
-    """
+    """The hashes of contents that split and train have saved, "" for a new file; nothing is read."""
     known = images.remembered(memory)
 
     def content(file: Path) -> str:

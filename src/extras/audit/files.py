@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from src.extras.audit.dataset import Dataset
-from src.extras.findings import Finding, fail, good, some, warn
+from src.extras.findings import Finding, count, fail, good, some, warn
 
 SUFFIXES = {
     "JPEG": (".jpg", ".jpeg", ".jfif"),
@@ -34,11 +34,13 @@ def readable(data: Dataset) -> Iterator[Finding]:
         train, test = bad & data.is_train, bad & ~data.is_train
         if train.any():
             reason = error[train].iloc[0] or "no bytes"
-            seen = f"training images {listed(data, train)} ({reason}): the training stops at them"
+            seen = f"{listed(data, train, 'training image')}: {reason}; the training would stop there"
             yield fail(seen, 'replace the files, or leave them out: SET="bad_images=drop"', name)
         if test.any():
             reason = error[test].iloc[0] or "no bytes"
-            seen = f"test images {listed(data, test)} ({reason}): they get an average answer"
+            seen = (
+                f"{listed(data, test, 'test image')}: {reason}; the submission gets an average answer there"
+            )
             yield warn(seen, "download the files again", name)
     if not (is_empty | is_cut | is_other).any():
         num_known, total = int(data.facts["error"].notna().sum()), len(data.facts)
@@ -46,14 +48,12 @@ def readable(data: Dataset) -> Iterator[Finding]:
         yield good(f"{num_known} of {total} images are known to be whole{others}")
 
 
-def listed(data: Dataset, chosen: np.ndarray) -> str:
-    return f"{chosen.sum()}: {some(data.images['path'][chosen], 10)}"
+def listed(data: Dataset, chosen: np.ndarray, noun: str = "image") -> str:
+    return f"{count(chosen.sum(), noun)} ({some(data.images['path'][chosen], 10)})"
 
 
 def formats(data: Dataset) -> Iterator[Finding]:
-    """What loading changes in a picture: a line for each kind that is there, a warning where something is
-    lost.
-    """
+    """What loading changes in a picture: a line per kind, a warning where something is lost."""
     facts, largest, transparent = data.facts, data.number("largest"), data.number("transparent")
     is_deep = facts["is_deep"].eq(True)
     is_dark = is_deep & (largest > 255) & (largest < 2**14)  # 12 bits of a camera, say
@@ -117,9 +117,7 @@ def has_wrong_suffix(data: Dataset) -> pd.Series:
 
 
 def shapes(data: Dataset) -> Iterator[Finding]:
-    """Sizes beside the size that the network sees; long pictures are squashed; a picture of one colour shows
-    nothing.
-    """
+    """The pictures' sizes beside the network's; long pictures are squashed; one colour shows nothing."""
     size, width, height = data.config.image_size, data.number("width"), data.number("height")
     if not width.notna().any():
         return

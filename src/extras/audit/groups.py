@@ -37,9 +37,7 @@ def test_values(data: Dataset, column: str) -> set[str] | None:
 
 
 def suspect(data: Dataset, column: str, values: np.ndarray, in_test: set[str] | None) -> Finding:
-    """One column that may be a group: do folds tear it apart, does the test share its values, do images of
-    one value resemble each other?
-    """
+    """Do folds tear this column's values apart, does the test share them, are their images alike?"""
     known = pd.Series(values).replace("", np.nan)
     folds = data.table["fold"].groupby(known).nunique()
     torn = (folds > 1).sum()
@@ -53,16 +51,17 @@ def suspect(data: Dataset, column: str, values: np.ndarray, in_test: set[str] | 
     if data.quick:
         return warn(seen, f"{change}; make audit measures whether they resemble each other")
     rate, chance = neighbours_alike(data, known)
-    seen += f"; the most similar image of the same class has the same value in {rate:.0%}, by chance in {chance:.0%}"
+    seen += (
+        "; the most similar image of the same class has the same value in "
+        f"{rate:.0%}, by chance in {chance:.0%}"
+    )
     if rate > max(0.3, 3 * chance):
         return fail(f"{seen}: the folds leak, and the OOF score is too good", state)
     return warn(seen, change)
 
 
 def neighbours_alike(data: Dataset, values: pd.Series) -> tuple[float, float]:
-    """How often the most similar image of the same class has the same value, and how often it would by
-    chance.
-    """
+    """How often the most similar image of a class has the same value, and how often by chance."""
 
     def measure() -> list[float]:
         vectors = data.features[data.is_train] - data.features[data.is_train].mean(axis=0)

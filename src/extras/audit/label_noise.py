@@ -95,14 +95,18 @@ def label_noise(data: Dataset) -> Iterator[Finding]:
     path = data.folder / "label_noise.csv"
     write_text(doubts.drop(columns="place").assign(new_label="").to_csv(index=False), path)
     cells = [
-        ([d.place], [d.id, f"label: {d.label} {d.p_label:.2f}", f"or: {d.suggested} {d.p_suggested:.2f}"])
+        (
+            [d.place],
+            [d.id, f"label: {d.label} {d.p_label:.2f}", f"predicted: {d.suggested} {d.p_suggested:.2f}"],
+        )
         for d in doubts.head(50).itertuples()
     ]
     sheet = data.draw_sheet("label_noise", cells, columns=10)
     sure = doubts[doubts["p_suggested"] >= SURE]
     names = f": {some(sure['id'])}" if len(sure) else ""
     seen = (
-        f"{len(doubts)} labels ({len(doubts) / len(oof):.1%}) are contradicted by the {source}, {len(sure)} of"
+        f"{len(doubts)} labels ({len(doubts) / len(oof):.1%}) are contradicted by "
+        f"the {source}, {len(sure)} of"
         f" them with {SURE:.0%} or more{names}; see {sheet} and {path}"
     )
     if len(sure) > MANY * len(oof):

@@ -1,4 +1,4 @@
-"""Check by a linear probe on frozen features: are there enough images, and does the backbone see the classes?"""
+"""Check by a linear probe on frozen features: are there enough images, does the backbone see the classes?"""
 
 from collections.abc import Iterator
 
@@ -35,9 +35,7 @@ def probe_features(data: Dataset, rows: np.ndarray) -> np.ndarray:
 
 
 def measure(data: Dataset) -> dict:
-    """The probe's score for each fold and each share of its training part, its held-out predictions with all
-    of it, and what chance scores.
-    """
+    """Scores for each fold and share of its training part, held-out predictions, and what chance scores."""
     c, table, fold = data.competition, data.table, data.table["fold"].to_numpy()
     readable = np.flatnonzero(data.is_readable[data.is_train])
     rows = np.random.default_rng(0).permutation(readable)[: max(1000, MANY // len(c.outputs))]
@@ -65,9 +63,7 @@ def measure(data: Dataset) -> dict:
 
 
 def reference_scores(data: Dataset, part: pd.DataFrame, oof: pd.DataFrame) -> dict[str, float]:
-    """The better score of shuffled predictions and of a constant, the spread of the former, and a perfect
-    score.
-    """
+    """Scores of chance (shuffled predictions or a constant, the better one), its spread, a perfect score."""
     c, rng = data.competition, np.random.default_rng(0)
     shuffled = [
         scoring.score(c, part, oof.set_axis(pd.Index(rng.permutation(oof.index), name="id")))

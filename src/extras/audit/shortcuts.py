@@ -73,27 +73,25 @@ def train_order(data: Dataset) -> Finding:
 
 
 def sample_order(data: Dataset) -> Iterator[Finding]:
-    """Do the predictions of the test, in the order of the sample, come in blocks? Then the rows' order tells
-    the label.
-    """
+    """Do predictions, in the order of the sample, come in blocks? Then the rows' order tells the label."""
     rows = answers.sample(data.settings.folder, data.competition).iloc[:, 0]
     by_row = predictions.pool(predictions.read(data.paths.test), data.test.set_index("id")["row"], "mean")
     labels = by_row.idxmax(axis=1).reindex(rows).dropna()
     rate, chance, is_sorted = agreement(labels, pd.Series(labels.index))
     if is_sorted:
         yield warn(
-            f"neighbours in the sample get the same label in {rate:.0%}, by chance in {chance:.0%}: its order"
+            f"neighbours in the sample get the same label in {rate:.0%}, by chance "
+            f"in {chance:.0%}: its order"
             " tells the label",
-            "smooth the predictions over neighbours if the rules allow it, and do not trust a gain that comes"
+            "smooth the predictions over neighbours if the rules allow it, and do "
+            "not trust a gain that comes"
             " from it",
             "sample-order",
         )
 
 
 def tree_skill(features: pd.DataFrame, labels: pd.Series, fold: pd.Series) -> float:
-    """How far a small tree comes from chance (0) to certainty (1) on held-out images: balanced accuracy, so
-    large classes don't help.
-    """
+    """Balanced accuracy of a small tree on held-out images, from 0 (chance) to 1 (certainty)."""
     from sklearn.metrics import recall_score
     from sklearn.tree import DecisionTreeClassifier
 
@@ -128,9 +126,7 @@ def columns_by_source(data: Dataset) -> dict[str, dict]:
 
 
 def file_tells_label(data: Dataset) -> Iterator[Finding]:
-    """Do width and height, or the file's bytes and format, tell the label? What the bytes of an equal
-    compression of all pictures tell is honest, and taken off.
-    """
+    """Does the picture's size or the file tell the label, more than an equal compression of all would?"""
     images, labels, fold = data.images, classes_of(data), data.table["fold"]
 
     def measure() -> list[float]:
@@ -148,7 +144,8 @@ def file_tells_label(data: Dataset) -> Iterator[Finding]:
         yield warn(
             f"the {source} tell the label, {skills[source]:.0%} of the way from chance to certainty",
             "if the classes come from different sources, a network may learn the source: compare pictures of"
-            " both, and make them alike in a read_image in src/competitions.py (same size, same compression);"
+            " both, and make them alike in a read_image in src/competitions.py "
+            "(same size, same compression);"
             " if the test has the same difference, it is an honest feature",
         )
     if not suspects:

@@ -60,7 +60,8 @@ def main() -> None:
     rows = measure(names, QUICK if quick else Work(), comp, inputs)
     seconds, commit = time.perf_counter() - began, provenance.commit()
     print(
-        f"\n{table_of(rows)}\n\nseconds, {comp}, {os.cpu_count()} cores, commit {commit}, {seconds:.0f} s in all"
+        f"\n{table_of(rows)}\n\nseconds, {comp}, {os.cpu_count()} cores, commit "
+        f"{commit}, {seconds:.0f} s in all"
     )
     machine = {
         "processor": platform.processor() or platform.machine(),

@@ -1,9 +1,9 @@
 """What the benchmark measures within a process; its last line is JSON.
 
-Run: python -m src.extras.bench.inside stages runs/<name> train + predict     stages, a clock around each part
-     python -m src.extras.bench.inside adamp vgg19 3                          the optimizer alone, 3 pairs of steps
-     python -m src.extras.bench.inside step SET 3                             a step on the trunk's cached output
-     python -m src.extras.bench.inside ceiling runs/<name>                    a step of the model on made-up tensors
+Run: python -m src.extras.bench.inside stages runs/<name> train + predict   stages, a clock around each part
+     python -m src.extras.bench.inside adamp vgg19 3                        the optimizer, 3 pairs of steps
+     python -m src.extras.bench.inside step SET 3                           a step on the trunk's cache
+     python -m src.extras.bench.inside ceiling runs/<name>                  a step on made-up tensors
 """
 
 import json
@@ -90,9 +90,7 @@ def in_turn(kit: Callable, peer: Callable, pairs: int) -> dict[str, float]:
 
 
 def optimizer(backbone: str, pairs: int) -> dict:
-    """AdamP's step on a backbone's shapes against the package's; both must make the same bits of the same
-    numbers.
-    """
+    """AdamP's step on a backbone's shapes against the package's; both must make the same bits."""
     with torch.device("meta"):
         shapes = [p.shape for p in timm.create_model(backbone).parameters()]
     torch.manual_seed(0)
@@ -127,9 +125,7 @@ def make_model(changes: str) -> tuple[Classifier, config.Config]:
 
 
 def tail_step(changes: str, pairs: int) -> dict:
-    """A training step on the trunk's cached output, against one of the whole model, contiguous, with the
-    package's optimizer.
-    """
+    """A step on the trunk's cached output, against one of the whole model with the package's optimizer."""
     model, experiment = make_model(changes)
     other = make_model(changes)[0].to(memory_format=torch.contiguous_format)
     shape = (experiment.batch_size, 3, experiment.image_size, experiment.image_size)

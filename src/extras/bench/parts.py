@@ -120,9 +120,7 @@ def full(bench: Bench) -> list[Row]:
 
 
 def seconds_of_fold(peer: Process) -> float:
-    """The peer's process for one fold and epoch; Lightning and fastai as they report it, without the
-    validation that follows.
-    """
+    """The peer's process for one fold and epoch; of Lightning and fastai without the validation after it."""
     return peer.result["start"] + peer.result["epoch"][0] + peer.result["test"]
 
 

@@ -4,7 +4,7 @@ fastai. Images are decoded in each epoch, the whole model runs in each step.
 Run: python -m src.extras.bench.peer runs/<name> --epochs 1 --by plain
 
 Trains fold 0 of the run's folds.csv and predicts the test images; the last line is JSON. What is frozen stays
-in eval and gets no gradients, as in any such loop. Images, size, batch, weights and what learns are the kit's.
+in eval without gradients, as in any such loop. Images, size, batch, weights and what learns are the kit's.
 """
 
 import argparse
@@ -50,9 +50,7 @@ class Photos(Dataset):
 
 
 def make_model(settings: config.Settings, num_classes: int) -> torch.nn.Module:
-    """timm's model with a new classifier; what `trainable` (head, all, beginnings of names) does not name is
-    frozen.
-    """
+    """timm's model with a new classifier, frozen except for `trainable`: head, all, beginnings of names."""
     backbone, options = settings.config.backbone, {}
     if settings.config.pretrained:
         options = {"pretrained_cfg_overlay": {"file": f"weights/{backbone}/model.safetensors"}}
@@ -215,9 +213,7 @@ KINDS = {"plain": plain, "lightning": with_lightning, "fastai": with_fastai}
 
 
 def pass_once(work: Work) -> dict:
-    """Each image decoded and passed through the network once, as fast as a loop can: no training can do with
-    less.
-    """
+    """Pass each image through the network once, as fast as a loop can: no training can do with less."""
     model = work.model.to(memory_format=torch.channels_last)
     began = time.perf_counter()
     for loader in (work.train, work.valid, work.unseen):

@@ -55,7 +55,8 @@ QUICK = Work(
     pairs=1,
     optimizers=(("test_resnet", 1, 1.0),),
     growth=(("limit", (18, 24)), ("epochs", (1, 2))),
-    growth_base="limit=24 folds=2 epochs=1 views=2 image_size=32 backbone=test_resnet pretrained=false augment=light",
+    growth_base="limit=24 folds=2 epochs=1 views=2 image_size=32 backbone=test_resnet "
+    "pretrained=false augment=light",
 )
 
 

@@ -1,7 +1,7 @@
 """Check a run's model and recipe before they cost hours: a line per check, and on failure what to change.
 runs/<name>/ -> doctor/*.png
 
-Run: python -m src.extras.doctor runs/<name> [--quick] [--quiet] [--json]        exit code 1 when a check fails
+Run: python -m src.extras.doctor runs/<name> [--quick] [--quiet] [--json]       exit code 1 when a check fails
 """
 
 import contextlib
@@ -62,7 +62,7 @@ def attempt(check: Check, setup: Setup) -> Finding:
 
 
 def place_of(error: Exception) -> str:
-    """The file and line below src/ that raised it, if possible one that is not the doctor's; "" where none."""
+    """The file and line in src/ that raised it, if possible not one of the doctor's; "" if there is none."""
     frames = [(Path(f.filename).resolve(), f.lineno) for f in traceback.extract_tb(error.__traceback__)]
     frames = [(file, number) for file, number in frames if file.is_relative_to(sources.SRC)]
     frames = [(file, number) for file, number in frames if "doctor" not in file.parts] or frames

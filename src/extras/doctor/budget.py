@@ -44,9 +44,7 @@ def is_cached(setup: Setup) -> bool:
 
 
 def seconds_per_image(setup: Setup) -> dict[str, float]:
-    """Of decoding, of an augmented picture, of the trunk, of a step of the tail and head, and of their
-    forward pass alone.
-    """
+    """Of decoding, augmenting, the trunk, a step of tail and head, and their forward pass alone."""
     batch, config, competition = setup.sample(), setup.config, setup.competition
     number, transform, cached = len(batch.image), transform_of(setup), setup.features_of(batch)
     table = setup.table.head(8)

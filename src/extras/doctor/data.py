@@ -14,9 +14,7 @@ SPLIT_AGAIN = "make split FORCE=1, then train again; what was trained on the old
 
 
 def check_folds(setup: Setup) -> Finding:
-    """folds.csv keeps its promise, is of the files that are there now, and would be the same if these were
-    listed in another order.
-    """
+    """folds.csv keeps its promise, fits the files of today, and does not depend on their order."""
     competition, config = setup.competition, setup.config
     drops_images = config.bad_images == "drop"
     now = tables.make_train(setup.settings.folder, competition, tolerant=drops_images)

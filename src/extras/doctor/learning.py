@@ -22,9 +22,7 @@ FACTORS = (0.1, 0.01, 1e-3, 10.0, 100.0)  # of the rates that are tried when the
 
 
 def loss_alone(setup: Setup) -> Finding:
-    """The loss by itself: one finite value per image, and nearly none for a confidently right answer given as
-    logits.
-    """
+    """The loss is one finite value per image, and nearly none for a sure right answer given as logits."""
     target, loss_fn, where = setup.sample().target, setup.loss_fn, "LOSSES in src/training/losses.py"
     if setup.is_linear:
         right, wrong = [target] * 5, target + 30
@@ -55,7 +53,9 @@ def loss_alone(setup: Setup) -> Finding:
             f"a confidently right answer still costs {sure:.3f}, no answer at all {prior:.3f}",
             f"a loss takes logits: no softmax or sigmoid before it ({where})",
         )
-    return good(f"one value per image, {prior:.3f} without knowledge and {sure:.3f} for a sure right answer")
+    return good(
+        f"one value per image: {prior:.3f} for an answer without knowledge, {sure:.3f} for a sure right one"
+    )
 
 
 def plain_logits(setup: Setup) -> Finding:
@@ -71,7 +71,10 @@ def plain_logits(setup: Setup) -> Finding:
     low, high = float(logits.min()), float(logits.max())
     if low < 0:
         return good("logits of both signs: no softmax, sigmoid or ReLU at the end of the head")
-    last = f"let the head end in its linear layer; the loss does the rest: head {setup.config.head!r} in src/model/heads.py"
+    last = (
+        "let the head end in its linear layer; the loss does the rest: head "
+        f"{setup.config.head!r} in src/model/heads.py"
+    )
     if torch.allclose(logits.sum(dim=1), torch.ones(64), atol=1e-3):
         seen = "the logits are already a softmax: each row is positive and sums to 1"
         return fail(seen, f"remove the softmax, {last}")
@@ -82,9 +85,7 @@ def plain_logits(setup: Setup) -> Finding:
 
 
 def first_loss(setup: Setup) -> Finding:
-    """A head that has seen nothing must cost about what an answer without knowledge costs, in the precision
-    that is set.
-    """
+    """A head that has learned nothing must cost about what an answer without knowledge costs."""
     batch, config = setup.sample(), setup.config
     first, prior = setup.loss_of(setup.logits(setup.model, batch), batch.target), setup.prior_loss
     if not np.isfinite(first):
@@ -93,22 +94,23 @@ def first_loss(setup: Setup) -> Finding:
             'MACHINE="precision=no", or bf16 where the GPU has it',
         )
     classes = batch.target.shape[1]
-    expected = f"ln({classes}) = {prior:.3f}" if setup.is_single else f"{prior:.3f} without knowledge"
+    expected = f"ln({classes}) = {prior:.3f}" if setup.is_single else f"{prior:.3f}"
+    seen = f"the first loss is {first:.3f}, that of an answer without knowledge {expected}"
     if config.init_from:
-        return good(f"{first:.3f} with the weights of {config.init_from}; {expected}")
+        return good(f"{seen}, with the weights of {config.init_from}")
     if first > 3 * prior + 1:
         return fail(
-            f"the first loss is {first:.3f}; {expected}",
+            seen,
             "the features or the head's first weights are far too large: is the image normalised, the head"
             f" {config.head!r} initialised?",
         )
     if first < 0.3 * prior:
         return fail(
-            f"the first loss is {first:.3f}; {expected}",
+            seen,
             "it knows before it has learned: does the label reach the input (features=...), or is the loss"
             " averaged over the classes too?",
         )
-    return good(f"{first:.3f}; {expected}")
+    return good(seen)
 
 
 class Attempt:
@@ -154,7 +156,7 @@ class Attempt:
 
 @torch.no_grad()
 def share_right(setup: Setup, model: Classifier, batch: Batch) -> float:
-    """Of the images, as in validation: in eval. For values 1 means that 95 % of their variance is explained."""
+    """Of the images, in eval, as in validation. Of values 1 means that 95 % of the variance is explained."""
     model.eval()
     with setup.job.accelerator.autocast():
         logits = setup.forward(model)(batch.image, batch.extra).float()
@@ -169,9 +171,7 @@ def share_right(setup: Setup, model: Classifier, batch: Batch) -> float:
 
 
 def overfits(setup: Setup) -> Finding:
-    """16 real images must be learned by heart; where not, the rate, the frozen layers or the labels are to
-    blame, tried in this order.
-    """
+    """16 real images must be learned by heart. If not: is it the rate, the labels, or what is frozen?"""
     batch = setup.features_of(setup.sample())
     first = Attempt(setup, copy.deepcopy(setup.model), batch, setup.config)
     seen = f"{first.share:.0%} of {len(batch.target)} images right after {len(first.losses)} steps"
@@ -188,7 +188,8 @@ def overfits(setup: Setup) -> Finding:
             bound = "at most" if factor < 1 else "at least"
             return fail(
                 f"{seen}; with lr={config.lr:.2g} all are right after {attempt.steps}",
-                f"the rate is to blame: {bound} lr={config.lr:.2g} body_lr={config.body_lr:.2g}; see the check rate",
+                f"the rate is to blame: {bound} lr={config.lr:.2g} "
+                f"body_lr={config.body_lr:.2g}; see the check rate",
             )
     if problem := contradiction(setup):
         change = "the labels are to blame: correct them in train.csv, or take these rows out"
@@ -200,7 +201,8 @@ def overfits(setup: Setup) -> Finding:
         )
     return fail(
         f"{seen}, at no rate and with nothing frozen",
-        f"labels that the pictures don't show, drop_rate={setup.config.drop_rate:g}, or a head or loss that can't"
+        f"labels that the pictures don't show, drop_rate={setup.config.drop_rate:g}, "
+        "or a head or loss that can't"
         f" learn: head {setup.config.head!r}",
     )
 

@@ -18,15 +18,16 @@ from src.training.optim import make_optimizer
 
 
 def shapes(setup: Setup) -> Finding:
-    """The model can be built, gives (B, outputs) for any B, and an image's logits don't depend on its
-    neighbours in the batch.
-    """
+    """The model gives (B, outputs) for any B, and an image's logits don't depend on the batch."""
     config, num_outputs = setup.config, setup.job.target.shape[1]
     where = f"head {config.head!r} in src/model/heads.py"
     try:
         model = build(config, num_outputs, setup.rows.extra.shape[1])
     except AssertionError as error:
-        change = "a layer that forward does not use can't learn: use it in forward, or remove it (src/model/backbone.py)"
+        change = (
+            "a layer that forward does not use can't learn: use it in forward, or "
+            "remove it (src/model/backbone.py)"
+        )
         return fail(str(error), change)
     setup.model = model.to(setup.device, memory_format=torch.channels_last)
     batch = setup.sample()
@@ -77,7 +78,8 @@ def what_learns(setup: Setup) -> Finding:
         others = some(sorted(names.get(i, "an unknown tensor") for i in idle)) or "none"
         return fail(
             f"not in the optimizer: {lost}; in it, but not learning: {others}",
-            "put every parameter of model.learning() into one group: parameter_groups in src/training/optim.py",
+            "put every parameter of model.learning() into one group: "
+            "parameter_groups in src/training/optim.py",
         )
     size, total = sum(p.numel() for _, p, _ in groups), sum(p.numel() for p in model.parameters())
     return good(
@@ -86,9 +88,7 @@ def what_learns(setup: Setup) -> Finding:
 
 
 def what_moves(setup: Setup) -> Finding:
-    """After real steps the frozen part is the same bit for bit, BatchNorm's statistics too; all that learns
-    has moved.
-    """
+    """After real steps all that learns has moved, and nothing frozen, BatchNorm's statistics included."""
     moved, gradients, model = setup.stepped
     parameters = dict(model.named_parameters())
     learning = {name for name, p in parameters.items() if p.requires_grad}
@@ -143,7 +143,7 @@ def dead_ends(setup: Setup) -> Finding:
 
 
 def loaded(setup: Setup) -> Finding:
-    """The pretrained weights are in the model: equal to the file where names agree, and unlike a fresh start."""
+    """The pretrained weights are in the model: equal to their file, and unlike a fresh start."""
     config = setup.config
     if config.init_from:
         return good(f"taken from the folds of run {config.init_from}")
@@ -191,9 +191,7 @@ def stored_tensors(setup: Setup) -> dict[str, Tensor]:
 
 
 def pretrained_cfg(setup: Setup) -> dict:
-    """How the backbone was trained: as an own one states it, else as the file beside the weights or timm
-    does; {} where nothing does.
-    """
+    """How the backbone was trained, by itself, by the file beside its weights, or by timm; else {}."""
     states_it = not hasattr(setup.fresh, "timm_name") and hasattr(setup.fresh, "pretrained_cfg")
     if setup.config.pretrained and not states_it:
         for file in setup.weight_files.values():
@@ -205,9 +203,7 @@ def pretrained_cfg(setup: Setup) -> dict:
 
 
 def normalised(setup: Setup) -> Finding:
-    """Black and white as the model's first layer outputs them, against the mean and std that the backbone was
-    trained with.
-    """
+    """Black and white after the model's first layer, against the mean and std of the pretraining."""
     cfg = pretrained_cfg(setup)
     if "mean" not in cfg:
         return good("the backbone states no mean and std of its own; ImageNet's are used")
@@ -228,7 +224,7 @@ def normalised(setup: Setup) -> Finding:
 
 
 def size(setup: Setup) -> Finding:
-    """The size of the pictures against that of pretraining; and its crop, since the kit uses whole pictures."""
+    """The size of the pictures against that of pretraining, and its crop: the kit uses whole pictures."""
     cfg, ours = pretrained_cfg(setup), setup.config.image_size
     if not setup.config.pretrained:
         return good(f"{ours} px; nothing was pretrained at another size")

@@ -45,9 +45,7 @@ def embed(setup: Setup, image: Tensor) -> Tensor:
 
 
 def signal(setup: Setup) -> Finding:
-    """Are pictures with the same label more alike than with shuffled labels? Nearest neighbours in the
-    backbone's features.
-    """
+    """Are nearest neighbours in the backbone's features alike in label, more than with shuffled labels?"""
     batch = setup.sample(MANY)
     if len(batch.target) < FEW:
         return good(f"{len(batch.target)} images are too few to tell")
@@ -62,7 +60,8 @@ def signal(setup: Setup) -> Finding:
 
     real, shuffled = agreement(target), [agreement(rng.permutation(target)) for _ in range(200)]
     seen = (
-        f"the most similar picture's label agrees {real:.3g}, with shuffled labels {np.mean(shuffled):.3g}"
+        f"agreement of the most similar pictures' labels {real:.3g}, of shuffled "
+        f"labels {np.mean(shuffled):.3g}"
         f" ({len(target)} images)"
     )
     if real <= np.quantile(shuffled, 0.99):
@@ -76,9 +75,7 @@ def signal(setup: Setup) -> Finding:
 
 
 def augmentation(setup: Setup) -> Finding:
-    """Contact sheet of 8 images, plain and drawn 4 times; the draws keep shape and dtype, differ, and still
-    look like their picture.
-    """
+    """A contact sheet; draws keep shape and dtype, differ, and still look like their picture."""
     batch, transform, name = setup.sample(), transform_of(setup), f"augment={setup.config.augment}"
     images = list(batch.image[:8].cpu())
     draws = [draws_of(transform, image, row) if transform else [] for row, image in enumerate(images)]
@@ -112,9 +109,7 @@ def augmentation(setup: Setup) -> Finding:
 
 
 def is_destroyed(setup: Setup, draws: Tensor, originals: list[Tensor]) -> bool:
-    """Neither do the pixels resemble the original's, nor is the nearest plain picture in the backbone's
-    features one of the same label.
-    """
+    """Do neither pixels nor the backbone's features of the draws resemble their picture and its label?"""
     own = torch.stack(originals).repeat_interleave(NUM_DRAWS, dim=0)
 
     def centred(images: Tensor) -> Tensor:
@@ -139,7 +134,8 @@ def mirrors(setup: Setup) -> Finding:
     flips, transform = features.flips_of(competition, setup.settings), transform_of(setup)
     if flips and not competition.flips:
         return fail(
-            f"flips={config.flips}, but the classes are {', '.join(competition.classes[:10])}: a mirrored 2 is no 2",
+            f"flips={config.flips}, but the classes are "
+            f"{', '.join(competition.classes[:10])}: a mirrored 2 is no 2",
             'SET="flips=auto"; or state flips in src/competitions.py when mirrors keep the label',
         )
     if unseen := features.unseen(competition, setup.settings):
@@ -158,9 +154,7 @@ def mirrors(setup: Setup) -> Finding:
 
 
 def share_mirrored(setup: Setup, transform: Transform) -> float:
-    """The share of draws that are much nearer to the mirrored picture than to the picture, of pictures that
-    are not symmetric.
-    """
+    """The share of draws much nearer to the mirrored picture, of pictures that are not symmetric."""
     image = setup.sample().image.cpu()
 
     def small(images: Tensor) -> Tensor:
@@ -177,9 +171,7 @@ def share_mirrored(setup: Setup, transform: Transform) -> float:
 
 
 def workers(setup: Setup) -> Finding:
-    """32 copies of one picture: two workers draw the same as none, not the same as each other, and something
-    new in the next epoch.
-    """
+    """Two workers draw the same as none, each its own, and something new in the next epoch."""
     transform = transform_of(setup)
     if transform is None:
         return good("nothing is drawn in the loader")

@@ -36,7 +36,7 @@ def rate_range(setup: Setup) -> Finding:
     draw_curve(path, rates, losses, smooth, title=title, marks=marks)
     seen = (
         f"lr={ours:.2g} is set; the loss falls fastest at {suggested:.2g}, is lowest at {rates[lowest]:.2g},"
-        f" diverges at {highest:.2g}: {path}"
+        f" {'diverges at' if diverging else 'does not diverge up to'} {highest:.2g}: {path}"
     )
     if diverging and ours > highest:
         level = fail if ours > 3 * highest else warn

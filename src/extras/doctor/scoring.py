@@ -21,9 +21,7 @@ from src.training.sanity import constant_answer
 
 
 def validation_loader(setup: Setup) -> Finding:
-    """By the core's loader and prediction: every held-out id once, and none of them among what the fold
-    learns from.
-    """
+    """The core's loader predicts every held-out id once, and learns from none of them."""
     job, config, table, where = setup.job, setup.config, setup.table, "Batches in src/data/batches.py"
     size, outputs = len(table), len(setup.competition.outputs)
     pixels: Any = SimpleNamespace(values=np.broadcast_to(np.zeros((), np.uint8), (size, 1, 1, 3)))
@@ -49,7 +47,8 @@ def validation_loader(setup: Setup) -> Finding:
         num_wrong, num_wanted = len(learned - set(training)), len(set(order))
         if num_wrong or len(learned) < num_wanted:
             return fail(
-                f"fold {k}: of {num_wanted} images {len(learned)} are learned from, {num_wrong} of them held out",
+                f"fold {k}: of {num_wanted} images {len(learned)} are learned from, "
+                f"{num_wrong} of them held out",
                 f"a batch must hold what it is asked for: {where}; or look at the sampler {config.sampler!r}",
             )
     return good(
@@ -69,9 +68,7 @@ def random_predictions(setup: Setup, part: pd.DataFrame) -> pd.DataFrame:
 
 
 def metric(setup: Setup) -> Finding:
-    """Equal to scikit-learn's over all images, the same in any order, and better for the truth than for a
-    random guess.
-    """
+    """Equal to scikit-learn's, the same in any order, and better for the truth than for a guess."""
     c, table, name = setup.competition, setup.table, setup.competition.metric_name
     rows = table["row"].drop_duplicates().sample(frac=1, random_state=0).head(5000)
     part = table[table["row"].isin(rows)]
@@ -83,8 +80,10 @@ def metric(setup: Setup) -> Finding:
     if not is_better:
         direction = "lower" if c.lower_is_better else "higher"
         return fail(
-            f"{name} gives {truth:.4f} to the truth and {guess:.4f} to a random guess, and {direction} counts as better",
-            f"state lower_is_better={not c.lower_is_better} in src/competitions.py, or look at the metric's arguments",
+            f"{name} gives {truth:.4f} to the truth and {guess:.4f} to a random guess, "
+            f"and {direction} counts as better",
+            f"state lower_is_better={not c.lower_is_better} in src/competitions.py, or "
+            "look at the metric's arguments",
         )
     if not np.isclose(guess, shuffled, rtol=1e-4):
         return fail(
@@ -148,9 +147,7 @@ def constant(setup: Setup) -> Finding:
 
 
 def mixing(setup: Setup) -> Finding:
-    """Mixup and cutmix: a label's share is the share of its picture. Each image is one number, so that the
-    mean of a mixed one tells the shares.
-    """
+    """A mixed label's shares are those of the pictures, each of which is one number here."""
     if not setup.config.mixup and not setup.config.cutmix:
         return good("mixup and cutmix are off")
     values = torch.arange(8.0) * 16

@@ -106,9 +106,7 @@ class Setup:
         return {place: file for place, file in files.items() if file}
 
     def make_sample(self, number: int = NUM_IMAGES) -> Batch:
-        """Real images that fold 0 learns from, as even over the classes as can be, decoded and batched by the
-        core's own functions.
-        """
+        """Images that fold 0 learns from, even over the classes, by the core's decoding and batching."""
         training = np.random.default_rng(0).permutation(np.flatnonzero(self.table["fold"] != 0))
         nth_of_its_class = self.labels.iloc[training].groupby(self.labels).cumcount().to_numpy()
         chosen = training[np.argsort(nth_of_its_class, kind="stable")[:number]]
@@ -119,9 +117,7 @@ class Setup:
         return batch._replace(index=torch.from_numpy(chosen).to(batch.image.device))
 
     def features_of(self, batch: Batch) -> Batch:
-        """The batch with the trunk's output in place of the images, as the cache would give it; the images
-        themselves without a trunk.
-        """
+        """The batch with the output of the trunk, where there is one, in place of the images."""
         if not self.model.cut_at:
             return batch
         with self.job.accelerator.autocast():
@@ -142,9 +138,7 @@ class Setup:
 
     @property
     def prior_loss(self) -> float:
-        """The loss of an answer that looks at no image: all classes alike, the middle of a range, or the mean
-        value.
-        """
+        """The loss of an answer without knowledge: all classes alike, mid-range, or the mean value."""
         target = self.sample().target
         logits = target.mean(dim=0).expand_as(target) if self.is_linear else torch.zeros_like(target)
         return self.loss_of(logits, target)

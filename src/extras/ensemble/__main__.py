@@ -1,11 +1,11 @@
 """Blend finished runs into one more run.  runs/<a>, runs/<b> ... -> runs/<NAME>/{oof,test}.parquet,
 score.json; then submit as for any other
 
-Run: python -m src.extras.ensemble runs/<name> <run> <run> ... [--how auto]        make ensemble RUNS="a b" NAME=ab
+Run: make ensemble RUNS="a b" NAME=ab, or python -m src.extras.ensemble runs/ab a b [--how auto]
 
-The plain mean is kept unless a fitted blend gains more than its error, over images and over folds. The score of
-a fitted one is a little too good even so, and score.json says `optimistic`: it may be the best of several, and
-the predictions that it was fitted on come from models that had seen the other folds' labels
+The plain mean is kept unless a fitted blend gains more than its error, over images and over folds. The score
+of a fitted one is a little too good even so, and score.json says `optimistic`: it may be the best of several,
+and the predictions that it was fitted on come from models that had seen the other folds' labels
 (tests/simulations/test_simulated_ensemble.py measures by how much).
 """
 
@@ -31,7 +31,7 @@ from src.run.paths import RunPaths, check_run_name
 
 
 def ensemble(paths: RunPaths, names: list[str], how: str = "auto") -> dict:
-    """Blend, score and write the run; returns the score. Raises ValueError for members that can't be joined."""
+    """Blend, score and write the run; returns the score. ValueError for members that can't be joined."""
     members = [RunPaths(paths.root.parent / name) for name in names]
     settings = check_members(paths, members)
     competition = competitions.load(settings.comp, settings.inputs)

@@ -98,7 +98,7 @@ def select(table: pd.DataFrame, members: Frames, score: Score) -> np.ndarray:
 
 
 def nested(table: pd.DataFrame, members: Frames, fit: Callable[..., Join], score: Score) -> pd.DataFrame:
-    """Each fold joined by what was fitted on the other folds: predictions whose score is an honest estimate."""
+    """Each fold joined by a blend fitted on the others: predictions whose score is an honest estimate."""
     parts = []
     for k in sorted(table["fold"].unique()):
         training, held_out = table[table["fold"] != k], table.loc[table["fold"] == k, "id"]
@@ -149,7 +149,8 @@ def ways_for(how: str, competition: Competition, same_folds: bool) -> list[str]:
         raise ValueError(f"how={how} is unknown; choose from auto, {', '.join(BLENDS)}")
     if how == "auto" and not same_folds:
         print(
-            "warning: the members have differing folds: only the plain mean is tried, a fitted blend would see"
+            "warning: the members have differing folds: only the plain mean is "
+            "tried, a fitted blend would see"
             " what it predicts",
             file=sys.stderr,
         )
