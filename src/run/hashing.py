@@ -100,7 +100,12 @@ def examine(thing: Any, places: list[Place], values: dict[str, str], seen: set[i
         values[f"partial of {name_of(thing)}"] = value_hash([thing.args, thing.keywords])
         parts = [thing.func, *thing.args, *thing.keywords.values()]
     elif hasattr(thing, "__func__"):  # a bound method
-        parts = [thing.__self__, thing.__func__]
+        owner = thing.__self__
+        is_class = isinstance(owner, type)
+        values[f"self of {thing.__qualname__}"] = (
+            "" if is_class else value_hash(getattr(owner, "__dict__", ""))
+        )
+        parts = [owner if is_class else type(owner), thing.__func__]
     elif not hasattr(thing, "__qualname__"):  # an object with __call__
         values[name_of(thing)] = value_hash(getattr(thing, "__dict__", ""))
         parts = [type(thing)]

@@ -6,18 +6,19 @@ from pathlib import Path
 
 from src.run.files import check_file, read_json
 
-# of a run: a file may have 255 characters, and what is written beside it has an end of its own; W&B takes 128
+# a file's name may have 255 characters, and what is written beside it has an ending; W&B takes 128
 LONGEST_NAME = 120
-# the number of the first model that learns from all images, -3 of the next: no image has such a fold, so none
-# is held out
+# the fold of the first model that learns from all images, -3 of the next: no image is in it, so none is held out
 REFIT = -2
 
 
 def file(name: str) -> property:
+    """A path of this name below root."""
     return property(lambda self: self.root / name)
 
 
 def fold_name(k: int) -> str:
+    """ "fold 0", or "refit 0" of the first model that learns from all images."""
     return f"fold {k}" if k > REFIT else f"refit {REFIT - k}"
 
 
@@ -69,6 +70,12 @@ class RunPaths:
         """Beside the fold's folder, which may be moved."""
         return self.root / f"{self.fold(k).root.name}.lock"
 
+    def begun(self) -> list[int]:
+        """The folds, then the refits, that have a folder."""
+        folders = [re.fullmatch(r"(fold|refit)(\d+)", folder.name) for folder in self.root.glob("*[0-9]/")]
+        numbers = sorted((match[1], int(match[2])) for match in folders if match)
+        return [number if kind == "fold" else REFIT - number for kind, number in numbers]
+
     def finished(self) -> list[int]:
         """The folds that have a done.json."""
         return sorted(int(done.parent.name[4:]) for done in self.root.glob("fold*/done.json"))
@@ -81,26 +88,23 @@ class RunPaths:
 
     def scored(self) -> tuple[Path, dict]:
         """The out-of-fold predictions that belong to the test predictions, and their score: the mean over the
-        views of tta, where the run has it.
+        views of tta, where the run has it. Raises Damaged.
         """
-        score, made = read_json(self.score), read_json(self.tta) if self.tta.exists() else {}
-        is_current = made and (made["recipe"], made["tta"]) == (
-            score["recipe"],
-            read_json(self.config)["config"]["tta"],
-        )
-        path, score = (self.oof_tta, score | made) if is_current else (self.oof, score)
+        path, score = self.oof, read_json(self.score)
+        with_tta = read_json(self.tta) if self.tta.exists() else {}
+        if with_tta and with_tta["recipe"] == score["recipe"]:
+            if with_tta["tta"] == read_json(self.config)["config"]["tta"]:
+                path, score = self.oof_tta, score | with_tta
         if "sha256" in score:  # not of a run of earlier code
             check_file(path, score["sha256"])
         return path, score
 
 
 def check_name(value: str, what: str) -> str:
-    """The same value if it can name a folder, a make target and a file."""
+    """The same value if it can name a folder, a make target and a file. Raises ValueError."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._=,-]*", value) or ".." in value:
-        raise ValueError(
-            f"{what}={value!r} can't be a name: use letters, digits and . _ = , - (a letter or digit first,"
-            " no '..')"
-        )
+        allowed = "letters, digits and . _ = , - (a letter or digit first, no '..')"
+        raise ValueError(f"{what}={value!r} can't be a name: use {allowed}")
     if len(value) > LONGEST_NAME:
         raise ValueError(
             f"{what}={value[:20]}... has {len(value)} characters, a name may have {LONGEST_NAME}: RUN=name"
@@ -110,8 +114,8 @@ def check_name(value: str, what: str) -> str:
 
 
 def check_run_name(value: str, what: str) -> str:
-    """The same value if it can name a run. submissions/ holds the run's csv beside ledger.csv and the csv
-    files of single folds.
+    """The same value if it can name a run. Raises ValueError for the names of other files in submissions/:
+    ledger.csv and the csv files of single folds.
     """
     if check_name(value, what).lower() == "ledger" or re.search(r"\.fold\d+$", value):
         raise ValueError(

@@ -1,18 +1,22 @@
-"""What is finished already: is it whole, what made it, can another run take it over?"""
+"""What is finished already: is it whole, what made it, and can another run take it over?"""
 
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import chain, count
 from pathlib import Path
 
 from src.run import hashing, process
 from src.run.files import atomic, check_file, link_or_copy, read_json, write_json
 from src.run.locks import check_idle, lock
-from src.run.paths import REFIT, FoldPaths, RunPaths, fold_name
+from src.run.paths import FoldPaths, RunPaths, fold_name
 
 
 def check_fold(fold: FoldPaths, *names: str) -> dict:
-    """What done.json says. Raises Damaged when one of its files, or of those named, is not what was written."""
+    """The content of done.json. Raises Damaged when one of the fold's files, or of those named, is not what
+    was written.
+    """
     done = read_json(fold.done)
     for name in names or done["files"]:
         if sha := done["files"].get(name):
@@ -21,43 +25,41 @@ def check_fold(fold: FoldPaths, *names: str) -> dict:
 
 
 def check_folds(path: Path) -> Path:
-    """The same path of a folds.csv. Raises Damaged when it is not what split wrote, as competition.json
-    beside it says.
+    """The same path of a folds.csv. Raises Damaged when it is not what split wrote, by the hash in
+    competition.json beside it.
     """
     competition = path.with_name("competition.json")
     sha = read_json(competition).get("folds_sha256") if competition.exists() else ""
-    return check_file(path, sha) if sha else path  # none: of earlier code
+    return check_file(path, sha) if sha else path  # earlier code wrote none
 
 
 def changed_code(done: dict) -> list[str]:
-    """ "src/training/losses.py: focal" of each piece of code that was edited or removed since it trained the fold
-    of this done.json.
+    """ "src/training/losses.py: focal" of each piece of code that was edited or removed since it trained the
+    fold of this done.json.
     """
     return hashing.edited(done.get("code", {}))
 
 
 def origin(fold: FoldPaths) -> dict:
-    """What made a fold: what its done.json says or, while it is in training, its newest state; {} where there
-    is neither.
+    """What made a fold: its done.json or, while it is in training, its newest state; {} where there is
+    neither.
     """
     if fold.done.exists():
         return dict(read_json(fold.done))
-    for path in sorted(fold.state.glob("*.json"))[-1:]:
-        try:
-            return dict(read_json(path))
-        # a torn state; whoever takes it up will say so
-        except (ValueError, TypeError):
-            break
-    return {}
+    states = sorted(fold.state.glob("*.json"))
+    try:
+        return dict(read_json(states[-1])) if states else {}
+    except (ValueError, TypeError):  # a torn state; who continues it will say so
+        return {}
 
 
 def retire(fold: FoldPaths, recipe_hash: str) -> Path:
-    """Move a fold to old/<recipe hash>/, beside what was moved there before: nothing finished is lost."""
-    place, number = fold.root.parent / "old" / recipe_hash, 1
-    # the same recipe by other code: <recipe hash>-2, -3 ...
-    while (place / fold.root.name).exists():
-        number += 1
-        place = place.with_name(f"{recipe_hash}-{number}")
+    """Move a fold to old/<recipe hash>/, or <recipe hash>-2, -3 ... of the same recipe by other code: nothing
+    finished is lost.
+    """
+    old = fold.root.parent / "old"
+    names = chain([recipe_hash], (f"{recipe_hash}-{number}" for number in count(2)))
+    place = next(old / name for name in names if not (old / name / fold.root.name).exists())
     place.mkdir(parents=True, exist_ok=True)
     return fold.root.rename(place / fold.root.name)
 
@@ -74,19 +76,13 @@ def adopt_fold(paths: RunPaths, k: int, recipe_hash: str, comp: str) -> str:
         if done.get("recipe") != recipe_hash or read_json(other.config)["comp"] != comp:
             return False
         if changed := changed_code(done):
-            print(
-                f"{fold_name(k)}: not taken over from run {other.name}: {', '.join(changed)} changed since it"
-                " was trained"
-            )
+            reason = f"{', '.join(changed)} changed since it was trained"
+            print(f"{fold_name(k)}: not taken over from run {other.name}: {reason}")
             return False
         check_fold(theirs)
-        predicted = [
-            file.name
-            for file in (theirs.test, theirs.test_json, theirs.valid_views, theirs.views_json)
-            if file.exists()
-        ]
-        # predict itself looks whether its files are whole
-        for name in [*done["files"], *predicted]:
+        # predict itself checks whether its files are whole
+        predicted = (theirs.test, theirs.test_json, theirs.valid_views, theirs.views_json)
+        for name in [*done["files"], *(file.name for file in predicted if file.exists())]:
             link_or_copy(theirs.root / name, ours.root / name)
         write_json({**done, "from": other.name}, ours.done)
         return True
@@ -96,17 +92,15 @@ def adopt_fold(paths: RunPaths, k: int, recipe_hash: str, comp: str) -> str:
 
 def adopt_split(paths: RunPaths) -> str:
     """Take over folds.csv and competition.json from a run whose split.json is equal; that run's name, or ""."""
-    mine = read_json(paths.settings("split"))
+    settings = read_json(paths.settings("split"))
 
     def take(other: RunPaths) -> bool:
         theirs = other.settings("split")
-        if (
-            not all(file.exists() for file in (theirs, other.folds, other.competition))
-            or read_json(theirs) != mine
-        ):
+        is_split = all(file.exists() for file in (theirs, other.folds, other.competition))
+        if not is_split or read_json(theirs) != settings:
             return False
         check_folds(other.folds)
-        # copies, for make looks at their times, and links would share them
+        # copies, because make compares their times, and links would share them
         for file in (other.competition, other.folds):
             with atomic(paths.root / file.name) as part:
                 shutil.copyfile(file, part)
@@ -116,34 +110,35 @@ def adopt_split(paths: RunPaths) -> str:
 
 
 def take_over(paths: RunPaths, take: Callable[[RunPaths], bool]) -> str:
-    """The first other run that `take` takes something over from, or "". One whose files are damaged is passed
-    over.
+    """The name of the first other run that `take` takes something over from, or "". One whose files are
+    damaged is skipped.
     """
     for other in siblings(paths):
-        try:
+        with skipping(other):
             if take(other):
                 return other.name
-        except (ValueError, OSError) as error:
-            print(f"nothing is taken over from run {other.name}: {error}", file=sys.stderr)
     return ""
 
 
 def siblings(paths: RunPaths) -> list[RunPaths]:
-    """The other runs; those whose config.json is damaged are passed over."""
-    folders = sorted(config.parent for config in paths.root.parent.glob("*/config.json"))
-    return [
-        RunPaths(folder)
-        for folder in folders
-        if folder.name != paths.name and folder.name[0] != "." and is_sound(folder / "config.json")
-    ]
+    """The other runs; those whose config.json is damaged are skipped."""
+    runs = []
+    for path in sorted(paths.root.parent.glob("*/config.json")):
+        other = RunPaths(path.parent)
+        if other.name != paths.name and other.name[0] != ".":
+            with skipping(other):
+                read_json(path, "comp")
+                runs.append(other)
+    return runs
 
 
-def is_sound(path: Path) -> bool:
+@contextmanager
+def skipping(other: RunPaths) -> Iterator[None]:
+    """Another run's damage stops nobody: it is printed."""
     try:
-        return isinstance(read_json(path), dict)
+        yield
     except (ValueError, OSError) as error:
-        print(f"nothing is taken over from run {path.parent.name}: {error}", file=sys.stderr)
-        return False
+        print(f"nothing is taken over from run {other.name}: {error}", file=sys.stderr)
 
 
 def act() -> None:
@@ -154,20 +149,16 @@ def act() -> None:
 
 
 def retire_changed(paths: RunPaths) -> None:
-    numbers = [int(folder.name[4:]) for folder in sorted(paths.root.glob("fold*")) if folder.is_dir()]
-    for k in [
-        *sorted(numbers),
-        *(REFIT - int(folder.name[5:]) for folder in sorted(paths.root.glob("refit*")) if folder.is_dir()),
-    ]:
+    """Move the folds whose code was edited since they were trained to old/, but none that is being trained."""
+    for k in paths.begun():
         with lock(paths.lock(k)) as holder:
-            made = origin(paths.fold(k))
+            source = origin(paths.fold(k))
             if holder:
                 print(f"retrain: {fold_name(k)} is being trained by {holder} and stays")
-            elif changed := changed_code(made):
-                place = retire(paths.fold(k), made["recipe"])
+            elif changed := changed_code(source):
+                place = retire(paths.fold(k), source["recipe"])
                 print(f"retrain: {', '.join(changed)} changed; {fold_name(k)} is kept in {place}")
-                # or after a kill, make would take the run for finished
-                if paths.score.exists():
+                if paths.score.exists():  # or after a kill, make would take the run for finished
                     paths.score.rename(place.with_name(paths.score.name))
             else:
                 print(f"retrain: {fold_name(k)} was trained by this very code and stays")

@@ -84,7 +84,7 @@ def test_a_pattern_that_matches_nothing_is_an_error(trainable):
         build(replace(TINY, trainable=trainable), 5)
 
 
-def test_a_typo_such_as_require_grad_is_found():  # FIELD B13
+def test_a_typo_such_as_require_grad_is_found():
     class Typo(nn.Linear):
         def named_parameters(self, *args, **kwargs):
             for name, parameter in super().named_parameters(*args, **kwargs):
@@ -96,7 +96,7 @@ def test_a_typo_such_as_require_grad_is_found():  # FIELD B13
         set_trainable(Typo(2, 2), "head")
 
 
-def test_the_head_is_built_from_the_measured_shape_so_flatten_cannot_be_forgotten():  # FIELD B17
+def test_the_head_is_built_from_the_measured_shape_so_flatten_cannot_be_forgotten():
     model = build(replace(TINY, pool_type="none"), 5)
     assert model(torch.zeros(2, 3, 32, 32, dtype=torch.uint8), torch.zeros(2, 0)).shape == (2, 5)
 
@@ -130,7 +130,7 @@ def test_a_head_with_the_wrong_width_is_told_the_right_one(monkeypatch):
         with_head(monkeypatch, wrong)
 
 
-def test_a_view_that_changes_the_batch_size_is_found(monkeypatch):  # FIELD B6
+def test_a_view_that_changes_the_batch_size_is_found(monkeypatch):
     def mixed(feature_shape, num_outputs, config, num_extra):
         class Head(nn.Module):
             def __init__(self):
@@ -187,7 +187,7 @@ def test_what_is_asked_to_learn_must_be_used_by_forward(monkeypatch):
         build(replace(TINY, backbone="mine", trainable=("aux",)), 4)
 
 
-def test_mean_and_deviation_are_the_backbones_own():  # FIELD B24
+def test_mean_and_deviation_are_the_backbones_own():
     model = build(resolve(Config(backbone="tf_efficientnet_lite0", pretrained=False, image_size=32)), 5)
     white = model.normalise(torch.full((1, 3, 2, 2), 255, dtype=torch.uint8))
     assert torch.allclose(white, torch.ones(1, 3, 2, 2), atol=1e-6)  # (1 - 0.5) / 0.5

@@ -182,6 +182,18 @@ def test_a_module_that_is_handed_on_counts_whole(fork):
     assert "src/helpers.py: other" in fork.code().edited(before)
 
 
+def test_a_module_imported_by_its_whole_name_is_followed(fork):
+    fork.write("src/dotted.py", "import src.helpers\n\n\ndef f(x):\n    return src.helpers.zeros(x)\n")
+    assert {"zeros", "TABLE"} <= set(fork.code().reach("src.dotted:f")["src/helpers.py"])
+
+
+def test_a_local_name_is_no_dependency_though_a_function_is_called_alike(fork):
+    fork.edit(
+        "src/helpers.py", "def other(x):\n    return x", "def other(x):\n    zeros = x\n    return zeros"
+    )
+    assert set(fork.code().reach("src.helpers:other")["src/helpers.py"]) == {"", "other"}
+
+
 def test_the_source_is_read_as_the_process_began(fork):
     code = fork.code()
     fork.edit("src/nets/deep.py", "return n", "return n + 1")
@@ -230,6 +242,8 @@ class Reader:
         self.scale = scale
     def __call__(self, record):
         return helper(record)
+    def read(self, record):
+        return helper(record) * self.scale
 """
     fork.write("mine_of_test.py", text)
     fork.write("bright_of_test.py", "def bright(x):\n    return x\n")
@@ -241,6 +255,7 @@ class Reader:
         for name, thing in {
             "plain": mine.read, "twice": functools.partial(mine.read, scale=2), "thrice": functools.partial(mine.read, scale=3),
             "inner 1": mine.factory(1), "inner 2": mine.factory(2), "object 1": mine.Reader(1), "object 2": mine.Reader(2),
+            "method 1": mine.Reader(1).read, "method 2": mine.Reader(2).read,
         }.items()
     }  # fmt: skip
     assert len(set(hashes.values())) == len(hashes)
@@ -266,3 +281,9 @@ def test_the_kits_own_stages_are_reached_by_name():
         and "src/config.py" not in units
         and hashing.edited(units) == []
     )
+
+
+def test_the_files_that_are_not_followed_exist():
+    from src.run import hashing
+
+    assert not [name for name in hashing.PLUMBING if not (ROOT / name).is_file()]

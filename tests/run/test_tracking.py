@@ -93,7 +93,7 @@ def test_a_log_goes_on_where_a_killed_process_left_half_a_line(tmp_path):
     [torch.tensor(0.5), torch.zeros(3), np.zeros(3), [0.5], {"loss": 0.5}],
     ids=["loss", "tensor", "array", "list", "dict"],
 )
-def test_tensors_and_containers_are_refused(tmp_path, value):  # B9: what is logged must not hold a model
+def test_tensors_and_containers_are_refused(tmp_path, value):  # what is logged must not hold a model
     tracker = make_tracker(tmp_path)
     with pytest.raises(TypeError, match=r"loss \(.*item\(\)"):
         tracker.log({"loss": value})
@@ -147,7 +147,7 @@ def test_an_offline_run_can_be_read_back(tmp_path):
     assert records[-1]["exit"]["exit_code"] == 0
 
 
-def test_without_a_key_and_a_terminal_auto_is_offline_with_one_line(tmp_path):  # B10
+def test_without_a_key_and_a_terminal_auto_is_offline_with_one_line(tmp_path):
     done = run_alone(TWO_FOLDS, tmp_path)
     assert done.returncode == 0 and done.stderr == ""
     assert len(done.stdout.splitlines()) == 1 and "no key" in done.stdout and "offline" in done.stdout
