@@ -61,7 +61,7 @@ class Train:
     mixup: Amount = 0.0  # alpha of the Beta distribution; 0: off
     cutmix: Amount = 0.0
     sampler: Word = "shuffle"  # SAMPLERS in data/batches.py
-    # fit
+    # training
     epochs: Positive = 10
     batch_size: Positive = 32
     # batches per step: the effective batch is batch_size * accumulate
@@ -76,7 +76,7 @@ class Train:
     weight_decay: Amount = 0.01
     warmup_epochs: Amount = 0.5
     clip_grad: Amount = 1.0  # largest gradient norm; 0: off
-    loss: Word = "auto"  # LOSSES in fit/losses.py; auto: the task's
+    loss: Word = "auto"  # LOSSES in training/losses.py; auto: the task's
     label_smoothing: Share = 0.0
     class_weights: Literal["none", "balanced", "sqrt"] = "none"
     # decay of the averaged weights; 0: off, and better off below 1,000 steps
@@ -103,7 +103,7 @@ class Predict:
 class Submit:
     """A change writes the submission again."""
 
-    # DECODERS in decode.py, fitted on the out-of-fold predictions; auto: plain
+    # DECODERS in competition/decoders.py, fitted on the out-of-fold predictions; auto: plain
     decode: Word = "auto"
 
 
@@ -184,41 +184,33 @@ DEFAULTS = {field.name: field.default for field in dataclasses.fields(Config)}
 assert set(DEFAULTS) == {name for names in STAGES.values() for name in names}, (
     "a setting belongs into Split, Train, Predict or Submit, not Config"
 )
-ALIASES = {
-    "learning_rate": "lr",
-    "head_lr": "lr",
-    "backbone_lr": "body_lr",
-    "wd": "weight_decay",
-    "bs": "batch_size",
-    "model": "backbone",
-    "arch": "backbone",
-    "img_size": "image_size",
-    "imgsz": "image_size",
-    "size": "image_size",
-    "resolution": "image_size",
-    "n_folds": "folds",
-    "num_folds": "folds",
-    "kfold": "folds",
-    "num_epochs": "epochs",
-    "n_epochs": "epochs",
-    "dropout": "drop_rate",
-    "drop_path": "drop_path_rate",
-    "freeze": "trainable",
-    "unfreeze": "trainable",
-    "opt": "optimizer",
-    "warmup": "warmup_epochs",
-    "smoothing": "label_smoothing",
-    "aug": "augment",
-    "criterion": "loss",
-    "early_stopping": "patience",
-    "grad_accum": "accumulate",
-    "random_state": "seed",
-    "checkpoint": "weights",
-    "num_workers": "workers",
-    "amp": "precision",
-    "fp16": "precision",
-    "gpu": "device",
+# other names that people know a setting by
+NAMES_OF = {
+    "lr": "learning_rate head_lr",
+    "body_lr": "backbone_lr",
+    "weight_decay": "wd",
+    "batch_size": "bs",
+    "backbone": "model arch",
+    "image_size": "img_size imgsz size resolution",
+    "folds": "n_folds num_folds kfold",
+    "epochs": "num_epochs n_epochs",
+    "drop_rate": "dropout",
+    "drop_path_rate": "drop_path",
+    "trainable": "freeze unfreeze",
+    "optimizer": "opt",
+    "warmup_epochs": "warmup",
+    "label_smoothing": "smoothing",
+    "augment": "aug",
+    "loss": "criterion",
+    "patience": "early_stopping",
+    "accumulate": "grad_accum",
+    "seed": "random_state",
+    "weights": "checkpoint",
+    "workers": "num_workers",
+    "precision": "amp fp16",
+    "device": "gpu",
 }
+ALIASES = {alias: setting for setting, names in NAMES_OF.items() for alias in names.split()}
 # (lr, body_lr, layer_decay) for AdamP, by family and by what learns. The rows of convnext and vit are usual
 # values, not measured by us.
 RATES = {
@@ -247,14 +239,16 @@ def family(backbone: str) -> str:
 
 def resolve(config: Config) -> Config:
     """The same settings with each "auto" rate written out."""
-    part = "head" if config.trainable in ("head", 0) else "all" if config.trainable == "all" else "tail"
-    rates = RATES[family(config.backbone), part]
-    if not (config.pretrained or config.init_from) and part != "head":
-        rates = (rates[0], rates[0], 1.0)  # nothing learned that a high rate could spoil
-    auto: dict[str, Any] = dict(zip(("lr", "body_lr", "layer_decay"), rates, strict=True))
-    return replace(
-        config, **{field: rate for field, rate in auto.items() if getattr(config, field) == "auto"}
-    )
+    part = "tail"
+    if config.trainable in ("head", 0):
+        part = "head"
+    elif config.trainable == "all":
+        part = "all"
+    lr, body_lr, layer_decay = RATES[family(config.backbone), part]
+    if part != "head" and not (config.pretrained or config.init_from):
+        body_lr, layer_decay = lr, 1.0  # nothing learned that a high rate could spoil
+    rates: dict[str, Any] = {"lr": lr, "body_lr": body_lr, "layer_decay": layer_decay}
+    return replace(config, **{name: rate for name, rate in rates.items() if getattr(config, name) == "auto"})
 
 
 def as_dict(settings: Any) -> dict[str, Any]:

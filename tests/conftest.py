@@ -17,6 +17,7 @@ os.environ.setdefault("WANDB_MODE", "offline")
 from src import competitions, predict, split, submit, train
 from src.data import arrays
 from src.data.run import Run
+from src.experiments import EXPERIMENTS
 from src.run import configure
 from src.run.paths import RunPaths
 
@@ -85,9 +86,9 @@ class Bench:
             "CACHE": cache,
         }.items():
             self.monkeypatch.setenv(key, value)
-        self.monkeypatch.setattr("sys.argv", ["config", f"runs/{name}"])
-        configure.main()
-        return RunPaths(Path("runs") / name)
+        paths = RunPaths(Path("runs") / name)
+        configure.configure(paths, os.environ, EXPERIMENTS)
+        return paths
 
     def run(self, settings: str = FAST, name: str = "tiny-run", **how) -> RunPaths:
         paths = self.configure(settings, name, **how)

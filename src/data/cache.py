@@ -1,16 +1,11 @@
 """The cache folder: what can be computed again. It is kept below a size, the least recently used goes first,
 and never what a process is using.
-
-Run: python -m src.data.cache clear runs/.cache      removes all that is not in use
 """
 
 import fcntl
 import os
-import sys
 from pathlib import Path
 from typing import IO
-
-from src.run import process
 
 _held: dict[str, IO] = {}  # open files of this process, each with a shared lock until the process ends
 
@@ -117,13 +112,3 @@ def clear(folder: Path) -> None:
         f"{folder}: {len(removed)} arrays removed, {sum(removed.values()):.2f} GB"
         + (f"; {len(left)} are in use and stay" if left else "")
     )
-
-
-def main() -> None:
-    if len(sys.argv) != 3 or sys.argv[1] != "clear":
-        raise ValueError("usage: python -m src.data.cache clear runs/.cache")
-    clear(Path(sys.argv[2]))
-
-
-if __name__ == "__main__":
-    process.main(main)

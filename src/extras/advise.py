@@ -1,33 +1,33 @@
 """What should learn, and on which backbone? A linear probe per backbone, then head, tail and all on a small
 budget, over the same folds. runs/<name>/ -> runs/<name>-advise-{head,tail,all}/, a table and a sentence
 
-Run: make advise COMP=x BACKBONES="a b", or python -m src.extras.advise runs/<name> a b  (quickest first)
+Run: make advise COMP=x BACKBONES="a b", or python -m src advise runs/<name> --backbones a b (quickest first)
 
 What costs more is advised only where it beats what costs less by more than the noise of images, and in every
 fold. The trials are runs like any other, so the same command continues where it was stopped.
 """
 
-import argparse
 import contextlib
 import sys
 import time
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
 
-from src import competitions, config, split, train
+from src import competitions, config, fetch, split, train
 from src.competition import scoring, tables
 from src.competition.facts import Competition
 from src.competition.tasks import TASKS
 from src.config import Settings
 from src.data.run import Run
+from src.experiments import EXPERIMENTS
 from src.extras import linear_probe
 from src.extras.compare import Comparison, compare
-from src.run import configure, overrides, predictions, process
+from src.run import configure, overrides, predictions
 from src.run.files import read_json, sha256, write_json
 from src.run.paths import RunPaths
 
@@ -103,7 +103,7 @@ def trial(run: Run, name: str, backbone: str, limit: int) -> Run:
         "CACHE": str(settings.cache),
     }
     paths = RunPaths(run.paths.root.with_name(f"{run.paths.name}-advise-{name}"))
-    new = configure.settings_for(paths, environment)
+    new = configure.settings_for(paths, environment, EXPERIMENTS)
     new = replace(new, machine=replace(run.machine, wandb="off", sanity=False))
     configure.write(new, paths)
     there = Run(paths, new, competitions.load(new.comp, new.inputs))
@@ -224,20 +224,13 @@ def advise(run: Run, backbones: list[str]) -> str:
     return f"{verdict(answer, duels, rarest)}: {command}"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m src.extras.advise",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("run", type=Path)
-    parser.add_argument("backbones", nargs="*")
-    options = parser.parse_args()
-    paths = RunPaths(options.run)
-    settings = configure.load(paths.config)
-    run = Run(paths, settings, competitions.load(settings.comp, settings.inputs))
-    print(f"advice: {advise(run, options.backbones)}")
+def add_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--backbones", nargs="+", help="advise: those to compare, the quicker one first")
 
 
-if __name__ == "__main__":
-    process.main(main)
+def command(run: Run, options: Namespace) -> None:
+    backbones = options.backbones or [run.config.backbone]
+    for backbone in backbones:
+        if run.config.pretrained and fetch.is_lite(backbone):
+            fetch.fetch_weights(backbone.split(":")[-1])
+    print(f"advice: {advise(run, backbones)}")

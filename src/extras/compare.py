@@ -1,10 +1,10 @@
 """Is run B really better than run A? Paired by image, on out-of-fold predictions.  runs/<A>, runs/<B> ->
 lines on the terminal
 
-Run: python -m src.extras.compare runs/<A> runs/<B>        make compare A=run B=run
+Run: python -m src compare runs/<A> runs/<B>        make compare A=run B=run
 
 Several seeds of each tell more: make compare A="a a-seed=1" B="b b-seed=1", which is
-python -m src.extras.compare runs/a runs/a-seed=1 -- runs/b runs/b-seed=1
+python -m src compare runs/a runs/a-seed=1 -- runs/b runs/b-seed=1
 """
 
 import math
@@ -19,7 +19,7 @@ from src import competitions
 from src.competition import paired, scoring, tables
 from src.competition.facts import Competition
 from src.competition.paired import Difference
-from src.run import configure, predictions, process
+from src.run import configure, predictions
 from src.run.files import read_json
 from src.run.paths import RunPaths
 
@@ -223,8 +223,7 @@ def summary_lines(comparison: Comparison, names: tuple[str, str], metric: str) -
     return "\n".join([*lines, comparison.verdict()])
 
 
-def main() -> None:
-    words = sys.argv[1:]
+def main(words: list[str]) -> None:
     split = words.index("--") if "--" in words else 1
     a, b = ([RunPaths(Path(w)) for w in part if w != "--"] for part in (words[:split], words[split:]))
     if not a or len(a) != len(b):
@@ -244,7 +243,3 @@ def main() -> None:
     comparison = compare(competition, tables.read_folds(a[0].folds), oof_a, oof_b, same_folds=same_folds)
     names = (" ".join(paths.name for paths in a), " ".join(paths.name for paths in b))
     print(summary_lines(comparison, names, competition.metric_name))
-
-
-if __name__ == "__main__":
-    process.main(main)

@@ -5,7 +5,6 @@ import json
 import sys
 import time
 from collections.abc import Iterable
-from pathlib import Path
 from typing import NamedTuple
 
 from src.run.errors import CheckFailed
@@ -53,18 +52,13 @@ def line(finding: Finding) -> str:
     return text
 
 
-def arguments(module: str, doc: str) -> argparse.Namespace:
-    """run (a folder), quick, quiet and json, which every command that checks something takes."""
-    parser = argparse.ArgumentParser(
-        prog=f"python -m {module}", description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("run", type=Path)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of every command that checks something."""
     parser.add_argument("--quick", action="store_true", help="only the checks that take seconds")
     parser.add_argument("--quiet", action="store_true", help="do not print checks that pass")
     parser.add_argument(
         "--json", action="store_true", help="print a list of objects: level, seen, change, check"
     )
-    return parser.parse_args()
 
 
 def report(findings: Iterable[Finding], command: str, *, quiet: bool = False, as_json: bool = False) -> None:

@@ -1,10 +1,11 @@
 """Who keeps a finished fold in memory? Trains the run's next fold and names the variable.
 
-Run: make holders SET="limit=200 epochs=1", or python -m src.extras.holders runs/<name>
+Run: make holders SET="limit=200 epochs=1", or python -m src holders runs/<name>
 """
 
 import gc
 import sys
+from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +15,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from src import competitions, train
+from src import train
 from src.data.run import Run
-from src.run import configure, process
 from src.run.errors import CheckFailed
 from src.run.memory import MIB, MemoryHeld, Watch
-from src.run.paths import RunPaths
 
 NOWHERE = "a place that has no name in Python"
 DEEPEST = 16  # levels of holders: more are seen in no real leak
@@ -169,19 +168,13 @@ def largest(device: torch.device | str) -> list[str]:
     ]
 
 
-def main() -> None:
-    paths = RunPaths(Path(sys.argv[1]))
-    settings = configure.load(paths.config)
-    settings = replace(settings, machine=replace(settings.machine, memory="strict"))
-    before = len(paths.finished())
+def command(run: Run, options: Namespace) -> None:
+    settings = replace(run.settings, machine=replace(run.machine, memory="strict"))
+    before = len(run.paths.finished())
     try:
-        train.train(Run(paths, settings, competitions.load(settings.comp, settings.inputs)))
+        train.train(replace(run, settings=settings))
     except MemoryHeld as held:
         raise CheckFailed(explain(held)) from held
-    if before == len(paths.finished()):
-        raise ValueError(f"all folds of {paths.root} are finished: give another RUN, such as RUN=holders")
+    if before == len(run.paths.finished()):
+        raise ValueError(f"all folds of {run.paths.root} are finished: give another RUN, such as RUN=holders")
     print("each fold gave its memory back")
-
-
-if __name__ == "__main__":
-    process.main(main)

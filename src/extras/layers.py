@@ -1,9 +1,8 @@
 """Print the backbone's layer groups by number: what trainable=N means.
 
-Run: python -m src.extras.layers runs/<name>        make layers
+Run: python -m src layers runs/<name>        make layers
 """
 
-import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 from src import config
 from src.model.backbone import make_backbone
 from src.model.trainable import choose, groups, new_layers, timm_inside
-from src.run import configure, process
+from src.run import configure
 from src.run.paths import RunPaths
 
 NEW = (
@@ -55,9 +54,5 @@ def part_of(name: str, places: Iterable[str]) -> str:
     return place + ".".join(words[:2] if is_numbered else words[:1])
 
 
-def main() -> None:
-    print(layers(configure.load(RunPaths(Path(sys.argv[1])).config).config))
-
-
-if __name__ == "__main__":
-    process.main(main)
+def main(arguments: list[str]) -> None:
+    print(layers(configure.load(RunPaths(Path(arguments[0])).config).config))

@@ -1,7 +1,7 @@
 """Labels for the test images that a run is sure of, for another run to learn from.  fold*/test.parquet ->
 pseudo.csv
 
-Run: python -m src.extras.pseudo runs/<name> [--cut 0.95]        make pseudo RUN=a CUT=0.95, then make submit
+Run: python -m src pseudo runs/<name> [--cut 0.95]        make pseudo RUN=a CUT=0.95, then make submit
 SET="pseudo=a"; the next round takes that run
 
 A line holds the prediction of one fold's model for one image: the other run's fold k learns from the lines of
@@ -9,19 +9,17 @@ fold k alone. The mean over the folds would carry the labels of each held-out pa
 and the score would be too good. Lee 2013 (pseudo-labels), here soft ones.
 """
 
-import argparse
-from pathlib import Path
+from argparse import ArgumentParser, Namespace
 
 import numpy as np
 import pandas as pd
 
-from src import competitions
 from src.competition import tables
 from src.competition.tasks import TASKS
 from src.data.run import Run
-from src.run import configure, predictions, process
+from src.run import predictions
 from src.run.files import atomic, read_json
-from src.run.paths import FoldPaths, RunPaths
+from src.run.paths import FoldPaths
 
 CUT = 0.95
 
@@ -90,26 +88,12 @@ def summary_lines(lines: pd.DataFrame, outputs: tuple[str, ...], run_name: str, 
     return "\n".join(text)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m src.extras.pseudo",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--cut", type=float, default=CUT)
-    options = parser.parse_args()
+def add_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--cut", type=float, default=CUT, help="pseudo: the least confidence of a label")
+
+
+def command(run: Run, options: Namespace) -> None:
     if not 0 <= options.cut < 1:
         raise ValueError(f"CUT={options.cut:g} must be at least 0 and below 1")
-    paths = RunPaths(options.run)
-    settings = configure.load(paths.config)
-    run = Run(paths, settings, competitions.load(settings.comp, settings.inputs))
-    lines = pseudo(run, options.cut)
-    print(
-        f"{paths.root / 'pseudo.csv'}: "
-        f"{summary_lines(lines, run.competition.outputs, paths.name, options.cut)}"
-    )
-
-
-if __name__ == "__main__":
-    process.main(main)
+    lines = summary_lines(pseudo(run, options.cut), run.competition.outputs, run.paths.name, options.cut)
+    print(f"{run.paths.root / 'pseudo.csv'}: {lines}")

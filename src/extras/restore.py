@@ -1,15 +1,14 @@
 """Continue a run of a session that has ended, finished or not: the output of a Kaggle notebook, attached as a
 data set.  <folder>/.../<name>/ -> runs/<name>/
 
-Run: python -m src.extras.restore runs/<name> <folder>        make restore FROM=folder RUN=name
+Run: python -m src restore runs/<name> <folder>        make restore FROM=folder RUN=name
 """
 
 import os
 import shutil
-import sys
 from pathlib import Path
 
-from src.run import locks, process
+from src.run import locks
 from src.run.files import naming
 from src.run.paths import RunPaths
 
@@ -63,11 +62,7 @@ def progress(paths: RunPaths) -> str:
     return f"{len(paths.finished())} finished folds" + (", one in training" if has_state else "")
 
 
-def main() -> None:
-    if len(sys.argv) != 3 or not sys.argv[2]:
+def main(arguments: list[str]) -> None:
+    if len(arguments) != 2 or not arguments[1]:
         raise ValueError("usage: make restore FROM=folder RUN=name")
-    restore(RunPaths(Path(sys.argv[1])), Path(sys.argv[2]))
-
-
-if __name__ == "__main__":
-    process.main(main)
+    restore(RunPaths(Path(arguments[0])), Path(arguments[1]))

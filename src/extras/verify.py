@@ -1,26 +1,27 @@
 """Is a finished run as it was written, does it give its score and its csv again, and what has changed here
 since?  runs/<name>/ -> lines, exit code
 
-Run: python -m src.extras.verify runs/<name>        make verify RUN=name
+Run: python -m src verify runs/<name>        make verify RUN=name
 """
 
 import platform
-import sys
+from argparse import Namespace
 from collections.abc import Callable
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import pandas as pd
 
-from src import competitions, config, predict, submit
+from src import config, predict, submit
 from src.competition import answers, decoders, scoring, tables
 from src.data.recipe import differences, image_contents
 from src.data.run import Run
 from src.data.training_table import make_job
-from src.run import configure, predictions, process, provenance, reuse
+from src.experiments import EXPERIMENTS
+from src.run import configure, predictions, provenance, reuse
 from src.run.errors import CheckFailed
 from src.run.files import Damaged, file_sha, read_json, sha256
+from src.run.inputs import is_for_test, look
 from src.run.paths import RunPaths
 
 
@@ -209,8 +210,8 @@ def code(finished: FinishedRun) -> list[str]:
 def inputs(finished: FinishedRun) -> list[str]:
     """The competition's files against those that were split, by size and time."""
     saved = read_json(finished.paths.settings("split"))
-    files, folders = configure.look(finished.settings.folder)
-    training = {name: facts for name, facts in folders.items() if not configure.is_for_test(name)}
+    files, folders = look(finished.settings.folder)
+    training = {name: facts for name, facts in folders.items() if not is_for_test(name)}
     then, now = saved.get("files", {}) | saved.get("folders", {}), files | training
     names = sorted(name for name in {*then, *now} if then.get(name) != now.get(name))
     return [f"changed, new or gone since the split: {', '.join(names[:8])}"] if names else []
@@ -224,7 +225,7 @@ def data(finished: FinishedRun) -> list[str]:
 def settings(finished: FinishedRun) -> list[str]:
     """What the run's experiment and SET would give now, and what else makes up the recipe."""
     environment = {"INPUTS": str(finished.settings.inputs), "CACHE": str(finished.settings.cache)}
-    now = config.as_dict(configure.settings_for(finished.paths, environment).config)
+    now = config.as_dict(configure.settings_for(finished.paths, environment, EXPERIMENTS).config)
     saved = config.as_dict(finished.settings.config)
     lines = [f"setting {name}: {saved[name]} -> {now[name]}" for name in saved if saved[name] != now[name]]
     recipe = make_job(finished.run).recipe
@@ -255,13 +256,5 @@ CHANGES: tuple[Check, ...] = (versions, code, inputs, data, settings)
 CHANGES_OF_ENSEMBLE: tuple[Check, ...] = (versions, members)
 
 
-def main() -> None:
-    if len(sys.argv) != 2:
-        raise ValueError("usage: make verify RUN=name")
-    paths = RunPaths(Path(sys.argv[1]))
-    settings = configure.load(paths.config)
-    verify(Run(paths, settings, competitions.load(settings.comp, settings.inputs)))
-
-
-if __name__ == "__main__":
-    process.main(main)
+def command(run: Run, options: Namespace) -> None:
+    verify(run)

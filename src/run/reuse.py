@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from itertools import chain, count
 from pathlib import Path
 
-from src.run import hashing, process
+from src.run import hashing
 from src.run.files import atomic, check_file, link_or_copy, read_json, write_json
-from src.run.locks import check_idle, lock
+from src.run.locks import lock
 from src.run.paths import FoldPaths, RunPaths, fold_name
 
 
@@ -141,13 +141,6 @@ def skipping(other: RunPaths) -> Iterator[None]:
         print(f"nothing is taken over from run {other.name}: {error}", file=sys.stderr)
 
 
-def act() -> None:
-    actions = {"retire": lambda folder: retire_changed(RunPaths(folder)), "idle": check_idle}
-    if len(sys.argv) != 3 or sys.argv[1] not in actions:
-        raise ValueError("usage: python -m src.run.reuse retire|idle runs/<name>")
-    actions[sys.argv[1]](Path(sys.argv[2]))
-
-
 def retire_changed(paths: RunPaths) -> None:
     """Move the folds whose code was edited since they were trained to old/, but none that is being trained."""
     for k in paths.begun():
@@ -158,11 +151,9 @@ def retire_changed(paths: RunPaths) -> None:
             elif changed := changed_code(source):
                 place = retire(paths.fold(k), source["recipe"])
                 print(f"retrain: {', '.join(changed)} changed; {fold_name(k)} is kept in {place}")
-                if paths.score.exists():  # or after a kill, make would take the run for finished
-                    paths.score.rename(place.with_name(paths.score.name))
+                # or after a kill, make would take the run for finished
+                for file in (paths.score, paths.test_json):
+                    if file.exists():
+                        file.rename(place.with_name(file.name))
             else:
                 print(f"retrain: {fold_name(k)} was trained by this very code and stays")
-
-
-if __name__ == "__main__":
-    process.main(act)

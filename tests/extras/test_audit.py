@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 from conftest import fast, open_run
 from PIL import Image
+from src.extras.audit.__main__ import FULL, examine, main
 
 from src.competition import tables
 from src.data.looks import SIDE, looks
-from src.extras.audit.__main__ import FULL, examine, main
 from src.extras.audit.dataset import Dataset
 from src.extras.audit.label_noise import confident
 from src.run.errors import CheckFailed

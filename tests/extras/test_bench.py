@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from src.extras.bench.__main__ import table_of
+
 from src.extras.bench.parts import PARTS, compare_pairs
 from src.extras.bench.work import Row
 from src.run.files import read_json

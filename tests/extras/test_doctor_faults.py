@@ -16,6 +16,7 @@ import timm
 import torch
 from conftest import fast, open_run
 from PIL import Image
+from src.extras.doctor.__main__ import FULL, NEEDED, examine
 from torch import nn
 
 from src.competition import metrics
@@ -24,7 +25,6 @@ from src.competition.facts import Competition
 from src.competition.tasks import TASKS
 from src.competitions import COMPETITIONS
 from src.data import augment, batches, folds
-from src.extras.doctor.__main__ import FULL, NEEDED, examine
 from src.model import backbone, classifier, heads, weights
 from src.train_fold import Best
 from src.training import loop, losses, optim

@@ -1,11 +1,12 @@
 """What the benchmark measures within a process; its last line is JSON.
 
-Run: python -m src.extras.bench.inside stages runs/<name> train + predict   stages, a clock around each part
+Run: python -m src.extras.bench.inside stages runs/<name> train predict     stages, a clock around each part
      python -m src.extras.bench.inside adamp vgg19 3                        the optimizer, 3 pairs of steps
      python -m src.extras.bench.inside step SET 3                           a step on the trunk's cache
      python -m src.extras.bench.inside ceiling runs/<name>                  a step on made-up tensors
 """
 
+import gc
 import json
 import sys
 import time
@@ -15,21 +16,25 @@ from statistics import median
 from types import ModuleType
 
 BEGAN = time.perf_counter()
+gc.disable()  # while it imports, as src/__main__.py does
 import adamp
 import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src import chain, config, predict, train_fold
+from src import config, predict, train_fold
+from src.__main__ import exit_code, run_commands
 from src.data import features
 from src.model.classifier import Classifier, build
-from src.run import configure, memory, overrides, process
+from src.run import configure, memory, overrides
 from src.run.paths import RunPaths
 from src.training.adamp import AdamP
 from src.training.optim import make_optimizer
 
 IMPORT_SECONDS = time.perf_counter() - BEGAN
+gc.freeze()
+gc.enable()
 CLOCKS = (
     (features, "decode", "decode"),
     (features, "trunk_outputs", "trunk"),
@@ -71,7 +76,7 @@ def stages(run: str, words: list[str]) -> dict:
     seconds = {"start": IMPORT_SECONDS}
     for module, function, label in CLOCKS:
         clock(seconds, module, function, label)
-    chain.main(run, chain.read(words))
+    run_commands([*words, run])
     return seconds | {"all": time.perf_counter() - BEGAN}
 
 
@@ -173,4 +178,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    process.main(main)
+    sys.exit(exit_code(main))

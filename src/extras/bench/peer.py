@@ -8,7 +8,6 @@ in eval without gradients, as in any such loop. Images, size, batch, weights and
 """
 
 import argparse
-import gc
 import json
 import time
 from collections.abc import Callable, Iterable
@@ -17,7 +16,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 BEGAN = time.perf_counter()
-gc.enable()  # as any program has it: src/__init__.py has put it off
 import pandas as pd
 import timm
 import torch

