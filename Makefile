@@ -19,7 +19,7 @@ typed = $(if $(call is_from,command,$1),$(strip $(value $1)))
 PYTHON ?= python3
 SMOKE := $(if $(filter smoke,$(MAKECMDGOALS)), --smoke)
 R := $(shell $(PYTHON) -m src.run.variables$(SMOKE) $(SHARED) $(TYPED) PY PYTHON VENV -- $(ASKED))
-$(if $(filter runs/%,$(firstword $R)),,$(error $(or $R,$(PYTHON) does not run here: PYTHON=python3.12, say)))
+$(if $(filter runs/%,$(firstword $R)),,$(error $(or $R,$(PYTHON) does not run here; give one that does: PYTHON=/usr/bin/python3)))
 CSV := submissions/$(notdir $R).csv
 
 # ---- which Python: the venv's, yours (PY=python), or on Kaggle and Colab theirs, whose torch is never replaced ----
@@ -70,7 +70,7 @@ $R/test.json: $R/train.json $R/folds.csv $R/predict.json $(RETIRE) $(ALWAYS)
 	$(if $(filter-out %/predict.json,$?),$(TRAIN) predict $(OPTIONS),$(PODIUM) predict $R)
 $(CSV): $R/submit.json $R/test.json $(ALWAYS)
 	$(PODIUM) submit $R
-.PRECIOUS: $R/folds.csv $R/test.json $(CSV) # written whole or not at all: make must not remove them when it is stopped
+.PRECIOUS: $R/folds.csv $R/test.json $(CSV) # written whole or not at all, so that a stop need not remove them
 split: $R/folds.csv ## each image into a fold: runs/RUN/folds.csv
 	$(call done,$<)
 ifeq ($(call typed,FOLD),)

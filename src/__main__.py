@@ -207,6 +207,12 @@ def run_commands(words: list[str]) -> None:
     if not core and len(extras) == 1 and hasattr(extras[names[0]], "main"):
         extras[names[0]].main(words[1:])
         return
+    for name, extra in extras.items():
+        if not hasattr(extra, "command"):
+            reason = (
+                "takes arguments of its own: call it alone" if hasattr(extra, "main") else "is no command"
+            )
+            raise ValueError(f"{name} {reason}")
     parser = make_parser([*extras.values()])
     call = Call(options := parser.parse_args(words[len(names) :]))
     if not names:

@@ -26,10 +26,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from soak_resume import configure, fast, final_files, live, make_competition, predict, split, submit, train
-
-from src.extras import verify
-from src.extras.ensemble import __main__ as ensemble
+from soak_resume import fast, final_files, live, make_competition
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS, MACHINE = (
@@ -242,17 +239,17 @@ def use(folder: Path, command: str) -> tuple[int, str]:
     settings = {"adopt": SETTINGS.replace("tta=hflip", "tta=hflip,vflip"), "new": SETTINGS + " lr=0.004"}.get(
         command, SETTINGS
     )
-    whole = (configure, split, train, predict, submit)
+    whole = ("configure", "split", "train", "predict", "submit")
     stages = {
         "again": whole,
         "adopt": whole,
         "new": whole,
-        "predict again": (predict, submit),
-        "submit": (submit,),
-        "submit ab": (submit,),
-        "ensemble": (ensemble,),
-        "verify": (verify,),
-        "verify ab": (verify,),
+        "predict again": ("predict", "submit"),
+        "submit": ("submit",),
+        "submit ab": ("submit",),
+        "ensemble": ("ensemble",),
+        "verify": ("verify",),
+        "verify ab": ("verify",),
     }[command]
     run = {"submit ab": "ab", "verify ab": "ab", "ensemble": "ab"}.get(command, other)
     if command == "predict again":

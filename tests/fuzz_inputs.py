@@ -29,13 +29,15 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from src import config, fetch, split
+from src import config, split
+from src.__main__ import exit_code
 from src.competition import messages, tables
 from src.competitions import load as load_competition
 from src.data import features
 from src.data.run import Run
+from src.experiments import EXPERIMENTS
 from src.model import weights
-from src.run import configure, process
+from src.run import archives, configure
 from src.run.paths import RunPaths
 
 SECONDS = 60  # after which an input counts as hanging
@@ -124,8 +126,7 @@ def configured(words: dict[str, str]) -> None:
         }
         | words
     )
-    sys.argv = ["config", words.get("RUN", RUN)]
-    configure.main()
+    configure.configure(RunPaths(Path(words.get("RUN", RUN))), os.environ, EXPERIMENTS)
 
 
 def look(words: dict[str, str]) -> None:
@@ -137,11 +138,6 @@ def look(words: dict[str, str]) -> None:
     split.split(Run(paths, settings, competition))
     features.decode(competition, settings, tables.read_folds(paths.folds))
     features.decode(competition, settings, tables.make_test(settings.folder, competition), tolerant=True)
-
-
-def call(module, *words: str) -> None:
-    sys.argv = [module.__name__, *words]
-    module.main()
 
 
 # -- damage
@@ -313,8 +309,8 @@ def fuzz_archive(folder: Path, draw: random.Random) -> Callable[[], None]:
     if draw.random() < 0.3:
         inside = folder / "inputs/x" / "more.zip"
         path.rename(inside)
-        return lambda: call(fetch, "archives", "inputs/x")
-    return lambda: call(fetch, "archive", str(path.relative_to(folder)), "inputs/y")
+        return lambda: archives.unpack_all(Path("inputs/x"))
+    return lambda: archives.unpack(path.relative_to(folder), Path("inputs/y"))
 
 
 def make_zip(names: list[str], draw: random.Random, inner: bytes = b"") -> bytes:
@@ -485,15 +481,16 @@ def outcome(attempt: Callable[[], None]) -> tuple[str, str]:
             warnings.catch_warnings(),
         ):
             warnings.simplefilter("ignore")
-            process.main(attempt)
-    except SystemExit as stop:
+            code = exit_code(attempt)
         lines = errors.getvalue().splitlines()
-        has_error = any(line.startswith("error: ") for line in lines)
-        result = (
-            "refused"
-            if stop.code == 2 and has_error and "Traceback" not in errors.getvalue()
-            else f"exit code {stop.code} with a traceback or no error"
-        )
+        if (
+            code == 2
+            and any(line.startswith("error: ") for line in lines)
+            and "Traceback" not in errors.getvalue()
+        ):
+            result = "refused"
+        elif code:
+            result = f"exit code {code} with a traceback or no error"
     except BaseException as error:
         result = f"escaped: {type(error).__name__}"
         errors.write(traceback.format_exc())
@@ -509,7 +506,7 @@ def fuzz(count: int, seed: int, work: Path) -> tuple[Counter, list[str]]:
     template, counts, bad = make_template(work / "template"), Counter(), []
     order = [kind for kind, (_, weight) in KINDS.items() for _ in range(weight)]
     before = dict(os.environ.items())
-    home, argv = Path.cwd(), sys.argv
+    home = Path.cwd()
     try:
         for number in range(count):
             kind, draw, folder = (
@@ -533,7 +530,6 @@ def fuzz(count: int, seed: int, work: Path) -> tuple[Counter, list[str]]:
             shutil.rmtree(folder, ignore_errors=True)
     finally:
         os.chdir(home)
-        sys.argv = argv
         os.environ.clear()
         os.environ.update(before)
     return counts, bad

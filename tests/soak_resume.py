@@ -25,10 +25,10 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
 from conftest import fast, make_competition
 
-from src import predict, split, submit, train
+from src import predict, split, submit, train  # noqa: F401    once, for all the forks
+from src.__main__ import main as podium
 from src.data import arrays, images
-from src.extras.ensemble import __main__ as ensemble
-from src.run import configure, process
+from src.extras.ensemble import command as ensemble  # noqa: F401
 
 RECIPES = {  # settings, machine
     "head": ("trainable=head ema=0.9 patience=3 epochs=8 batch_size=4", "workers=0 save_minutes=0"),
@@ -66,7 +66,7 @@ def live(
     machine: str,
     *,
     run: str = "x",
-    stages: tuple = (configure, split, train, predict, submit),
+    stages: tuple = ("configure", "split", "train", "predict", "submit"),
     members: tuple = (),
     is_slow: bool = False,
 ) -> int:
@@ -93,11 +93,11 @@ def live(
             os.dup2(said.fileno(), 1), os.dup2(said.fileno(), 2)
         if is_slow:
             slow_down()
-        for stage in stages:
-            if stage is not split or not Path(f"runs/{run}/folds.csv").exists():  # so does make
-                sys.argv = [stage.__name__, f"runs/{run}", *(members if stage is ensemble else ())]
-                process.main(stage.main)
         code = 0
+        for stage in stages:
+            if code or stage == "split" and Path(f"runs/{run}/folds.csv").exists():  # so does make
+                continue
+            code = podium([stage, f"runs/{run}", *(members if stage == "ensemble" else ())])
     except SystemExit as stop:
         code = stop.code
     except BaseException:
@@ -135,7 +135,7 @@ def soak_pairs(root: Path, kills: int, seed: int) -> dict[str, int]:
         how = {
             "x": {"settings": settings},
             "y": {"settings": f"{settings} seed=1"},
-            "xy": {"settings": settings, "stages": (ensemble, submit), "members": ("x", "y")},
+            "xy": {"settings": settings, "stages": ("ensemble", "submit"), "members": ("x", "y")},
         }
         folder, began = new_folder(root / "whole"), time.monotonic()
         for run in how:

@@ -17,9 +17,6 @@ from src.competitions import load
 ROOT = Path(__file__).resolve().parent.parent
 
 
-MODULES = {"config": "run.configure"}
-
-
 def stage(name: str, folder: Path, **variables: str) -> subprocess.CompletedProcess:
     environment = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "RUN", "FOLD")}
     environment |= {
@@ -32,7 +29,7 @@ def stage(name: str, folder: Path, **variables: str) -> subprocess.CompletedProc
         "PYTHONPATH": str(ROOT),
     }
     return subprocess.run(
-        [sys.executable, "-m", f"src.{MODULES.get(name, name)}", "runs/x"],
+        [sys.executable, "-m", "src", name, "runs/x"],
         cwd=folder,
         env=environment | variables,
         capture_output=True,
@@ -99,7 +96,7 @@ CASES = {
 def test_one_clear_line_exit_code_2_and_nothing_half_written(tmp_path, fault):
     root = make_competition(tmp_path / "inputs" / "tiny")
     fault(root)
-    done = stage("config", tmp_path)
+    done = stage("configure", tmp_path)
     if done.returncode == 0:
         done = stage("split", tmp_path)
     assert done.returncode == 2, done.stderr
@@ -118,7 +115,7 @@ def test_one_clear_line_exit_code_2_and_nothing_half_written(tmp_path, fault):
 def test_an_unreadable_image_is_named_before_anything_is_trained(tmp_path):
     root = make_competition(tmp_path / "inputs" / "tiny")
     (root / "train" / "tr007.png").write_bytes(b"not a picture")
-    assert stage("config", tmp_path).returncode == stage("split", tmp_path).returncode == 0
+    assert stage("configure", tmp_path).returncode == stage("split", tmp_path).returncode == 0
     done = stage("train", tmp_path)
     assert (
         done.returncode == 2
@@ -131,7 +128,7 @@ def test_an_unreadable_image_is_named_before_anything_is_trained(tmp_path):
 
 def test_a_misspelt_setting_is_asked_back(tmp_path):
     make_competition(tmp_path / "inputs" / "tiny")
-    done = stage("config", tmp_path, SET="lrr=1 epochs=-3")
+    done = stage("configure", tmp_path, SET="lrr=1 epochs=-3")
     assert done.returncode == 2 and "did you mean lr" in done.stderr and "epochs=-3" in done.stderr
     assert not (tmp_path / "runs").exists()
 

@@ -95,9 +95,9 @@ def test_each_change_is_one_edit_in_one_file(tmp_path):
         "CACHE": "cache",
     }
     printed = ""
-    for stage in ("run.configure", "split", "train", "predict", "submit"):
+    for stage in ("configure", "split", "train", "predict", "submit"):
         done = subprocess.run(
-            [sys.executable, "-m", f"src.{stage}", "runs/x"],
+            [sys.executable, "-m", "src", stage, "runs/x"],
             cwd=tmp_path,
             env=environment,
             capture_output=True,

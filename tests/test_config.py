@@ -1,5 +1,5 @@
-"""Settings: ranges, overrides and their messages, the rates that "auto" means, and which files `python -m
-src.run.configure` writes when.
+"""Settings: ranges, overrides and their messages, the rates that "auto" means, and which files `python -m src
+configure` writes when.
 """
 
 import dataclasses
@@ -20,6 +20,7 @@ from src.config import Config, Machine, resolve
 from src.experiments import EXPERIMENTS
 from src.run import configure
 from src.run.files import file_sha, read_json, write_json
+from src.run.inputs import find_inputs
 from src.run.overrides import parse_set
 
 ROOT = Path(__file__).parents[1]
@@ -209,7 +210,7 @@ def test_a_written_override_is_read_back_as_it_was(settings):
     assert parse_set(text) == settings
 
 
-# ---- python -m src.run.configure ----
+# ---- python -m src configure ----
 
 
 @pytest.fixture
@@ -229,7 +230,7 @@ def kit(tmp_path: Path, monkeypatch) -> Path:
 
 def run(*, name: str = "runs/x", **environ: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-m", "src.run.configure", name],
+        [sys.executable, "-m", "src", "configure", name],
         env=os.environ | {"PYTHONPATH": str(ROOT)} | environ,
         capture_output=True,
         text=True,
@@ -343,14 +344,14 @@ def test_all_problems_are_reported_before_anything_is_written(kit):
 @pytest.mark.parametrize("place", ["demo2", "competitions/demo2", "competitions/new/demo2"])
 def test_a_competition_is_found_three_levels_deep(kit, place):
     (kit / "inputs" / place).mkdir(parents=True)
-    assert configure.find_inputs(Path("inputs"), "demo2") / "demo2" == Path("inputs") / place
+    assert find_inputs(Path("inputs"), "demo2") / "demo2" == Path("inputs") / place
 
 
 def test_two_folders_of_a_competitions_name_are_an_error_that_names_both(kit):
     for place in ("a/demo2", "b/demo2"):
         (kit / "inputs" / place).mkdir(parents=True)
     with pytest.raises(ValueError, match="inputs/a and in inputs/b: say which one with INPUTS"):
-        configure.find_inputs(Path("inputs"), "demo2")
+        find_inputs(Path("inputs"), "demo2")
 
 
 def test_a_run_of_another_competition_is_refused_and_an_ensemble_left_alone(kit):
@@ -384,7 +385,7 @@ def test_changed_code_is_named_once_the_run_has_finished_folds(kit):
 def test_a_wrong_experiment_says_which_setting(kit, monkeypatch):
     monkeypatch.setitem(EXPERIMENTS, "wrong", lambda: Config(epochs=0, lrr=1))
     with pytest.raises(ValueError) as error:
-        configure.experiment("wrong")
+        configure.make_experiment("wrong", EXPERIMENTS)
     assert "EXP=wrong, in src/experiments.py: " in str(
         error.value
     ) and "epochs=0: takes a whole number, at least 1" in str(error.value)
@@ -424,9 +425,9 @@ def test_no_line_to_type_is_offered_that_would_be_refused_too(text):
 
 
 def test_make_knows_each_setting_and_where_it_goes():
-    from src.variables import setting_names
+    from src.run.variables import setting_places
 
-    known = setting_names(Path(config.__file__).read_text())
+    known = setting_places(Path(config.__file__).read_text())
     assert {name for name in known if known[name] == "SET"} >= {*config.as_dict(Config())} and known[
         "learning_rate"
     ] == "SET"

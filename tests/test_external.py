@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 from conftest import COLOURS, FAST, fast, make_competition, open_run
 from PIL import Image
-from src.extras.audit.__main__ import FULL, examine
 
 from src import competitions
 from src.competition import facts, tables
 from src.extras import verify
+from src.extras.audit.command import FULL, examine
 from src.extras.audit.dataset import Dataset
 from src.extras.doctor.data import check_folds
 from src.extras.doctor.setup import Setup

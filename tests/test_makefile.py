@@ -366,7 +366,7 @@ def test_a_variable_that_nobody_reads_is_refused_with_what_was_meant(kit, words,
 
 def test_without_a_python_one_line_says_so_and_unknown_variables_are_a_calling_makes_own_business(kit):
     done = kit.make("submit", "comp=x", "PYTHON=./none")
-    assert done.returncode == 2 and "./none does not run here: PYTHON=" in done.stdout
+    assert done.returncode == 2 and "./none does not run here; give one that does: PYTHON=" in done.stdout
     kit.write("outer.mk", "all:\n\t$(MAKE) help\n")
     assert kit.make("-f", "outer.mk", "OTHER=1").returncode == 0
 

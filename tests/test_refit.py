@@ -106,8 +106,7 @@ def test_a_refit_of_another_recipe_or_code_is_kept_aside_and_early_stopping_is_r
     )
     done = read_json(paths.fold(REFIT).done)
     write_json(done | {"code": {"src/competition/tasks.py": "0"}}, paths.fold(REFIT).done)
-    monkeypatch.setattr("sys.argv", ["runs", "retire", str(paths.root)])
-    reuse.act()
+    reuse.retire_changed(paths)
     assert (
         "src/competition/tasks.py changed; refit 0 is kept in" in capsys.readouterr().out
         and paths.finished()

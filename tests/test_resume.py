@@ -21,10 +21,11 @@ from conftest import FAST, fast
 from torch import nn
 
 from src import config, train_fold
+from src.__main__ import exit_code
 from src.data import features, training_table
 from src.data.batches import SAMPLERS
 from src.run import clock as clock_module
-from src.run import locks, predictions, process, reuse
+from src.run import locks, predictions, reuse
 from src.run.clock import Clock
 from src.run.errors import Stopped
 from src.run.files import HOST, atomic, read_json
@@ -354,8 +355,7 @@ def test_a_fold_that_other_code_began_is_not_mixed_and_retrain_begins_it_anew(be
     ):
         train_fold_0(bench, "", "x")
     capsys.readouterr()
-    monkeypatch.setattr("sys.argv", ["runs", "retire", "runs/x"])
-    reuse.act()
+    reuse.retire_changed(RunPaths(Path("runs/x")))
     assert (
         "src/training/losses.py: cross_entropy changed; fold 0 is kept in runs/x/old/"
         in capsys.readouterr().out
@@ -392,7 +392,7 @@ def test_max_hours_stops_before_the_step_that_would_pass_it(bench):
     assert products(train_fold_0(bench, "", "broken")) == expected
 
 
-START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from src import train; from src.run import process; process.main(train.main)"
+START = "import sys; sys.path.insert(0, sys.argv[1]); from src.__main__ import main; sys.exit(main(['train', *sys.argv[2:]]))"
 
 
 def start(name: str, *words: str) -> subprocess.Popen:
@@ -576,11 +576,11 @@ def test_a_disk_that_fills_during_training_ends_with_2_and_goes_on_when_there_is
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         real(tensors, part)
 
-    with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+    with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "save_file", save_file)
-        process.main(lambda: train_fold_0(bench, "epochs=3", "broken"))
+        code = exit_code(lambda: train_fold_0(bench, "epochs=3", "broken"))
     assert (
-        ended.value.code == 2
+        code == 2
         and "00001-0000002.safetensors can't be written: [Errno 28] No space left on device"
         in capsys.readouterr().err
     )

@@ -9,7 +9,8 @@ import pytest
 from conftest import fast
 from PIL import Image
 
-from src import competitions, evaluate, train
+from src import competitions, evaluate
+from src.__main__ import run_commands
 from src.competition import definition
 from src.competition.facts import Competition
 from src.competition.metrics import METRICS
@@ -95,12 +96,11 @@ def test_more_gpus_than_there_are_is_an_error(bench, monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     paths = bench.configure(machine="wandb=off workers=0")
     bench.stage("split", paths)
-    monkeypatch.setattr("sys.argv", ["train", str(paths.root), "--gpus", "2"])
     with pytest.raises(
         ValueError,
         match='GPUS=2: torch finds 1 CUDA devices here.*MACHINE="device=cpu" lets 2 processes share the processor',
     ):
-        train.main()
+        run_commands(["train", str(paths.root), "--gpus", "2"])
 
 
 def read_shrunk(record: dict, factor: int) -> np.ndarray:

@@ -18,7 +18,7 @@ from src.data import features
 from src.data.augment import VIEW_SETS, VIEWS, unseen_views
 from src.data.images import read_square
 from src.extras import compare, verify
-from src.extras.ensemble import __main__ as ensemble
+from src.extras.ensemble import command as ensemble
 from src.model.backbone import BACKBONES
 from src.model.classifier import build
 from src.run import configure, predictions
@@ -233,8 +233,7 @@ def test_compare_and_ensemble_read_the_oof_that_belongs_to_the_test_predictions(
     gain = read_json(tta.tta)["gain"]
     assert gain != 0
     capsys.readouterr()
-    bench.monkeypatch.setattr("sys.argv", ["compare", str(plain.root), str(tta.root)])
-    compare.main()
+    compare.main([str(plain.root), str(tta.root)])
     shown = [float(line.split()[-1]) for line in capsys.readouterr().out.splitlines()[:2]]
     assert shown[1] - shown[0] == pytest.approx(gain, abs=1e-4)
     both = RunPaths(bench.folder / "runs/both")

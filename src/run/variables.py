@@ -17,9 +17,9 @@ from pathlib import Path
 NAMES = ("COMP", "EXP", "RUN", "NAME", "ONLY")  # each names a folder, a file or a part of one
 LISTS = ("RUNS", "A", "B", "BACKBONES")  # of names
 NUMBERS = {
-    "FOLD": (r"\d+", "a whole number"),
-    "GPUS": (r"\d+", "a whole number"),
-    "CUT": (r"[\d.]+", "a number such as 0.95"),
+    "FOLD": (r"\d+", "must be a whole number"),
+    "GPUS": (r"\d+", "must be a whole number"),
+    "CUT": (r"[\d.]+", "must be a number such as 0.95"),
 }
 LONGEST_NAME = 120
 USAGE = """\
@@ -91,9 +91,9 @@ def value_problems(values: dict[str, str]) -> list[str]:
         # gem:resnet18 is an own backbone around a timm model
         parts = name.split(":") if variable == "BACKBONES" else [name]
         problems += filter(None, [name_problem(variable, part) for part in parts])
-    for variable, (pattern, kind) in NUMBERS.items():
+    for variable, (pattern, rule) in NUMBERS.items():
         if variable in values and not re.fullmatch(pattern, values[variable]):
-            problems.append(f"{variable}={values[variable]} must be {kind}")
+            problems.append(f"{variable}={values[variable]} {rule}")
     return problems
 
 

@@ -13,10 +13,11 @@ import pandas as pd
 import pytest
 from conftest import fast, open_run
 from PIL import Image
-from src.extras.audit.__main__ import FULL, examine, main
 
+from src.__main__ import run_commands
 from src.competition import tables
 from src.data.looks import SIDE, looks
+from src.extras.audit.command import FULL, examine
 from src.extras.audit.dataset import Dataset
 from src.extras.audit.label_noise import confident
 from src.run.errors import CheckFailed
@@ -34,9 +35,8 @@ def audit(paths) -> dict:
     return {finding.check: finding for finding in examine(Dataset(open_run(paths)), FULL)}
 
 
-def call(monkeypatch, *words: str) -> None:
-    monkeypatch.setattr("sys.argv", ["audit", "runs/tiny-run", *words])
-    main()
+def call(*words: str) -> None:
+    run_commands(["audit", "runs/tiny-run", *words])
 
 
 def copied(bench) -> None:
@@ -50,34 +50,34 @@ def copied(bench) -> None:
 def test_json_is_all_that_goes_to_stdout(bench, monkeypatch, capsys):
     ready(bench)
     capsys.readouterr()
-    call(monkeypatch, "--json")
+    call("--json")
     assert {finding["check"] for finding in json.loads(capsys.readouterr().out)} == set(FULL)
 
 
 def test_a_failed_check_is_told_with_what_to_change(bench, monkeypatch, capsys):
     ready(bench)
     (bench.inputs / "train" / "tr004.png").write_bytes(b"")
-    with pytest.raises(CheckFailed, match="CHECKS=0"):  # runs.main makes it exit code 1
-        call(monkeypatch)
+    with pytest.raises(CheckFailed, match="CHECKS=0"):  # exit code 1
+        call()
     assert "FAIL  zero-size" in (told := capsys.readouterr().out) and "bad_images=drop" in told
 
 
 def test_the_quick_checks_know_what_an_audit_has_opened_and_write_nothing(bench, monkeypatch, capsys):
     ready(bench)
-    call(monkeypatch, "--quick")
+    call("--quick")
     assert "0 of 45 images are known" in capsys.readouterr().out
-    call(monkeypatch)
+    call()
     capsys.readouterr()
     before = {path: path.stat().st_mtime_ns for path in Path("runs").rglob("*")}
-    call(monkeypatch, "--quick")
+    call("--quick")
     assert "45 of 45 images are known" in capsys.readouterr().out
     assert before == {path: path.stat().st_mtime_ns for path in Path("runs").rglob("*")}
 
 
 def test_a_second_audit_needs_neither_the_images_nor_the_network(bench, monkeypatch):
     ready(bench)
-    call(monkeypatch)
-    code = "import sys, src.extras.audit.__main__ as a; sys.argv[1:] = ['runs/tiny-run']; a.main(); print('torch' in sys.modules)"
+    call()
+    code = "import sys; from src.__main__ import run_commands; run_commands(['audit', 'runs/tiny-run']); print('torch' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": str(ROOT)}
     )

@@ -15,9 +15,9 @@ import torch
 from conftest import COLOURS, fast, open_run
 from PIL import Image
 from safetensors.torch import save_file
-from src.extras.audit.__main__ import FULL, QUICK, examine
 
 from src.competition import tables
+from src.extras.audit.command import FULL, QUICK, examine
 from src.extras.audit.dataset import Dataset
 from src.run import predictions
 

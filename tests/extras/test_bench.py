@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from src.extras.bench.__main__ import table_of
 
+from src.extras.bench.command import table_of
 from src.extras.bench.parts import PARTS, compare_pairs
 from src.extras.bench.work import Row
 from src.run.files import read_json
@@ -19,7 +19,7 @@ def quick(bench, *, only: str, **environ: str) -> subprocess.CompletedProcess:
     for name, value in {"ONLY": only, "COMP": "tiny", "INPUTS": "inputs", **environ}.items():
         bench.monkeypatch.setenv(name, value)
     return subprocess.run(
-        [sys.executable, "-m", "src.extras.bench", "--quick"],
+        [sys.executable, "-m", "src", "bench", "--quick"],
         cwd=bench.folder,
         capture_output=True,
         text=True,

@@ -239,8 +239,7 @@ def test_differing_images_are_refused(competition):
 
 def test_runs_are_compared_from_their_files(bench, capsys):
     one, two = bench.run(fast("epochs=1"), "one"), bench.run(fast("epochs=2"), "two")
-    bench.monkeypatch.setattr("sys.argv", ["compare", str(one.root), str(two.root)])
-    compare.main()
+    compare.main([str(one.root), str(two.root)])
     printed = capsys.readouterr().out
     assert (
         "A one" in printed
@@ -250,14 +249,9 @@ def test_runs_are_compared_from_their_files(bench, capsys):
     )
     assert len(tables.read_folds(one.folds)) == 36
     other = bench.run(fast("epochs=1 seed=1"), "other")
-    bench.monkeypatch.setattr(
-        "sys.argv", ["compare", str(one.root), str(other.root), "--", str(two.root), str(two.root)]
-    )
-    compare.main()
+    compare.main([str(one.root), str(other.root), "--", str(two.root), str(two.root)])
     assert "A one other" in capsys.readouterr().out
-    bench.monkeypatch.setattr("sys.argv", ["compare", "runs/none", str(two.root)])
     with pytest.raises(ValueError, match="no score.json"):
-        compare.main()
-    bench.monkeypatch.setattr("sys.argv", ["compare", str(one.root), "--", str(two.root), str(two.root)])
+        compare.main(["runs/none", str(two.root)])
     with pytest.raises(ValueError, match="as many seeds of each"):
-        compare.main()
+        compare.main([str(one.root), "--", str(two.root), str(two.root)])

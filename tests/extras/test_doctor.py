@@ -11,18 +11,17 @@ import layouts
 import pytest
 from conftest import fast, open_run
 
-from src.extras.doctor import __main__ as doctor
+from src.__main__ import run_commands
+from src.extras.doctor import command as doctor
 from src.extras.findings import good, report, warn
-from src.run import configure
 from src.run.paths import RunPaths
 from src.training import losses
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def call(monkeypatch, *words: str) -> None:
-    monkeypatch.setattr("sys.argv", ["doctor", "runs/tiny-run", *words])
-    doctor.main()
+def call(*words: str) -> None:
+    run_commands(["doctor", "runs/tiny-run", *words])
 
 
 def ready(bench, settings: str = ""):
@@ -35,7 +34,7 @@ def test_quick_prints_a_line_per_check_and_writes_nothing_into_the_run(bench, mo
     paths = ready(bench)
     before = sorted(paths.root.rglob("*"))
     capsys.readouterr()
-    call(monkeypatch, "--quick")
+    call("--quick")
     lines = [line for line in capsys.readouterr().out.splitlines() if line[:4] in ("pass", "warn", "FAIL")]
     assert [line[6:20].strip() for line in lines] == list(doctor.NEEDED | doctor.QUICK)
     assert sorted(paths.root.rglob("*")) == before
@@ -44,7 +43,7 @@ def test_quick_prints_a_line_per_check_and_writes_nothing_into_the_run(bench, mo
 def test_before_a_training_only_what_is_not_in_order_is_told(bench, monkeypatch, capsys):
     ready(bench, "lr=9")
     capsys.readouterr()
-    call(monkeypatch, "--quick", "--quiet")
+    call("--quick", "--quiet")
     said = capsys.readouterr().out.splitlines()
     assert (
         said[-1].startswith("doctor: ")
@@ -56,7 +55,7 @@ def test_before_a_training_only_what_is_not_in_order_is_told(bench, monkeypatch,
 def test_json_is_all_that_goes_to_stdout(bench, monkeypatch, capsys):
     ready(bench)
     capsys.readouterr()
-    call(monkeypatch, "--quick", "--json")
+    call("--quick", "--json")
     findings = json.loads(capsys.readouterr().out)
     assert {finding["check"] for finding in findings} == set(doctor.NEEDED | doctor.QUICK)
     assert all(finding["level"] in ("pass", "warn") and finding["seen"] for finding in findings)
@@ -66,7 +65,7 @@ def test_the_exit_code_is_1_for_a_failed_check_and_2_for_a_run_that_is_not_there
     ready(bench, "loss=nothing")
     for run, code, said in (("runs/tiny-run", 1, "choose from"), ("runs/none", 2, "does not exist")):
         done = subprocess.run(
-            [sys.executable, "-m", "src.extras.doctor", run, "--quick"],
+            [sys.executable, "-m", "src", "doctor", run, "--quick"],
             capture_output=True,
             text=True,
             env={"PYTHONPATH": str(ROOT)},
@@ -140,8 +139,7 @@ def test_values_far_from_zero_begin_where_others_do(bench, monkeypatch):
         "MACHINE": "wandb=off workers=0 device=cpu",
     }.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("sys.argv", ["config", "runs/other"])
-    configure.main()
+    run_commands(["configure", "runs/other"])
     paths = RunPaths(Path("runs/other"))
     bench.stage("split", paths)
     findings = {finding.check: finding for finding in doctor.examine(open_run(paths), doctor.QUICK)}

@@ -16,7 +16,6 @@ import timm
 import torch
 from conftest import fast, open_run
 from PIL import Image
-from src.extras.doctor.__main__ import FULL, NEEDED, examine
 from torch import nn
 
 from src.competition import metrics
@@ -25,6 +24,7 @@ from src.competition.facts import Competition
 from src.competition.tasks import TASKS
 from src.competitions import COMPETITIONS
 from src.data import augment, batches, folds
+from src.extras.doctor.command import FULL, NEEDED, examine
 from src.model import backbone, classifier, heads, weights
 from src.train_fold import Best
 from src.training import loop, losses, optim

@@ -9,8 +9,8 @@ from conftest import fast
 
 from src.competition import paired
 from src.competition.facts import Competition
-from src.extras.ensemble import __main__ as ensemble
 from src.extras.ensemble import blends
+from src.extras.ensemble import command as ensemble
 from src.run import predictions
 from src.run.files import read_json
 from src.run.paths import RunPaths

@@ -9,6 +9,7 @@ from conftest import fast
 from small_fold import Net, make_trunk, train_fold
 
 from src import train_fold as stage
+from src.__main__ import run_commands
 from src.extras import holders
 from src.run import memory
 from src.run.errors import CheckFailed
@@ -209,13 +210,12 @@ def test_the_next_fold_of_a_run_is_trained_and_its_holder_named(bench, monkeypat
 
     paths = bench.configure(fast("folds=2 epochs=1"))
     bench.stage("split", paths)
-    monkeypatch.setattr(sys, "argv", ["holders", str(paths.root)])
     monkeypatch.setattr(stage, "write_fold", write_fold)
     with pytest.raises(
         CheckFailed, match=r"held by .* in variable 'kept' \(list\) of function test_the_next"
     ):
-        holders.main()
+        run_commands(["holders", str(paths.root)])
     monkeypatch.setattr(stage, "write_fold", real)
-    holders.main()
+    run_commands(["holders", str(paths.root)])
     with pytest.raises(ValueError, match="all folds of .* are finished: give another RUN"):
-        holders.main()
+        run_commands(["holders", str(paths.root)])

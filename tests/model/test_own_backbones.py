@@ -13,13 +13,13 @@ import timm
 import torch
 from conftest import fast, open_run
 from safetensors.torch import load_file, save_file
-from src.extras.doctor.__main__ import QUICK, examine
 from torch import nn
 
 from src import config
 from src.config import Config, resolve
 from src.data.recipe import backbone_code
 from src.extras import layers
+from src.extras.doctor.command import QUICK, examine
 from src.fetch import fetch_weights
 from src.model import weights
 from src.model.backbone import (

@@ -18,7 +18,7 @@ from src.data import images
 from src.data.arrays import Array
 from src.data.run import Run
 from src.extras import verify
-from src.extras.ensemble import __main__ as ensemble
+from src.extras.ensemble import command as ensemble
 from src.model.classifier import build
 from src.run import configure, locks, predictions
 from src.run.errors import CheckFailed

@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.run import process, provenance, reuse
-from src.run.errors import CheckFailed, Stopped
+from src.run import provenance, reuse
 from src.run.files import atomic, file_sha, read_json, sha256, write_json, write_text
 from src.run.paths import RunPaths, check_name
 
@@ -103,27 +102,6 @@ def test_tuples_and_lists_hash_alike_and_bytes_are_taken_as_they_are(tmp_path):
     assert sha256({"tta": ("a",)}) == sha256({"tta": ["a"]})
     (tmp_path / "file").write_bytes(b"content")
     assert file_sha(tmp_path / "file") == sha256(b"content")
-
-
-def test_a_stage_imports_without_the_collector_and_runs_with_it():
-    code = (
-        "import sys; sys.argv[0] = {}; import gc, src; print(gc.isenabled()); from src.run import process; "
-        "process.main(lambda: print(gc.isenabled(), gc.get_freeze_count() > 1000))"
-    )
-    for called_as, expected in (("'-m'", "False\nTrue True\n"), ("'notebook'", "True\nTrue True\n")):
-        done = subprocess.run(
-            [sys.executable, "-c", code.format(called_as)], cwd=ROOT, capture_output=True, text=True
-        )
-        assert done.stdout == expected, done.stderr
-
-
-@pytest.mark.parametrize(
-    "later", ["atexit.register(print, 'later')", "threading.Timer(0.3, print, ['later']).start()"]
-)
-def test_a_stage_ends_fast_but_not_before_what_was_left_for_the_end(later):
-    code = f"import sys; sys.argv[0] = '-m'; import atexit, threading; from src.run import process; {later}; process.main(lambda: print('done'))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert (done.stdout, done.stderr, done.returncode) == ("done\nlater\n", "", 0)
 
 
 def test_edited_and_removed_files_are_changed_code_and_new_ones_are_not():
@@ -224,7 +202,7 @@ def test_retire_moves_the_folds_whose_code_has_changed(tmp_path):
     paths = make_run(tmp_path, "x")
     write_json({"recipe": "abc", "code": {"src/run/predictions.py": "0"}}, paths.fold(1).done)
     done = subprocess.run(
-        [sys.executable, "-m", "src.run.reuse", "retire", str(paths.root)],
+        [sys.executable, "-m", "src", "retire", str(paths.root)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -235,38 +213,3 @@ def test_retire_moves_the_folds_whose_code_has_changed(tmp_path):
         and "fold 0 was trained by this very code" in done.stdout
     )
     assert paths.finished() == [0] and (paths.old / "abc/fold1/done.json").exists()
-
-
-# ---- exit codes ----
-
-
-@pytest.mark.parametrize(
-    "error, code, shown",
-    [
-        (ValueError("lr=0: say more"), 2, "error: lr=0: say more\n"),
-        (CheckFailed("a leak"), 1, "a leak\n"),
-        (Stopped("saved"), 75, "saved\n"),
-    ],
-)
-def test_a_stage_ends_with_its_exit_code_and_a_message(error, code, shown, capsys, monkeypatch):
-    monkeypatch.setattr(process, "SRC", Path(__file__).parent)  # the error is raised in a file of ours
-
-    def stage() -> None:
-        raise error
-
-    with pytest.raises(SystemExit) as ended:
-        process.main(stage)
-    assert ended.value.code == code and capsys.readouterr().err == shown
-
-
-def test_a_librarys_error_keeps_its_traceback_and_a_bug_stays_a_bug(capsys):
-    with pytest.raises(SystemExit) as ended:
-        process.main(lambda: int("x"))
-    shown = capsys.readouterr().err
-    assert (
-        ended.value.code == 2
-        and "Traceback" in shown
-        and shown.endswith("error: invalid literal for int() with base 10: 'x'\n")
-    )
-    with pytest.raises(ZeroDivisionError):
-        process.main(lambda: 1 / 0)
