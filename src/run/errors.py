@@ -1,4 +1,4 @@
-"""What ends a command on purpose; the exit code of each is set in src/run/process.py."""
+"""What ends a command on purpose; the exit code of each is set in src/__main__.py."""
 
 
 class CheckFailed(Exception):
