@@ -16,7 +16,7 @@ from src.competition.tasks import TASKS
 from src.config import Settings
 from src.data import folds
 from src.data.images import content_hashes
-from src.model import weights
+from src.model.pretrained import pretrained_hash
 from src.run import hashing
 from src.run.files import file_sha, read_json, sha256
 from src.run.paths import RunPaths, fold_name
@@ -43,7 +43,7 @@ def make_recipe(settings: Settings, competition: Competition, paths: RunPaths, t
         "facts": definition.model_facts(competition),
         "metric": deciding(competition) if experiment.patience else "",
         "fold_hash": fold_hash,
-        "weights_hash": weights.pretrained_hash(experiment),
+        "weights_hash": pretrained_hash(experiment),
         "images_hash": sha256(image_contents(settings, table)),
         "features_hash": folds.features_hash(table, competition.features),
         "external_hash": folds.external_hash(table, competition.targets),

@@ -17,8 +17,6 @@ from src.run.files import file_sha, read_json, sha256, write_json
 if TYPE_CHECKING:  # torch and timm take seconds to import: only inside the functions that need them
     from torch import Tensor, nn
 
-    from src.config import Config
-
 WEIGHTS = Path("weights")
 READABLE = (".safetensors", ".pt", ".pth", ".bin")
 WAYS_OUT = """{problem}. Three ways out:
@@ -125,21 +123,6 @@ def weights_hash(path: Path) -> str:
             write_json(stamp | {"hash": content_hash}, place)
             break
     return content_hash
-
-
-def pretrained_hash(config: "Config") -> str:
-    """Hash of all the weight files that the backbone begins with, "" for none: part of a run's recipe."""
-    if not config.pretrained:
-        return ""
-    file = WEIGHTS / config.backbone / "model.safetensors"
-    if file.is_file() and not config.weights and ":" not in config.backbone:
-        return weights_hash(file)  # first, so that the audit needs no torch
-    from src.model.backbone import BACKBONES, make_backbone
-
-    if config.backbone.partition(":")[0] not in BACKBONES:
-        return weights_hash(resolve_weights(config.backbone, config.weights))
-    hashes = [weights_hash(file) for file in files_of(make_backbone(config))]
-    return hashes[0] if len(hashes) == 1 else sha256(hashes)
 
 
 def hub_reachable(timeout: float = 3.0) -> bool:

@@ -33,8 +33,8 @@ from src.model.backbone import (
     trained_with,
 )
 from src.model.classifier import build
+from src.model.pretrained import pretrained_hash
 from src.model.trainable import groups, new_layers
-from src.model.weights import pretrained_hash
 from src.run import configure, hashing, predictions
 from src.run.files import file_sha, read_json
 

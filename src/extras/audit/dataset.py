@@ -120,10 +120,10 @@ class Dataset:
         """A hash of all that the features depend on; made without torch, so that a second audit takes
         seconds. Raises ValueError without weights.
         """
-        from src.model import weights
+        from src.model.pretrained import pretrained_hash
 
         c = self.config
-        weights_hash = weights.pretrained_hash(c) or f"random {c.seed}"
+        weights_hash = pretrained_hash(c) or f"random {c.seed}"
         files = ("competitions.py", "data/images.py", "model/backbone.py")
         code = [file_sha(sources.SRC / name) for name in files]
         contents = self.images[["id", "content"]].to_numpy().tolist()
