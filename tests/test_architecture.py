@@ -87,6 +87,13 @@ def test_the_core_imports_no_extra(module):
     assert not [name for name in imports_of(MODULES[module]) if room_of(name) == "extras"]
 
 
+@pytest.mark.parametrize("module", sorted(name for name in MODULES if room_of(name) == "extras"))
+def test_an_extra_imports_no_other_extra_so_that_each_can_be_deleted(module):
+    shared = {"findings", "contact_sheet", "linear_probe"}
+    imported = {name.split(".")[2] for name in imports_of(MODULES[module]) if name.startswith("src.extras.")}
+    assert imported <= shared | {*module.split(".")[2:3]}
+
+
 @pytest.mark.parametrize("module", still({*MODULES}, TOO_LONG))
 def test_files_and_functions_are_short(module):
     text = MODULES[module].read_text(encoding="utf-8")

@@ -19,14 +19,13 @@ import numpy as np
 import pandas as pd
 
 from src import competitions, config, fetch, split, train
-from src.competition import scoring, tables
+from src.competition import paired, scoring, tables
 from src.competition.facts import Competition
 from src.competition.tasks import TASKS
 from src.config import Settings
 from src.data.run import Run
 from src.experiments import EXPERIMENTS
 from src.extras import linear_probe
-from src.extras.compare import Comparison, compare
 from src.run import configure, overrides, predictions
 from src.run.files import read_json, sha256, write_json
 from src.run.paths import RunPaths
@@ -128,7 +127,8 @@ def probed(run: Run, table: pd.DataFrame, backbone: str) -> Result:
     settings = replace(run.settings, config=replace(own, backbone=backbone, weights=weights))
 
     def features() -> np.ndarray:
-        return linear_probe.principal_components(linear_probe.backbone_features(settings, c, [table]))
+        whole = linear_probe.backbone_features(replace(run, settings=settings), [table])
+        return linear_probe.principal_components(whole)
 
     x, seconds = timed(run, backbone, [own.image_size, len(table)], features)
     y, fold, parts, scores = TASKS[c.task].encode(table, c), table["fold"].to_numpy(), [], []
@@ -150,7 +150,7 @@ def ranked(
     for new in results:
         line = f"  {new.name:34} {new.score:.4f}  {new.spread:.4f} {new.seconds:8.0f}"
         if best:
-            duels.append(duel(best, new, compare(competition, table, [best.oof], [new.oof])))
+            duels.append(duel(best, new, competition, table))
             line += f"  {duels[-1]} over {best.name}{'' if duels[-1].is_won else ', not shown to be better'}"
         print(line, flush=True)
         if not best or duels[-1].is_won:
@@ -159,11 +159,14 @@ def ranked(
     return best, duels
 
 
-def duel(old: Result, new: Result, comparison: Comparison) -> Duel:
-    gains = [gain for gain in comparison.per_fold if np.isfinite(gain)]
-    # in every fold: a t test of three folds would hardly ever be significant
-    is_won = comparison.over_images.is_gain and min(gains) > 0
-    return Duel(new, old, comparison.gain, comparison.over_images.margin, is_won)
+def duel(old: Result, new: Result, competition: Competition, table: pd.DataFrame) -> Duel:
+    part = table[table["fold"] >= 0]
+    old_rows, new_rows = (scoring.pooled(competition, part, result.oof)[1] for result in (old, new))
+    difference = paired.fitted_difference(competition, part, old_rows, new_rows)
+    over_images = difference._replace(per_fold=())
+    # and in every fold: a t test of three folds would hardly ever be significant
+    is_won = over_images.is_gain and min(g for g in difference.per_fold if np.isfinite(g)) > 0
+    return Duel(new, old, over_images.gain, over_images.margin, is_won)
 
 
 def verdict(best: Result, duels: list[Duel], rarest: int) -> str:

@@ -6,21 +6,18 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from src.competition.facts import Competition
 from src.competition.tasks import TASKS
-from src.config import Settings
+from src.data.run import Run
 
 
-def backbone_features(
-    settings: Settings, competition: Competition, tables: Sequence[pd.DataFrame]
-) -> np.ndarray:
+def backbone_features(run: Run, tables: Sequence[pd.DataFrame]) -> np.ndarray:
     """(N, F) float32 of all tables' images: the input of a head-only run's head, from the same caches."""
     from src.data import features
     from src.model.classifier import build
     from src.run import locks
 
     config = replace(
-        settings.config,
+        run.config,
         trainable="head",
         head="linear",
         augment="none",
@@ -28,7 +25,7 @@ def backbone_features(
         drop_path_rate=0.0,
         init_from="",
     )
-    settings = replace(settings, config=config)
+    settings, competition = replace(run.settings, config=config), run.competition
     model = build(config, len(competition.outputs))
     if not model.cut_at:  # nothing learns, so the whole backbone can be taken for the trunk
         model.trunk, model.cut_at = model.tail, "whole"

@@ -29,7 +29,8 @@ class Dataset:
     """The images of a run. quick: only what is known of them already, and nothing that needs the network."""
 
     def __init__(self, run: Run, *, quick: bool = False) -> None:
-        self.settings, self.config, self.paths, self.quick = run.settings, run.config, run.paths, quick
+        self.run, self.quick = run, quick
+        self.settings, self.config, self.paths = run.settings, run.config, run.paths
         self.competition = run.competition
         self.cache = run.settings.cache / run.settings.comp / "audit"
         self.folder = run.paths.root / "audit"  # sheets and tables for the user
@@ -133,7 +134,7 @@ class Dataset:
     def features(self) -> np.ndarray:
         """(N, F) of `images`: what a head-only run would give its head, from the same caches."""
         with contextlib.redirect_stdout(sys.stderr):
-            return linear_probe.backbone_features(self.settings, self.competition, (self.table, self.test))
+            return linear_probe.backbone_features(self.run, (self.table, self.test))
 
     def cached(self, name: str, key: Any, make: Callable[[], Any]) -> Any:
         """What `make` returns (as JSON), made once for this key and the code of the audit."""

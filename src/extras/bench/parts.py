@@ -153,10 +153,7 @@ def inference(bench: Bench) -> list[Row]:
         whole.append((ran.seconds - ran.result["held"], peer.result["start"] + passes))
     work = f"inference {num_folds} folds x 2 views, {engine}, in the process"
     note = "peer scaled from 1 model and view; held-out views, which it has none of, taken out"
-    return [
-        compare_pairs(work, inside, ">= 8", note),
-        compare_pairs("  whole process", whole, ">= 5", note),
-    ]
+    return [compare_pairs(work, inside, ">= 8", note), compare_pairs("  whole process", whole, ">= 5", note)]
 
 
 def memory(bench: Bench) -> list[Row]:

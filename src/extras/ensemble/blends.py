@@ -117,11 +117,7 @@ class Choice(NamedTuple):
 
 
 def choose(
-    competition: Competition,
-    table: pd.DataFrame,
-    members: dict[str, Frames],
-    score: Score,
-    how: str = "auto",
+    competition: Competition, table: pd.DataFrame, members: dict[str, Frames], score: Score, how: str = "auto"
 ) -> Choice:
     """The way named `how`; with auto the plain mean, unless some way gains more than its error: then the one
     that gains most. members: by way.
