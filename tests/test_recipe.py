@@ -166,6 +166,7 @@ def test_a_new_run_says_why_it_does_not_take_over_a_fold(bench, monkeypatch, cap
         )
         bench.stage("train", first, only=0)
     second = bench.configure(fast("folds=2 epochs=1"), "second")
+    bench.stage("split", second)
     capsys.readouterr()
     bench.stage("train", second, only=0)
     said = capsys.readouterr().out
