@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 from conftest import FAST, fast, make_competition
 
-from src import submit
 from src.competition import answers
 from src.competitions import load
 
@@ -172,9 +171,9 @@ def spoil(answer, how):
 )
 def test_a_submission_that_would_be_refused_is_never_written(answer, how, message):
     competition, sample, given = answer
-    submit.check(given, sample, competition)
+    answers.check_answer(competition, given, sample)
     with pytest.raises(ValueError, match=message):
-        submit.check(spoil(given, how), sample, competition)
+        answers.check_answer(competition, spoil(given, how), sample)
 
 
 def test_a_refused_submission_leaves_the_old_one(bench, monkeypatch):

@@ -92,6 +92,39 @@ def write(competition: Competition, answer: pd.DataFrame, path: Path) -> None:
     named.to_csv(path, index=False, header=competition.has_header, sep=separator)
 
 
+def check_answer(competition: Competition, answer: pd.DataFrame, sample: pd.DataFrame) -> None:
+    """Compare the written submission with the sample: header, rows, order, no gaps, labels that exist,
+    numbers that are. Raises ValueError.
+    """
+    if list(answer) != list(sample):
+        raise ValueError(f"submission: the columns are {list(answer)[:6]}, the sample has {list(sample)[:6]}")
+    row, *columns = competition.header
+    rows, wanted = answer[row], sample[row]
+    repeated = rows[rows.duplicated()]
+    missing, unknown = sorted({*wanted} - {*rows}), sorted({*rows} - {*wanted})
+    problems = []
+    if len(repeated):
+        problems.append(f"{len(repeated)} rows stand twice, the first is {repeated.iloc[0]!r}")
+    if missing or unknown:
+        problems.append(
+            f"{len(missing)} rows of the sample are missing {missing[:3]}, {len(unknown)} are not in it"
+            f" {unknown[:3]}"
+        )
+    elif not len(repeated) and list(rows) != list(wanted):
+        problems.append("the rows are not in the sample's order")
+    for column in columns:
+        empty = rows[answer[column].isin(["", "nan", "NaN", "inf", "-inf"])]
+        if len(empty):
+            problems.append(
+                f"column {column!r} has {len(empty)} empty or non-finite values, the first in row"
+                f" {empty.iloc[0]!r}"
+            )
+        elif cells := invalid_cells(competition, answer[column]):
+            problems.append(f"column {column!r} holds what can't be an answer: {cells[:5]}")
+    if problems:
+        raise ValueError("submission: " + "; ".join(problems))
+
+
 def invalid_cells(competition: Competition, column: pd.Series) -> list[str]:
     """The different cells of a column of the written submission that can't be an answer."""
     if callable(competition.answer):

@@ -4,6 +4,7 @@ and never what a process is using.
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -15,15 +16,11 @@ def hold(path: Path) -> None:
     removed it.
     """
     held = _held.get(str(path))
-    # not one that was removed and made again
     if held and path.exists() and os.path.samestat(os.fstat(held.fileno()), path.stat()):
-        return
+        return  # else it was removed and made again
     file = path.open("rb")
-    try:
+    with suppress(OSError):  # a file system without locks, or a file that is about to be removed
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    # a file system without locks; or one that is about to be removed
-    except OSError:
-        pass
     _held[str(path)] = file
     if not path.exists():
         raise FileNotFoundError(path)
@@ -41,11 +38,8 @@ def use(path: Path) -> bool:
         hold(path)
     except (FileNotFoundError, NotADirectoryError):
         return False
-    try:
-        # a link leads to a cache that is only read
-        os.utime(path, follow_symlinks=False)
-    except OSError:  # a cache that can only be read
-        pass
+    with suppress(OSError):  # a cache that can only be read
+        os.utime(path, follow_symlinks=False)  # a link leads to such a cache
     return True
 
 
@@ -65,13 +59,11 @@ def remove(path: Path) -> bool:
 
 def arrays(folder: Path) -> list[Path]:
     """The least recently used first, whole ones and those that are begun."""
-    found = [
-        (facts(path)[1], path) for pattern in ("*/*.npy", "*/*.npy.begun") for path in folder.glob(pattern)
-    ]
-    return [path for _, path in sorted(found)]
+    paths = [*folder.glob("*/*.npy"), *folder.glob("*/*.npy.begun")]
+    return sorted(paths, key=lambda path: (size_and_time(path)[1], path))
 
 
-def facts(path: Path) -> tuple[float, float]:
+def size_and_time(path: Path) -> tuple[float, float]:
     """Size in GB and time of the last use; of a link to another cache its own."""
     try:
         status = path.lstat()
@@ -80,35 +72,33 @@ def facts(path: Path) -> tuple[float, float]:
         return 0.0, 0.0
 
 
+def sizes(folder: Path) -> dict[Path, float]:
+    """Of each array in GB, the least recently used first."""
+    return {path: size_and_time(path)[0] for path in arrays(folder)}
+
+
 def make_room(folder: Path, room_gb: float, needed_gb: float) -> None:
     """Remove arrays of all competitions in the cache until the next one fits in, the least recently used
     first.
     """
-    sizes = {path: facts(path)[0] for path in arrays(folder)}
-    over, gone = sum(sizes.values()) + needed_gb - room_gb, 0.0
-    for path, size in sizes.items():
-        if gone < over and remove(path):
-            gone += size
-    if gone:
-        print(
-            f"cache: {gone:.2f} GB that were used least recently are removed, for"
-            f' MACHINE="cache_total_gb={room_gb:g}"',
-            flush=True,
-        )
-    if gone < over:
-        print(
-            f"cache: {over - gone:.2f} GB more than cache_total_gb={room_gb:g} are in use at once", flush=True
-        )
+    known = sizes(folder)
+    excess, removed = sum(known.values()) + needed_gb - room_gb, 0.0
+    for path, size in known.items():
+        if removed < excess and remove(path):
+            removed += size
+    setting = f"cache_total_gb={room_gb:g}"
+    if removed:
+        used = f"{removed:.2f} GB that were used least recently are removed"
+        print(f'cache: {used}, for MACHINE="{setting}"', flush=True)
+    if removed < excess:
+        print(f"cache: {excess - removed:.2f} GB more than {setting} are in use at once", flush=True)
 
 
 def clear(folder: Path) -> None:
     """Remove every array that no process is using, and the hashes of images."""
-    sizes = {path: facts(path)[0] for path in arrays(folder)}
-    removed = {path: size for path, size in sizes.items() if remove(path)}
+    removed = [size for path, size in sizes(folder).items() if remove(path)]
     for memory in folder.glob("*/hashes.json"):
         memory.unlink(missing_ok=True)
-    left = arrays(folder)
-    print(
-        f"{folder}: {len(removed)} arrays removed, {sum(removed.values()):.2f} GB"
-        + (f"; {len(left)} are in use and stay" if left else "")
-    )
+    left = len(arrays(folder))
+    in_use = f"; {left} are in use and stay" if left else ""
+    print(f"{folder}: {len(removed)} arrays removed, {sum(removed):.2f} GB{in_use}")

@@ -18,36 +18,34 @@ def assign(
     table: pd.DataFrame, config, *, task: str, targets: tuple[str, ...], given: pd.Series | None = None
 ) -> pd.Series:
     """A fold for each image, checked, aligned with table.index. `given`: the folds of a hand-made folds.csv
-    by id, for fold_scheme=file.
+    by id, for fold_scheme=file. Raises ValueError.
     """
-    if config.fold_scheme not in SCHEMES:
+    scheme = config.fold_scheme
+    if scheme not in SCHEMES:
         raise ValueError(
-            f"fold_scheme {config.fold_scheme!r} is unknown; choose from {', '.join(SCHEMES)}, or add it in"
+            f"fold_scheme {scheme!r} is unknown; choose from {', '.join(SCHEMES)}, or add it in"
             " src/data/folds.py"
         )
     # the order of the files on disk must not matter
     order = np.argsort(table["id"].to_numpy(dtype=object), kind="stable")
     ordered = table.iloc[order].reset_index(drop=True)
     ordered["group"] = join_groups(ordered)
-    by_hand = config.fold_scheme == "file"
-    kept = (
-        np.ones(len(ordered), bool)
-        if by_hand
-        else ~are_rare(ordered, config.folds, task=task, targets=targets)
-    )
-    part = ordered[kept].reset_index(drop=True)
-    folds = np.full(len(ordered), -1)
-    folds[kept] = SCHEMES[config.fold_scheme](
-        part, config, given if by_hand else labels_of(part, task=task, targets=targets)
-    )
+    if scheme == "file":
+        folds = SCHEMES[scheme](ordered, config, given)
+    else:
+        is_rare = are_rare(ordered, config.folds, task=task, targets=targets)
+        part = ordered[~is_rare].reset_index(drop=True)
+        folds = np.full(len(ordered), -1)
+        folds[~is_rare] = SCHEMES[scheme](part, config, labels_of(part, task=task, targets=targets))
     check(ordered.assign(fold=folds), config, targets, task=task)
-    folds[order] = folds.copy()
-    return pd.Series(folds, index=table.index, name="fold")
+    in_order = np.empty_like(folds)
+    in_order[order] = folds
+    return pd.Series(in_order, index=table.index, name="fold")
 
 
 def labels_of(table: pd.DataFrame, *, task: str, targets: tuple[str, ...]) -> pd.Series | pd.DataFrame:
-    """What is to be spread evenly: a class per image, or a column of bool per class, or (regression) the
-    value where there are at most ten of them, else the tenth that it is in.
+    """What is to be spread evenly: a class per image, a column of bool per class, or of numbers the value
+    where there are at most ten, else the tenth that it is in.
     """
     columns = table[list(targets)]
     if task == "multilabel":
@@ -61,9 +59,7 @@ def labels_of(table: pd.DataFrame, *, task: str, targets: tuple[str, ...]) -> pd
 
 
 def pairs(labels: pd.Series | pd.DataFrame) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Position of the image and code of the class, for each class that an image holds; and the classes'
-    names.
-    """
+    """The image's place and the class's code for each class that an image has; and the classes' names."""
     if isinstance(labels, pd.DataFrame):
         return *np.nonzero(labels.to_numpy()), list(labels.columns)
     codes, names = pd.factorize(labels, sort=True)
@@ -84,24 +80,22 @@ def are_rare(table: pd.DataFrame, num_folds: int, *, task: str, targets: tuple[s
     rare = counts[counts < num_folds]
     unit = "images" if table["group"].is_unique else "groups"
     if len(rare) == len(counts):
-        most = (
-            f"the most, {names[counts.idxmax()]!r}, has {counts.max()}"
-            if len(counts)
-            else "there are no labels at all"
-        )
+        most = "there are no labels at all"
+        if len(counts):
+            most = f"the most, {names[counts.idxmax()]!r}, has {counts.max()}"
         raise ValueError(
             f"no class with enough {unit} for folds={num_folds} ({most}): use fewer folds, add images, or"
             " join classes"
         )
-    chosen = np.isin(group, held["group"][held["code"].isin(rare.index)])
+    is_rare = np.isin(group, held["group"][held["code"].isin(rare.index)])
     if len(rare):
-        told = listed([f"{names[c]!r} ({n})" for c, n in rare.items()])
+        classes = listed([f"{names[code]!r} ({num})" for code, num in rare.items()])
         print(
-            f"warning: in fewer {unit} than folds={num_folds}: {told}. Their {chosen.sum()} images are in"
+            f"warning: in fewer {unit} than folds={num_folds}: {classes}. Their {is_rare.sum()} images are in"
             " fold -1: always trained, never scored",
             file=sys.stderr,
         )
-    return chosen
+    return is_rare
 
 
 def stratified(table: pd.DataFrame, config, labels: pd.Series | pd.DataFrame) -> np.ndarray:
@@ -159,33 +153,47 @@ def from_file(table: pd.DataFrame, config, given: pd.Series | None) -> np.ndarra
 
 def check(table: pd.DataFrame, config, targets: tuple[str, ...], *, task: str) -> None:
     """What folds.csv promises, all at once: an image once, a group in one fold, no fold empty, each class in
-    every training part.
+    every training part. Raises ValueError.
     """
-    ids, fold, numbers, problems = table["id"], table["fold"], range(config.folds), []
+    ids, fold, numbers = table["id"], table["fold"], range(config.folds)
+    problems = []
     if ids.duplicated().any():
         problems.append(f"{listed(ids[ids.duplicated()].tolist())} stands there twice")
-    outside = ids[~fold.isin([-1, *numbers])].tolist()
-    empty = [str(k) for k in numbers if not (fold == k).any()]
-    if outside or empty:
-        wrong = [f"fold {k} is empty" for k in empty] + [f"{i} is in none of them" for i in outside]
+    wrong = [f"fold {k} is empty" for k in numbers if not (fold == k).any()]
+    wrong += [f"{id} is in none of them" for id in ids[~fold.isin([-1, *numbers])]]
+    if wrong:
         problems.append(f"folds={config.folds}, but {listed(wrong)}")
-    group = join_groups(table)
-    torn = fold.groupby(group).nunique(dropna=False)
-    for number in torn.index[torn > 1][:3]:
-        members = table[group == number].drop_duplicates("fold")
-        parts = listed([f"{i} (fold {k})" for i, k in zip(members["id"], members["fold"])])
-        problems.append(f"{parts} must be in one fold: they are of one row, one group or one content")
-    image, code, names = pairs(labels_of(table, task=task, targets=targets))
-    where = pd.DataFrame({"code": code, "fold": fold.to_numpy()[image]}).drop_duplicates()
-    alone = where[~where["code"].duplicated(keep=False) & (where["fold"] != -1)]
-    if len(alone) and task not in NUMBERS:
-        told = listed([f"{names[c]!r} (fold {k})" for c, k in zip(alone["code"], alone["fold"])])
-        problems.append(
-            f"a class is held out whole, that fold's model never sees it: {told}; try another fold_seed, or"
-            " put it in fold -1"
-        )
+    problems += torn_groups(table)
+    if task not in NUMBERS:
+        problems += unseen_classes(table, labels_of(table, task=task, targets=targets))
     if problems:
         raise ValueError("the folds do not hold: " + "; ".join(problems))
+
+
+def torn_groups(table: pd.DataFrame) -> list[str]:
+    """The first groups that are in several folds."""
+    group = join_groups(table)
+    num_folds = table["fold"].groupby(group).nunique(dropna=False)
+    problems = []
+    for number in num_folds.index[num_folds > 1][:3]:
+        members = table[group == number].drop_duplicates("fold")
+        images = listed([f"{id} (fold {k})" for id, k in zip(members["id"], members["fold"])])
+        problems.append(f"{images} must be in one fold: they are of one row, one group or one content")
+    return problems
+
+
+def unseen_classes(table: pd.DataFrame, labels: pd.Series | pd.DataFrame) -> list[str]:
+    """Classes that a fold's model never sees, since that fold holds all of their images."""
+    image, code, names = pairs(labels)
+    held = pd.DataFrame({"code": code, "fold": table["fold"].to_numpy()[image]}).drop_duplicates()
+    alone = held[~held["code"].duplicated(keep=False) & (held["fold"] != -1)]
+    if alone.empty:
+        return []
+    classes = listed([f"{names[code]!r} (fold {k})" for code, k in zip(alone["code"], alone["fold"])])
+    return [
+        f"a class is held out whole, that fold's model never sees it: {classes}; try another fold_seed, or put"
+        " it in fold -1"
+    ]
 
 
 def of_host(table: pd.DataFrame) -> pd.DataFrame:
@@ -197,27 +205,24 @@ def fold_hash(table: pd.DataFrame, targets: tuple[str, ...]) -> str:
     """Equal for equal folds of the host's images, labels and groups; only such predictions may be blended by
     fitting.
     """
-    return hash_of(of_host(table), targets)
+    return hash_of(of_host(table).astype({"fold": int}), ["id", *targets, "group", "fold"])
 
 
 def external_hash(table: pd.DataFrame, targets: tuple[str, ...]) -> str:
     """Of the images of external.csv, "" for none: they change the models, and not what may be compared and
     blended.
     """
-    external = table.drop(of_host(table).index)
-    return hash_of(external, targets) if len(external) else ""
+    external = table.drop(of_host(table).index).astype({"fold": int})
+    return hash_of(external, ["id", *targets, "group", "fold"]) if len(external) else ""
 
 
 def features_hash(table: pd.DataFrame, features: tuple[str, ...]) -> str:
     """Of the extra columns that the head is given, "" for none."""
-    if not features:
-        return ""
-    rows = table.sort_values("id")[["id", *features]].astype(str)
-    return hashlib.sha256(json.dumps(rows.to_numpy().tolist()).encode()).hexdigest()[:16]
+    return hash_of(table, ["id", *features]) if features else ""
 
 
-def hash_of(table: pd.DataFrame, targets: tuple[str, ...]) -> str:
-    rows = table.sort_values("id")[["id", *targets, "group", "fold"]].astype({"fold": int}).astype(str)
+def hash_of(table: pd.DataFrame, columns: list[str]) -> str:
+    rows = table.sort_values("id")[columns].astype(str)
     return hashlib.sha256(json.dumps(rows.to_numpy().tolist()).encode()).hexdigest()[:16]
 
 

@@ -2,21 +2,18 @@
 array.
 """
 
-import hashlib
 import os
 import stat
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from PIL import Image, ImageOps
 
 from src.data.arrays import Array, make_in_steps
-from src.run import locks
 from src.run.files import read_json, write_json
 
 if TYPE_CHECKING:
@@ -26,29 +23,21 @@ PIECE = 256  # images that are decoded between two looks at the clock
 Reader = Callable[[Mapping[str, str]], np.ndarray]
 # What Pillow decodes by itself, looked for in the file's first bytes. Of the others it knows, EPS would start
 # Ghostscript.
-FORMATS = (
-    "JPEG",
-    "PNG",
-    "WEBP",
-    "TIFF",
-    "BMP",
-    "GIF",
-    "AVIF",
-    "JPEG2000",
-    "PPM",
-    "ICO",
-    "PCX",
-    "SGI",
-    "QOI",
-    "PSD",
-)
+FORMATS = "JPEG PNG WEBP TIFF BMP GIF AVIF JPEG2000 PPM ICO PCX SGI QOI PSD".split()
 
 
-def check_file(path: Path) -> None:
-    """Raises ValueError for a pipe or a device, links followed: reading one may wait or go on for ever. What
-    is missing, its reader says.
-    """
-    mode = os.stat(path).st_mode if path.exists() else stat.S_IFREG
+def records_of(table: pd.DataFrame, folder: Path) -> list[dict[str, str]]:
+    """A record per row of the table: its columns, and `file`: the image's path."""
+    files = [f"{folder}/{path}" for path in table["path"]]  # a Path each takes a second per 100,000
+    return table.assign(file=files).to_dict("records")
+
+
+def check_file(path: Path | str) -> None:
+    """Raises ValueError for a pipe or a device, links followed: reading one may wait or go on for ever."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):  # what is missing, its reader says
+        return
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # one's own reader may take a folder
         raise ValueError(f"{path} is a pipe or a device, not a file")
 
@@ -95,12 +84,8 @@ def read_square(
         return square(read_picture(Path(record["file"]), size, max_pixels), size)
     check_file(Path(record["file"]))
     values = np.asarray(read_image(record))
-    if (
-        values.dtype != np.uint8
-        or values.ndim not in (2, 3)
-        or values.ndim == 3
-        and values.shape[2] not in (1, 3)
-    ):
+    is_picture = values.ndim == 2 or (values.ndim == 3 and values.shape[2] in (1, 3))
+    if values.dtype != np.uint8 or not is_picture:
         raise ValueError(
             f"read_image must give uint8 (H, W, 3) or (H, W), it gave {values.dtype} {values.shape}"
         )
@@ -125,12 +110,9 @@ def read_all(
     def one(place: int) -> str:
         try:
             put(place, read_square(records[place], size, read_image, max_pixels))
-        # Pillow raises many kinds; all are gathered and reported
-        except Exception as error:
-            return (
-                f"{records[place]['path']}:"
-                f" {str(error).replace(records[place]['file'], 'the file')[:120] or type(error).__name__}"
-            )
+        except Exception as error:  # Pillow raises many kinds; all are gathered and reported
+            reason = str(error).replace(records[place]["file"], "the file")[:120]
+            return f"{records[place]['path']}: {reason or type(error).__name__}"
         return ""
 
     # Pillow lets other threads run while it decodes
@@ -188,78 +170,8 @@ def decode(
 
 
 def complain(bad: Mapping[str, str], total: int) -> str:
-    return (
-        f"{len(bad)} of {total} images can't be read:\n  "
-        + "\n  ".join(list(bad.values())[:10])
-        + ("\n  ..." if len(bad) > 10 else "")
-        + '\nreplace them, or leave them out with SET="bad_images=drop"'
-    )
-
-
-def content_hashes(files: Iterable[Path], memory: Path) -> list[str]:
-    """A hash of each file's bytes. `memory` (json) remembers them by size and modification time, so that each
-    file is read once.
-    """
-    known = remembered(memory)
-
-    def digest(name: str) -> str:
-        try:
-            check_file(Path(name))
-            with open(name, "rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()[:32]
-        except (OSError, ValueError):
-            # decode says so, with all others of its kind
-            return f"unreadable {name}"
-
-    names = [str(file) for file in files]
-    facts = {name: size_and_time(name) for name in names}
-    new = [name for name, its in facts.items() if not its or known.get(name, [])[:2] != its]
-    with ThreadPoolExecutor(4) as pool:
-        digests = dict(zip(new, pool.map(digest, new)))
-    remember(
-        {
-            name: [*facts[name], digest]
-            for name, digest in digests.items()
-            if not digest.startswith("unreadable")
-        },
-        memory,
-    )
-    return [digests.get(name) or known[name][2] for name in names]
-
-
-def remembered(memory: Path) -> dict:
-    """What is known of earlier times. A damaged file is as good as none: all is read again."""
-    return read_memory(memory, *size_and_time(str(memory)))
-
-
-@lru_cache(maxsize=1)
-def read_memory(memory: Path, *version: int) -> dict:
-    """Read once per process and version of the file: the stages of a chain ask several times, and of 100,000
-    images it has 12 MB.
-    """
-    try:
-        return dict(read_json(memory)) if version else {}
-    except (ValueError, TypeError, FileNotFoundError):
-        print(f"warning: {memory} is damaged: all images are hashed anew", file=sys.stderr)
-        return {}
-
-
-def remember(new: dict[str, list], memory: Path) -> None:
-    """Add to what other processes may add to now. Where the disk refuses it, the files are read again the
-    next time.
-    """
-    if not new:
-        return
-    try:
-        with locks.lock(memory.with_name(memory.name + ".lock"), wait=True):
-            write_json(remembered(memory) | new, memory, indent=None)
-    except ValueError as error:
-        print(f"warning: {error}", file=sys.stderr)
-
-
-def size_and_time(name: str) -> list[int]:
-    try:
-        status = os.stat(name)
-        return [status.st_size, status.st_mtime_ns]
-    except OSError:
-        return []
+    """The message that names the first ten."""
+    lines = [f"{len(bad)} of {total} images can't be read:", *(f"  {problem}" for problem in bad.values())]
+    if len(bad) > 10:
+        lines[11:] = ["  ..."]
+    return "\n".join([*lines, 'replace them, or leave them out with SET="bad_images=drop"'])

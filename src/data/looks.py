@@ -12,22 +12,19 @@ from PIL import Image
 from src.data.images import Reader, check_file, read_picture
 
 SIDE = 64  # pixels of the small grey picture that the hash is made of
-WAVES = np.cos(
-    np.pi * np.outer(np.arange(16), 2 * np.arange(SIDE) + 1) / (2 * SIDE)
-)  # the slow ones of the cosine transform
+# the slow ones of the cosine transform
+WAVES = np.cos(np.pi * np.outer(np.arange(16), 2 * np.arange(SIDE) + 1) / (2 * SIDE))
 BITS = 255  # of the hash
 # Bits in which copies may differ where nothing else confirms them. Measured: of 50 photographs, copies at
-# half the size, of JPEG
-# quality 20, or mirrored differ in 2 to 8; the nearest strangers among 3,781 photographs in 40, among 5,000
-# digits (the 1s!) in 20.
+# half the size, of JPEG quality 20, or mirrored differ in 2 to 8; the nearest strangers among 3,781
+# photographs in 40, among 5,000 digits (the 1s!) in 20.
 ALONE = 8
 FLAT = 2  # grey values: a picture with less spread resembles everything
 
 
 def looks(grey: np.ndarray) -> str:
-    """The hash of a (SIDE, SIDE) picture as hex: which of the slow waves are above the median. A copy that is
-    smaller, compressed anew or brighter differs in a few bits, another picture of the same scene in 50, a
-    stranger in 127.
+    """The hash of a (SIDE, SIDE) picture as hex: which of the slow waves are above the median. A copy differs
+    in a few bits, another picture of the same scene in 50, a stranger in 127.
     """
     waves = (WAVES @ grey @ WAVES.T).flatten()[1:]  # without the mean
     return np.packbits(waves > np.median(waves)).tobytes().hex()
@@ -49,10 +46,10 @@ def grey_of(record: dict[str, str], reader: Reader | None, max_pixels: int) -> n
     or shows nothing.
     """
     try:
-        check_file(Path(record["file"]))
         if reader is None:
             picture = read_picture(Path(record["file"]), SIDE, max_pixels)
         else:
+            check_file(record["file"])
             picture = Image.fromarray(np.asarray(reader(record)).squeeze())
         grey = np.asarray(picture.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX), dtype=float)
     except Exception:  # Pillow raises many kinds; the training says which image and why

@@ -15,7 +15,7 @@ from src.competition.facts import Competition
 from src.competition.tasks import TASKS
 from src.config import Settings
 from src.data import folds
-from src.data.images import content_hashes
+from src.data.contents import content_hashes
 from src.model.pretrained import pretrained_hash
 from src.run import hashing
 from src.run.files import file_sha, read_json, sha256
@@ -143,7 +143,8 @@ def deciding(competition: Competition) -> list[str]:
 
 def image_contents(settings: Settings, table: pd.DataFrame) -> list[str]:
     """A hash of each image of the table, in its order."""
-    return content_hashes([settings.folder / path for path in table["path"]], settings.memory)
+    folder = settings.folder
+    return content_hashes([f"{folder}/{path}" for path in table["path"]], settings.memory)
 
 
 def init_folds(settings: Settings, paths: RunPaths, fold_hash: str) -> str:

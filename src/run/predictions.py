@@ -14,11 +14,8 @@ from src.run.paths import FoldPaths, RunPaths
 
 def make(ids: Iterable[str], values: np.ndarray, outputs: Iterable[str]) -> pd.DataFrame:
     """Predictions from an array (N, T) whose rows follow `ids` and whose columns follow `outputs`."""
-    return pd.DataFrame(
-        np.asarray(values, dtype=np.float32),
-        index=pd.Index(list(ids), name="id", dtype=object),
-        columns=list(outputs),
-    )
+    index = pd.Index(list(ids), name="id", dtype=object)
+    return pd.DataFrame(np.asarray(values, dtype=np.float32), index=index, columns=list(outputs))
 
 
 def check(
@@ -27,33 +24,33 @@ def check(
     """The same frame if it keeps its promise: no repeated id, finite, and rows that sum to 1 where one class
     is right. Raises ValueError.
     """
-    repeated = predictions.index[predictions.index.duplicated()]
+    ids, values = predictions.index, predictions.to_numpy()
+    repeated = ids[ids.duplicated()]
     if len(repeated):
         raise ValueError(f"{what}: {len(repeated)} ids stand twice, the first is {repeated[0]!r}")
-    bad = predictions.index[~np.isfinite(predictions.to_numpy()).all(axis=1)]
+    bad = ids[~np.isfinite(values).all(axis=1)]
     if len(bad):
         raise ValueError(
             f"{what}: {len(bad)} rows are not finite, the first id is {bad[0]!r}; the training may have"
             " diverged: lower lr"
         )
-    if kind == "probability" and single_label and len(predictions):
-        off = np.abs(predictions.to_numpy(dtype=np.float64).sum(axis=1) - 1).max()
-        # float32 rounding over some thousand classes stays below
-        if off > 1e-4:
+    if kind == "probability" and single_label and len(ids):
+        off = np.abs(values.sum(axis=1, dtype=np.float64) - 1).max()
+        if off > 1e-4:  # float32 rounding over some thousand classes stays below
             raise ValueError(f"{what}: a row's probabilities miss 1 by {off:.3g}")
     return predictions
 
 
 def check_ids(predictions: pd.DataFrame, ids: Iterable[str], what: str = "predictions") -> pd.DataFrame:
-    """The same frame if it holds exactly `ids`, once each. Raises ValueError naming what is missing, unasked
+    """The same frame if it holds exactly `ids`, once each. Raises ValueError naming what is missing, unknown
     or repeated.
     """
     check(predictions, what)
-    asked = set(ids)
-    missing, unasked = sorted(asked - set(predictions.index)), sorted(set(predictions.index) - asked)
+    wanted, present = {*ids}, {*predictions.index}
+    missing, unasked = sorted(wanted - present), sorted(present - wanted)
     if missing or unasked:
         raise ValueError(
-            f"{what} must hold each of {len(asked)} ids once: {len(missing)} missing {missing[:3]}, "
+            f"{what} must hold each of {len(wanted)} ids once: {len(missing)} missing {missing[:3]}, "
             f"{len(unasked)} not asked for {unasked[:3]}"
         )
     return predictions
@@ -87,35 +84,36 @@ def read_test(paths: RunPaths) -> pd.DataFrame:
     models as they are now.
     """
     config = read_json(paths.config)
-    again = (
-        f"make ensemble NAME={paths.name} and its RUNS"
-        if "ensemble" in config
-        else f"make train RUN={paths.name} FORCE=1"
-    )
-    if lost := [path for path in (paths.score, paths.test, paths.test_json) if not path.exists()]:
+    is_ensemble = "ensemble" in config
+    again = f"make train RUN={paths.name} FORCE=1"
+    if is_ensemble:
+        again = f"make ensemble NAME={paths.name} and its RUNS"
+    missing = [path for path in (paths.score, paths.test, paths.test_json) if not path.exists()]
+    if missing:
         raise ValueError(
-            f"{lost[0]} is not there, and without it {paths.root} has no predictions by all its models:"
+            f"{missing[0]} is not there, and without it {paths.root} has no predictions by all its models:"
             f" {again}"
         )
-    note, score = read_json(paths.test_json), read_json(paths.score)
+    note = read_json(paths.test_json)
     check_file(paths.test, note["sha256"])
-    if "ensemble" in config and set(config["ensemble"]["runs"]) != set(note["models"]):
+    if not is_ensemble:
+        check_models(paths, config["config"].get("refit", 0), note["models"], again)
+    elif {*config["ensemble"]["runs"]} != {*note["models"]}:
         raise ValueError(f"{paths.test} is not of the runs that {paths.config} names: {again}")
-    if "ensemble" not in config:
-        refit = config["config"].get("refit", 0)
-        folds = [paths.fold(k) for k in (paths.predicting(refit) if refit else map(int, score["folds"]))]
-        theirs = {
-            fold.root.name: read_json(fold.test_json)["sha256"] if fold.test_json.exists() else ""
-            for fold in folds
-        }
-        is_whole = theirs == {name: model["sha256"] for name, model in note["models"].items()}
-        if (
-            not is_whole
-            or not refit
-            and {model["recipe"] for model in note["models"].values()} != {score["recipe"]}
-        ):
-            raise ValueError(f"{paths.test} is not the mean of what {', '.join(theirs)} predict now: {again}")
     return read(paths.test)
+
+
+def check_models(paths: RunPaths, refit: int, models: dict[str, dict], again: str) -> None:
+    """Raises ValueError where test.parquet is not the mean of what the models predict now."""
+    score = read_json(paths.score)
+    numbers = paths.predicting(refit) if refit else [int(k) for k in score["folds"]]
+    now = {}
+    for fold in map(paths.fold, numbers):
+        now[fold.root.name] = read_json(fold.test_json)["sha256"] if fold.test_json.exists() else ""
+    are_same = now == {name: model["sha256"] for name, model in models.items()}
+    recipes = {model["recipe"] for model in models.values()}
+    if not are_same or (not refit and recipes != {score["recipe"]}):
+        raise ValueError(f"{paths.test} is not the mean of what {', '.join(now)} predict now: {again}")
 
 
 def read_fold_test(fold: FoldPaths) -> pd.DataFrame:
@@ -155,12 +153,14 @@ def aligned(members: Iterable[pd.DataFrame]) -> list[pd.DataFrame]:
 def mean(members: Iterable[pd.DataFrame]) -> pd.DataFrame:
     """The plain mean over views, folds, seeds or runs."""
     members = aligned(members)
-    return sum(m.astype(np.float64) for m in members).div(len(members)).astype(np.float32)
+    total = sum(member.astype(np.float64) for member in members)
+    return total.div(len(members)).astype(np.float32)
 
 
 def rank_mean(members: Iterable[pd.DataFrame]) -> pd.DataFrame:
     """The mean of each column's ranks, scaled to 0..1: for metrics that read only the order, such as ROC AUC."""
-    return mean(m.rank(axis=0).sub(1).div(max(len(m) - 1, 1)) for m in aligned(members)).astype(np.float32)
+    ranks = [member.rank(axis=0).sub(1).div(max(len(member) - 1, 1)) for member in aligned(members)]
+    return mean(ranks)
 
 
 def pool(
@@ -171,11 +171,12 @@ def pool(
     rows: index id, value row. how: mean, max, or a function from one row's images (n, T) to a Series (T,).
     Raises ValueError for an id without a row.
     """
-    if not predictions.index.equals(rows.index) and len(lost := predictions.index.difference(rows.index)):
-        raise ValueError(f"{len(lost)} predicted ids belong to no row, the first is {lost[0]!r}")
+    if not predictions.index.equals(rows.index):
+        lost = predictions.index.difference(rows.index)
+        if len(lost):
+            raise ValueError(f"{len(lost)} predicted ids belong to no row, the first is {lost[0]!r}")
     row_of = rows.loc[predictions.index].rename("row")
-    # one image per row: nothing to join, whatever `how` says
-    if row_of.is_unique:
+    if row_of.is_unique:  # one image per row: nothing to join, whatever `how` says
         return predictions.set_axis(pd.Index(row_of.to_numpy(), name="row"))
     grouped = predictions.groupby(row_of.to_numpy(), sort=True)
     pooled = grouped.apply(how) if callable(how) else grouped.agg(how)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from src.data import images
+from src.data import contents, images
 
 
 def records(folder, **pictures):
@@ -102,10 +102,10 @@ def test_a_reader_that_gives_floats_is_told_so(tmp_path):
 def test_content_hashes_are_remembered_and_follow_the_bytes(tmp_path):
     file, memory = tmp_path / "a.bin", tmp_path / "memory.json"
     file.write_bytes(b"one")
-    (first,) = images.content_hashes([file], memory)
-    assert images.content_hashes([file], memory) == [first] and memory.exists()
+    (first,) = contents.content_hashes([file], memory)
+    assert contents.content_hashes([file], memory) == [first] and memory.exists()
     file.write_bytes(b"three")
-    assert images.content_hashes([file], memory) != [first]
+    assert contents.content_hashes([file], memory) != [first]
 
 
 def broken(folder):
@@ -157,7 +157,7 @@ def test_each_kind_of_bad_image_is_named_and_each_odd_one_is_read(tmp_path):
         array.values.shape == (30, 12, 12, 3)
         and (array.values[: len(good)].reshape(len(good), -1).std(axis=1) >= 0).all()
     )
-    hashes = images.content_hashes(
+    hashes = contents.content_hashes(
         [tmp_path / name for name in ("folder.jpg", "loop.png", "nowhere.png")], tmp_path / "memory.json"
     )
     assert len(set(hashes)) == 3, "what can't be read is no copy of anything"
@@ -186,13 +186,13 @@ resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
 import numpy as np
 from pathlib import Path
 from PIL import Image
-from src.data import images
+from src.data import contents, images
 names, folder = ("pipe.png", "zero.png"), Path(sys.argv[1])
 rows = [{"id": name, "path": name, "file": str(folder / name)} for name in names]
 for reader in (None, lambda record: np.asarray(Image.open(record["file"]))):
     array, bad = images.decode(rows, 8, folder / f"{reader is None}.npy", tolerant=True, workers=2, max_pixels=10**8, read_image=reader)
     assert bad == {name: f"{name}: the file is a pipe or a device, not a file" for name in names}, bad
-hashes = images.content_hashes([folder / name for name in names], folder / "memory.json")
+hashes = contents.content_hashes([folder / name for name in names], folder / "memory.json")
 assert hashes == [f"unreadable {folder / name}" for name in names], hashes
 """
 

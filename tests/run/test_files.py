@@ -14,7 +14,7 @@ import pytest
 from conftest import FAST, ROOT, fast, make_array, open_run
 
 from src import submit, train_fold
-from src.data import images
+from src.data import contents, images
 from src.data.arrays import Array
 from src.data.run import Run
 from src.extras import verify
@@ -23,6 +23,7 @@ from src.model.classifier import build
 from src.run import configure, locks, predictions
 from src.run.errors import CheckFailed
 from src.run.files import HOST, file_sha, make_folder, read_json, write_json, write_text
+from src.run.ledger import add_to_ledger
 from src.run.memory import MemoryHeld
 from src.run.paths import RunPaths, check_run_name
 
@@ -153,10 +154,10 @@ def test_two_that_hash_at_once_lose_nothing_of_each_other(tmp_path):
     code = """
 import sys
 from pathlib import Path
-from src.data import images
+from src.data import contents, images
 folder = Path(sys.argv[2])
 for number in range(int(sys.argv[1]) * 10, int(sys.argv[1]) * 10 + 10):
-    images.content_hashes([folder / f"{number}.png"], folder / "hashes.json")
+    contents.content_hashes([folder / f"{number}.png"], folder / "hashes.json")
 """
     together(code, str(tmp_path))
     assert len(read_json(tmp_path / "hashes.json")) == 40
@@ -169,10 +170,10 @@ for number in range(int(sys.argv[1]) * 10, int(sys.argv[1]) * 10 + 10):
 def test_a_broken_memory_of_hashes_is_made_anew(tmp_path, capsys, content):
     (tmp_path / "a.png").write_text("a")
     memory = tmp_path / "hashes.json"
-    expected = images.content_hashes([tmp_path / "a.png"], memory)
+    expected = contents.content_hashes([tmp_path / "a.png"], memory)
     memory.write_text(content)
     assert (
-        images.content_hashes([tmp_path / "a.png"], memory) == expected
+        contents.content_hashes([tmp_path / "a.png"], memory) == expected
         and f"{memory} is damaged" in capsys.readouterr().err
     )
     assert len(read_json(memory)) == 1
@@ -184,7 +185,7 @@ def test_a_full_disk_at_the_memory_of_hashes_is_a_warning(tmp_path, capsys, monk
 
     (tmp_path / "a.png").write_text("a")
     monkeypatch.setattr(Path, "write_text", write_text)
-    assert len(images.content_hashes([tmp_path / "a.png"], tmp_path / "hashes.json")) == 1
+    assert len(contents.content_hashes([tmp_path / "a.png"], tmp_path / "hashes.json")) == 1
     assert "hashes.json can't be written: [Errno 28] No space left on device" in capsys.readouterr().err
 
 
@@ -351,7 +352,7 @@ def test_a_kill_between_the_submissions_files_is_repaired_by_the_same_command(be
 def test_each_run_has_its_line_in_the_ledger_also_where_two_give_the_same_csv(tmp_path):
     ledger = tmp_path / "ledger.csv"
     for name in ("a.csv", "b.csv", "a.csv", "b.csv"):
-        submit.add_to_ledger(ledger, {"submission": name, "sha256": "0" * 16})
+        add_to_ledger(ledger, {"submission": name, "sha256": "0" * 16})
     assert [line.split(",")[1] for line in ledger.read_text().splitlines()] == [
         "submission",
         "a.csv",
@@ -363,9 +364,9 @@ def test_submits_at_once_lose_no_line_of_the_ledger(tmp_path):
     code = """
 import sys
 from pathlib import Path
-from src import submit
+from src.run.ledger import add_to_ledger
 for number in range(12):
-    submit.add_to_ledger(Path(sys.argv[2]), {"submission": "a.csv", "sha256": f"{sys.argv[1]}-{number:015}"})
+    add_to_ledger(Path(sys.argv[2]), {"submission": "a.csv", "sha256": f"{sys.argv[1]}-{number:015}"})
 """
     for _ in range(2):
         together(code, str(tmp_path / "ledger.csv"))

@@ -69,6 +69,8 @@ def suffixes_in(
     home: str | None, naming: Naming, rows: list[list[int]], most: int, evidence: Evidence
 ) -> list[str]:
     """The suffixes that nearly all images of the folder have, where a.jpg and a.png lie side by side."""
+    if all(len(row) < 2 for row in rows):
+        return []
     counts: Counter[str] = Counter()
     num_rows = 0
     for value, row in zip(naming.values, rows):

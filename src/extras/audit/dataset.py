@@ -16,7 +16,7 @@ import pandas as pd
 from src.competition import tables
 from src.competition.host_tables import read_part
 from src.competition.tasks import TASKS
-from src.data import images
+from src.data import contents, images
 from src.data.run import Run
 from src.extras import linear_probe
 from src.extras.audit import facts
@@ -84,7 +84,7 @@ class Dataset:
         test = self.test[["id", "path"]].assign(part="test", label="", row="", group="", fold=-2)
         both = pd.concat([train, test], ignore_index=True)
         files = [self.settings.folder / path for path in both["path"]]
-        hashes = facts.known_contents if self.quick else images.content_hashes
+        hashes = facts.known_contents if self.quick else contents.content_hashes
         content = hashes(files, self.settings.memory)
         sizes = [os.stat(file).st_size if file.is_file() else 0 for file in files]
         return both.assign(file=[str(file) for file in files], bytes=sizes, content=content)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from src.data import images
+from src.data import contents
 from src.data.images import Reader, check_file, open_picture, read_picture
 from src.data.looks import SIDE, looks
 from src.run.files import file_sha, write_json
@@ -104,7 +104,7 @@ def open_all(
     """The facts of each image (a record has `file` and `content`), in their order; with only_known, nothing
     is opened and the facts of the others are empty.
     """
-    saved, code = images.remembered(memory), file_sha(Path(__file__))
+    saved, code = contents.remembered(memory), file_sha(Path(__file__))
     known = saved["images"] if saved.get("code") == code else {}
     new = list({record["content"]: record for record in records if record["content"] not in known}.values())
     if only_known:
@@ -124,7 +124,7 @@ def open_all(
 
 def known_contents(files: list[Path], memory: Path) -> list[str]:
     """The hashes of contents that split and train have saved, "" for a new file; nothing is read."""
-    known = images.remembered(memory)
+    known = contents.remembered(memory)
 
     def content(file: Path) -> str:
         try:
