@@ -14,7 +14,6 @@ names += $(foreach v,$(SHARED),$(if $(call is_from,environment,$v),$v))
 ASKED := $(foreach v,$(names),$(call quoted,$v=$(strip $(value $v))))
 # A NAME or B in someone's shell is theirs: these count from the command line alone.
 typed = $(if $(call is_from,command,$1),$(strip $(value $1)))
-
 # Python checks it all, and names the run's folder. Else it says in one line what is wrong.
 PYTHON ?= python3
 SMOKE := $(if $(filter smoke,$(MAKECMDGOALS)), --smoke)
@@ -31,17 +30,16 @@ PIP := -m pip install --quiet --disable-pip-version-check
 PODIUM := $(PY) -m src
 ASK := $(if $(ASKED),env $(ASKED) )$(PODIUM)
 CLEAN_ENV := unset MAKEFLAGS MAKELEVEL MFLAGS; OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1}
-
-extra = $(if $(wildcard src/extras/$1.py src/extras/$1),$1)
-EXTRAS := $(foreach x,advise audit bench compare doctor ensemble holders layers pseudo restore verify,$(call extra,$x))
+extra = $(if $(wildcard src/extras/$1.py src/extras/$1/command.py),$1)
 check = $(if $(filter 0,$(call typed,CHECKS)),,$(call extra,$1))
-TRAIN := $(if $(call check,audit),$(PODIUM) audit $R --quick --quiet && )$(PODIUM) $(strip weights $(call check,doctor) train)
-OPTIONS := $R$(if $(call check,doctor), --quick --quiet)$(if $(call typed,GPUS), --gpus $(call typed,GPUS))$(if $(call typed,FOLD), --fold $(call typed,FOLD))
+QUICK := --quick --quiet$(if $(filter -%,$(call typed,CHECKS)), --skip=$(call quoted,$(call typed,CHECKS)))
+TRAIN := $(if $(call check,audit),$(PODIUM) audit $R $(QUICK) && )$(PODIUM) $(strip weights $(call check,doctor) train)
+OPTIONS := $R$(if $(call check,doctor), $(QUICK))$(if $(call typed,GPUS), --gpus $(call typed,GPUS))$(if $(call typed,FOLD), --fold $(call typed,FOLD))
 ALWAYS := $(if $(call typed,FORCE),always)
 RETIRE := $(if $(filter retrain,$(MAKECMDGOALS)),retire)
 # What is newer than .started was made by this call.
 done = @[ $1 -nt $R/.started ] || echo "nothing to do: $1 is up to date"
-.PHONY: help setup data weights configure split train submit smoke retrain retire test test-all soak lint clean clean-cache always $(EXTRAS)
+.PHONY: help setup data weights configure split train submit smoke retrain retire test test-all soak lint clean clean-cache always $(foreach x,advise audit bench compare doctor ensemble holders layers pseudo restore verify,$(call extra,$x))
 help: ## this screen
 	@$(PYTHON) -m src.run.variables --help
 setup: $(STAMP) ## a virtual environment in .venv with everything in it; nothing is installed twice
@@ -115,7 +113,6 @@ $(call extra,verify): | $(STAMP) ## are a run's files as they were written, and 
 	@$(PODIUM) verify $R
 $(call extra,bench): | $(STAMP) ## the kit against a plain loop, as ratios, 35 minutes: ONLY=head,adamp
 	@$(ASK) data weights --backbone tf_efficientnet_lite0 && $(ASK) bench
-
 # ---- the kit itself ----
 test: $(if $(STAMP),$(STAMP)-dev) ## the tests; sets up what they need
 	@$(CLEAN_ENV) $(PY) -m pytest -q -n 2 -m "not slow"

@@ -558,6 +558,9 @@ def test_extras_are_targets_and_quick_checks_where_they_exist(kit):
     split = "split runs/demo-demo --force"
     assert kit.calls("train", "FORCE=1") == [split, checked[1]]
     assert kit.calls("train", "FORCE=1", "CHECKS=0") == [split, stages("demo-demo")[1]]
+    skipping = stages("demo-demo", checks="doctor ", options=" --quick --quiet --skip=-labels,first loss")
+    assert kit.calls("train", "FORCE=1", "CHECKS=-labels,first loss") == [split, skipping[1]]
+    assert "CHECKS=labels must be 0" in kit.make("train", "CHECKS=labels").stdout
     kit.write("src/extras/audit/command.py", "")
     audited = "audit runs/demo-demo --quick --quiet"
     assert kit.calls("submit", "FORCE=1") == [split, audited, *checked[1:]]

@@ -56,15 +56,23 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of every command that checks something."""
     parser.add_argument("--quick", action="store_true", help="only the checks that take seconds")
     parser.add_argument("--quiet", action="store_true", help="do not print checks that pass")
+    parser.add_argument("--skip", default="", help="names of checks to leave out: labels,loss")
     parser.add_argument(
         "--json", action="store_true", help="print a list of objects: level, seen, change, check"
     )
 
 
-def report(findings: Iterable[Finding], command: str, *, quiet: bool = False, as_json: bool = False) -> None:
-    """Print each finding as it comes, or all as one JSON list. Raises CheckFailed when one fails."""
+def report(
+    findings: Iterable[Finding], command: str, *, quiet: bool = False, as_json: bool = False, skip: str = ""
+) -> None:
+    """Print each finding as it comes, or all as one JSON list; skip: "labels,loss", checks that don't count.
+    Raises CheckFailed when one fails.
+    """
     began, done = time.perf_counter(), []
+    skipped = [name.strip() for name in skip.removeprefix("-").split(",")]
     for finding in findings:
+        if skip and finding.check in skipped:
+            continue
         done.append(finding)
         if not as_json and not (quiet and finding.level == "pass"):
             print(line(finding), flush=True)

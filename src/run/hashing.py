@@ -190,10 +190,11 @@ def edited(units: dict[str, Any]) -> list[str]:
         if path not in sources.TEXTS and not path.is_file():
             problems.append(f"{file} (removed)")
             continue
-        source = sources.read(path)
+        whole = sources.short_hash(sources.text_of(path))
         if not isinstance(names, dict):  # written by a version that hashed whole files
-            problems += [file] if names != source.sha else []
-        elif names.get("") != source.sha:
+            problems += [file] if names != whole else []
+        elif names.get("") != whole:
+            source = sources.read(path)
             now = {name: look_up(source, name)[0] for name in names if name}
             problems += [f"{file}: {name}" for name, sha in now.items() if sha != names[name]]
     return problems

@@ -53,10 +53,15 @@ class Source:
             yield follow_attributes(path, [name, *rest] if name else rest)
 
 
+def text_of(path: Path) -> str:
+    """A file of this fork as the process began; a competitor's own file outside of src as it is."""
+    return TEXTS[path] if path in TEXTS else path.read_text(encoding="utf-8")
+
+
 @functools.cache
 def read(path: Path) -> Source:
     """The definitions of a file of this fork, or of a competitor's own file outside of src."""
-    text = TEXTS[path] if path in TEXTS else path.read_text(encoding="utf-8")
+    text = text_of(path)
     imports: list[ast.stmt] = []
     nodes: dict[str, list[ast.AST]] = {}
     for statement in Simplify().visit(ast.parse(text)).body:

@@ -16,10 +16,11 @@ from pathlib import Path
 
 NAMES = ("COMP", "EXP", "RUN", "NAME", "ONLY")  # each names a folder, a file or a part of one
 LISTS = ("RUNS", "A", "B", "BACKBONES")  # of names
-NUMBERS = {
+RULES = {
     "FOLD": (r"\d+", "must be a whole number"),
     "GPUS": (r"\d+", "must be a whole number"),
     "CUT": (r"[\d.]+", "must be a number such as 0.95"),
+    "CHECKS": (r"[01]|-[a-z ,-]+", "must be 0 for none of the quick checks, or -name,name for all but these"),
 }
 LONGEST_NAME = 120
 USAGE = """\
@@ -91,7 +92,7 @@ def value_problems(values: dict[str, str]) -> list[str]:
         # gem:resnet18 is an own backbone around a timm model
         parts = name.split(":") if variable == "BACKBONES" else [name]
         problems += filter(None, [name_problem(variable, part) for part in parts])
-    for variable, (pattern, rule) in NUMBERS.items():
+    for variable, (pattern, rule) in RULES.items():
         if variable in values and not re.fullmatch(pattern, values[variable]):
             problems.append(f"{variable}={values[variable]} {rule}")
     return problems
@@ -136,7 +137,7 @@ def help_text(makefile: str) -> str:
     for extra, name, text in re.findall(
         r"^(\$\(call extra,)?([a-z-]+)\)?:.*## (.*)$", makefile, re.MULTILINE
     ):
-        if not extra or (extras / name).exists() or (extras / f"{name}.py").exists():
+        if not extra or (extras / name / "command.py").exists() or (extras / f"{name}.py").exists():
             lines.append(f"make {name:9} {text}")
     return "\n".join(f"  {line}" for line in [*lines, "", *USAGE.splitlines()])
 

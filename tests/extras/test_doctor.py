@@ -13,7 +13,7 @@ from conftest import fast, open_run
 
 from src.__main__ import run_commands
 from src.extras.doctor import command as doctor
-from src.extras.findings import good, report, warn
+from src.extras.findings import fail, good, report, warn
 from src.run.paths import RunPaths
 from src.training import losses
 
@@ -156,3 +156,8 @@ def test_the_last_line_counts_what_passed_and_does_not_sound_like_so_many_proble
         .out.splitlines()[-1]
         .startswith("doctor: 3 checks: 2 passed, 0 failed, 1 warning, ")
     )
+
+
+def test_a_check_that_is_skipped_neither_prints_nor_fails(capsys):
+    report([good("a", check="one"), fail("b", "c", "first loss")], "doctor", skip="-labels,first loss")
+    assert capsys.readouterr().out.splitlines()[-1].startswith("doctor: 1 checks: 1 passed, 0 failed")

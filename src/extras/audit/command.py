@@ -47,4 +47,4 @@ def command(run: Run, options: Namespace) -> None:
     # a probe need not be the best one
     warnings.filterwarnings("ignore", message="lbfgs failed to converge")
     findings = examine(Dataset(run, quick=options.quick), QUICK if options.quick else FULL)
-    report(findings, "audit", quiet=options.quiet, as_json=options.json)
+    report(findings, "audit", quiet=options.quiet, as_json=options.json, skip=options.skip)

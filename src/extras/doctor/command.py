@@ -74,4 +74,4 @@ def place_of(error: Exception) -> str:
 
 def command(run: Run, options: Namespace) -> None:
     findings = examine(run, QUICK if options.quick else FULL)
-    report(findings, "doctor", quiet=options.quiet, as_json=options.json)
+    report(findings, "doctor", quiet=options.quiet, as_json=options.json, skip=options.skip)
