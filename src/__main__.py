@@ -96,10 +96,11 @@ def weights(call: Call) -> None:
 
 def train(call: Call) -> None:
     from src import train
+    from src.run import gpus
 
     options = call.options
     if options.gpus > 1 and options.fold is None:
-        train.share_out(call.folder, options.gpus, device=call.run.machine.device)
+        gpus.share_out(call.folder, options.gpus, device=call.run.machine.device)
     train.train(call.run, options.fold, is_shared=options.share)
 
 

@@ -1,221 +1,201 @@
-"""Predict with each fold's model behind one pass of the trunk per view: the test images and, for what tta is
-worth, the held-out part.
-
-folds.csv, fold*/{model.safetensors, valid.parquet} -> fold*/{test, valid_views}.parquet, oof_tta.parquet,
-tta.json, test.parquet, test.json With refit=n, n models are trained on all images first; they predict the
-test images in the folds' place: refit*/test.parquet
+"""Predict the test images with each fold's model.  fold<k>/model.safetensors, test images -> fold<k>/test.parquet,
+test.parquet; with tta also the held-out images in each view -> oof_tta.parquet, tta.json
 """
 
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from accelerate import Accelerator
 
-from src import evaluate, train
 from src.competition import tables
-from src.competition.facts import Competition
 from src.competition.tasks import TASKS
-from src.config import Settings
 from src.data import features, folds
-from src.data.arrays import make_in_steps
-from src.data.augment import Transform
-from src.data.batches import Batches, ExtraColumns, Rows
+from src.data.arrays import Array, make_in_steps
+from src.data.batches import Batches, Rows
+from src.data.decoding import Pictures, decode
+from src.data.extra_columns import ExtraColumns
 from src.data.recipe import backbone_code, check_trained, image_contents, make_recipe
 from src.data.run import Run
-from src.model.classifier import build
+from src.data.scores import summary
+from src.data.views import Views, test_views, unseen_test_views
+from src.model.classifier import Classifier, build
+from src.model.engines import Trunk
+from src.model.pretrained import pretrained_hash
 from src.run import hashing, predictions, reuse
 from src.run.clock import Clock
-from src.run.errors import Stopped
+from src.run.device import make_accelerator
+from src.run.errors import Stopped, warn
 from src.run.files import Damaged, atomic, check_file, file_sha, read_json, sha256, write_json
-from src.run.paths import REFIT, RunPaths, fold_name
+from src.run.paths import REFIT, FoldPaths, RunPaths, fold_name
 from src.training.loop import predict as predict_batches
 
-# times two batches are predicted between two looks at the clock, where each image goes through the whole
-# network
+# times two batches are predicted between two looks at the clock, where each image goes through the whole network
 PIECE = 16
 
 
 def predict(run: Run, only: int | None = None) -> None:
-    """Write what each model predicts and, of all models, their means; test.json is the last. Raises
-    ValueError when a fold isn't trained.
+    """Write what each model predicts and, of all models, the mean; test.json is the last. Raises ValueError when a
+    fold isn't trained.
     """
+    table, paths, config = tables.read_folds(run.paths.folds), run.paths, run.config
+    for line in unseen_test_views(config, run.competition):
+        warn(line)
+    numbers = sorted(k for k in table["fold"].unique() if k >= 0) if only is None else [only]
+    refits = paths.predicting(config.refit) if only is None and config.refit else []
+    check_models(run, table, numbers, refits)
     clock = Clock(run.machine)
     with clock.listening():
-        predict_all(run, only, clock)
-
-
-def predict_all(run: Run, only: int | None, clock: Clock) -> None:
-    paths, settings, competition = run.paths, run.settings, run.competition
-    table = tables.read_folds(paths.folds)
-    for line in features.unseen(competition, settings):
-        print(f"warning: {line}", file=sys.stderr)
-    numbers = [only] if only is not None else sorted(k for k in table["fold"].unique() if k >= 0)
-    lost = [k for k in numbers if not paths.fold(k).done.exists()]
-    if lost:
-        raise ValueError(f"fold {lost[0]} of {paths.root} is not trained: make train first")
-    check_trained(paths, numbers, make_recipe(settings, competition, paths, table))
-    if settings.config.tta:
-        predict_held_out(settings, paths, competition, table, numbers, clock)
-        found, mean = score_views(settings, paths, competition, table, numbers)
-        print(say(found))
-        if only is None:
-            with atomic(paths.oof_tta) as part:
-                predictions.write(mean, part)
-                found["sha256"] = file_sha(part)
-            write_json(found, paths.tta)
-    if only is None and settings.config.refit:
-        train.refit(run)
-        print(
-            f"the OOF score is of the {len(numbers)} fold models, which saw {1 - 1 / len(numbers):.0%} of the"
-            f" images; the test images are predicted by {settings.config.refit} models of all images"
-        )
-        numbers = paths.predicting(settings.config.refit)
-    predict_test(settings, paths, competition, table, numbers, clock)
+        if config.tta:
+            predict_held_out(run, table, numbers, clock)
+            score, mean = score_views(run, table, numbers)
+            print("\n".join(view_lines(score)))
+            if only is None:
+                write_views(paths, score, mean)
+        if only is None and config.refit:
+            print(
+                f"the OOF score is of the {len(numbers)} fold models, which saw {1 - 1 / len(numbers):.0%} of the"
+                f" images; the test images are predicted by {config.refit} models of all images"
+            )
+            numbers = refits
+        predict_test(run, table, numbers, clock)
     if only is not None:
         print(f"{paths.fold(only).test} is of this fold alone; the run's test.parquet is the mean of all")
         return
     mean = predictions.mean(predictions.read_fold_test(paths.fold(k)) for k in numbers)
-    models = {
-        paths.fold(k).root.name: {
-            "recipe": read_json(paths.fold(k).done)["recipe"],
-            "sha256": file_sha(paths.fold(k).test),
-        }
-        for k in numbers
-    }
-    predictions.write_test(mean, paths, models)
+    predictions.write_test(mean, paths, {paths.fold(k).root.name: origin_of(paths.fold(k)) for k in numbers})
 
 
-def predict_test(
-    settings: Settings,
-    paths: RunPaths,
-    competition: Competition,
-    table: pd.DataFrame,
-    numbers: list[int],
-    clock: Clock,
-) -> None:
+def origin_of(fold: FoldPaths) -> dict[str, str]:
+    """What test.json says of a model: its recipe, and a hash of its predictions."""
+    return {"recipe": read_json(fold.done)["recipe"], "sha256": file_sha(fold.test)}
+
+
+def check_models(run: Run, table: pd.DataFrame, numbers: list[int], refits: list[int]) -> None:
+    """Raises ValueError unless all models are trained, and the folds' by the recipe that the run has now."""
+    for k in [*numbers, *refits]:
+        if not run.paths.fold(k).done.exists():
+            raise ValueError(f"{fold_name(k)} of {run.paths.root} is not trained: make train first")
+    check_trained(run.paths, numbers, make_recipe(run, table, pretrained_hash(run.config)))
+
+
+def predict_test(run: Run, table: pd.DataFrame, numbers: list[int], clock: Clock) -> None:
     """Write each model's predictions of the test images, the mean over its views."""
-    began, test = time.perf_counter(), tables.make_test(settings.folder, competition)
-    asked = [
+    began, paths, config = time.perf_counter(), run.paths, run.config
+    test = tables.make_test(run.inputs, run.competition)
+    hashes = [
         test["id"].tolist(),
-        image_contents(settings, test),
-        folds.features_hash(test, competition.features),
+        image_contents(run, test),
+        folds.features_hash(test, run.competition.features),
     ]
-    predicting = predicting_code(settings, competition)
-    keys = {k: prediction_key(read_json(paths.fold(k).done), predicting, settings, asked) for k in numbers}
-    todo = {
-        k: np.arange(len(test))
-        for k in numbers
-        if not is_made(paths.fold(k).test, paths.fold(k).test_json, keys[k])
-    }
-    check_shared_code(paths, todo, predicting)
-    views, prior = (
-        features.test_views(settings),
-        TASKS[competition.task].encode(table, competition).mean(axis=0),
-    )
-    # not those left: a killed run must go the same way
-    models = settings.config.refit if numbers[0] <= REFIT else settings.config.folds
-    for k, frames, unreadable in predict_images(
-        settings, paths, competition, table, test, todo, views, clock, keys, uses=models, tolerant=True
-    ):
-        with atomic(paths.fold(k).test) as part:
-            predictions.write(stand_in(predictions.mean(frames.values()), test, unreadable, prior), part)
-        spent = round(time.perf_counter() - began, 2)
-        note = {
-            "key": keys[k],
-            "tta": list(settings.config.tta),  # as json has it, for verify compares
-            "images": len(test),
-            "seconds": spent,
-            "unreadable": unreadable,
-            "sha256": file_sha(paths.fold(k).test),
-            "code": predicting,
-        }
-        write_json(note, paths.fold(k).test_json)
+    code, views = predicting_code(run), test_views(config)
+    keys = {k: prediction_key(run, k, code, hashes) for k in numbers}
+    todo = [k for k in numbers if not is_made(paths.fold(k).test, paths.fold(k).test_json, keys[k])]
+    check_shared_code(paths, todo, code)
+    prior = TASKS[run.competition.task].encode(table, run.competition).mean(axis=0)
+    if todo:
+        # not the number of those left: a killed run must go the same way again
+        models = config.refit if numbers[0] <= REFIT else config.folds
+        images = prepare_images(run, table, test, views, models * len(views), clock, tolerant=True)
+        for k in todo:
+            frames = predict_views(run, table, images, k, np.arange(len(test)), keys[k], clock)
+            mean = stand_in(predictions.mean(frames.values()), test, images.pictures.unreadable, prior)
+            with atomic(paths.fold(k).test) as part:
+                predictions.write(mean, part)
+            note = {
+                "key": keys[k],
+                "tta": config.tta,
+                "images": len(test),
+                "seconds": round(time.perf_counter() - began, 2),
+                "unreadable": images.pictures.unreadable,
+                "sha256": file_sha(paths.fold(k).test),
+                "code": code,
+            }
+            write_json(note, paths.fold(k).test_json)
+    seconds = time.perf_counter() - began
     print(
-        f"predicted {len(test)} test images with {len(numbers)} models, views {', '.join(views)}, in"
-        f" {time.perf_counter() - began:.1f} s"
+        f"predicted {len(test)} test images with {len(numbers)} models, views {', '.join(views)}, in {seconds:.1f} s"
     )
 
 
-def predict_held_out(
-    settings: Settings,
-    paths: RunPaths,
-    competition: Competition,
-    table: pd.DataFrame,
-    numbers: list[int],
-    clock: Clock,
-) -> None:
-    """Write what each fold's model says of its held-out images in each view; of the plain one, training has
-    written it.
+def predict_held_out(run: Run, table: pd.DataFrame, numbers: list[int], clock: Clock) -> None:
+    """Write what each fold's model says of its held-out images in each view but the plain one, which training has
+    written.
     """
-    predicting = predicting_code(settings, competition)
-    keys = {k: prediction_key(read_json(paths.fold(k).done), predicting, settings, []) for k in numbers}
-    todo = {
-        k: np.flatnonzero(table["fold"] == k)
-        for k in numbers
-        if not is_made(paths.fold(k).valid_views, paths.fold(k).views_json, keys[k])
-    }
-    check_shared_code(paths, todo, predicting)
-    views = features.test_views(settings)
+    paths, code = run.paths, predicting_code(run)
+    keys = {k: prediction_key(run, k, code, []) for k in numbers}
+    todo = [k for k in numbers if not is_made(paths.fold(k).valid_views, paths.fold(k).views_json, keys[k])]
+    check_shared_code(paths, todo, code)
+    if not todo:
+        return
+    views = test_views(run.config)
     del views["plain"]
     # the trunk's outputs are used once here, and again by the next run that shares the trunk
-    for k, frames, _ in predict_images(
-        settings, paths, competition, table, table, todo, views, clock, keys, uses=2
-    ):
-        with atomic(paths.fold(k).valid_views) as part:
-            pd.concat(frame.assign(view=view) for view, frame in frames.items()).to_parquet(
-                part, compression="zstd"
-            )
-        write_json(
-            {"key": keys[k], "tta": settings.config.tta, "sha256": file_sha(paths.fold(k).valid_views)},
-            paths.fold(k).views_json,
-        )
+    images = prepare_images(run, table, table, views, 2 * len(views), clock)
+    for k in todo:
+        held_out = np.flatnonzero(table["fold"] == k)
+        frames = predict_views(run, table, images, k, held_out, keys[k], clock)
+        files = paths.fold(k)
+        with atomic(files.valid_views) as part:
+            by_view = [frame.assign(view=view) for view, frame in frames.items()]
+            pd.concat(by_view).to_parquet(part, compression="zstd")
+        note = {"key": keys[k], "tta": run.config.tta, "sha256": file_sha(files.valid_views)}
+        write_json(note, files.views_json)
 
 
-def predicting_code(settings: Settings, competition: Competition) -> hashing.Units:
+# -- what is predicted already
+
+
+def predicting_code(run: Run) -> hashing.Units:
     """The code that predicts: the views, the reading of images, the model."""
+    competition = run.competition
+    views = [f"src.data.augment:VIEWS[{view}]" for view in test_views(run.config) if view != "plain"]
     readers = [competition.read_image] if competition.read_image else []
-    views = [f"src.data.augment:VIEWS[{view}]" for view in features.test_views(settings) if view != "plain"]
+    task = f"src.competition.tasks:TASKS[{competition.task}]"
     return hashing.reach(
-        "src.predict:predict_images",
-        f"src.competition.tasks:TASKS[{competition.task}]",
-        *backbone_code(settings),
+        "src.predict:prepare_images",
+        "src.predict:predict_views",
+        task,
+        *backbone_code(run.config),
         *views,
         *readers,
     )
 
 
-def prediction_key(done: dict, predicting: hashing.Units, settings: Settings, asked: list) -> str:
-    """Of all that a fold's predictions depend on: its model, the images and extra columns, the views, the
-    code. Equal keys: not made again.
+def prediction_key(run: Run, fold: int, code: hashing.Units, images: list) -> str:
+    """Of all that a fold's predictions depend on: its model, the images and extra columns, the views, the code. With
+    an equal key they are not made again.
 
     Code that training shares is not among it: with a fold's model belongs the code that trained it (see
     check_shared_code).
     """
+    done = read_json(run.paths.fold(fold).done)
+    of_training = done["code"]
     alone = {
-        file: {name: sha for name, sha in names.items() if name not in done["code"].get(file, {})}
-        for file, names in hashing.own(predicting).items()
+        file: {name: sha for name, sha in units.items() if name not in of_training.get(file, {})}
+        for file, units in hashing.own(code).items()
     }
-    used = {file: names for file, names in alone.items() if names}
-    return sha256([done["files"]["model.safetensors"], done["recipe"], settings.config.tta, asked, used])
+    alone = {file: units for file, units in alone.items() if units}
+    return sha256([done["files"]["model.safetensors"], done["recipe"], run.config.tta, images, alone])
 
 
-def check_shared_code(paths: RunPaths, numbers: Iterable[int], predicting: hashing.Units) -> None:
+def check_shared_code(paths: RunPaths, numbers: Iterable[int], code: hashing.Units) -> None:
     """Raises ValueError where a model would be given images by other code than it has learned with."""
-    units = {f"{file}: {name}" for file, names in predicting.items() for name in names}
+    units = {f"{file}: {name}" for file, names in code.items() for name in names}
     for k in numbers:
         edited = [unit for unit in reuse.changed_code(read_json(paths.fold(k).done)) if unit in units]
         if edited:
             raise ValueError(
-                f"{fold_name(k)} of {paths.root} was trained before {', '.join(edited)} changed, and"
-                f" would predict by the new code: make retrain RUN={paths.name}, or undo the edit"
+                f"{fold_name(k)} of {paths.root} was trained before {', '.join(edited)} changed, and would predict by"
+                f" the new code: make retrain RUN={paths.name}, or undo the edit"
             )
 
 
 def is_made(product: Path, note: Path, key: str) -> bool:
-    """Is it there, of these models and images, and as it was written? What is damaged is made again."""
+    """Whether it is there, of these models and images, and as it was written. What is damaged is made again."""
     if not product.exists() or not note.exists():
         return False
     try:
@@ -224,95 +204,116 @@ def is_made(product: Path, note: Path, key: str) -> bool:
             return False
         check_file(product, written["sha256"])
     except Damaged as damage:
-        print(f"predicted again: {damage.path} is damaged ({damage.why})", file=sys.stderr)
+        warn(f"predicted again: {damage.path} is damaged ({damage.why})")
         return False
     return True
 
 
-def predict_images(
-    settings: Settings,
-    paths: RunPaths,
-    competition: Competition,
+# -- predicting
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images that all models predict: decoded once and, where it pays, through the trunk once per view."""
+
+    table: pd.DataFrame
+    pictures: Pictures
+    views: Views
+    arrays: list[Array]  # one per view
+    is_cached: bool  # whether they are the trunk's outputs
+    model: Classifier  # each fold's weights are loaded into it in turn
+    accelerator: Accelerator
+
+
+def prepare_images(
+    run: Run,
     table: pd.DataFrame,
     images: pd.DataFrame,
-    todo: Mapping[int, np.ndarray],
-    views: Mapping[str, Transform | None],
+    views: Views,
+    passes: int,
     clock: Clock,
-    keys: Mapping[int, str],
     *,
-    uses: int,
-    tolerant: bool = False,
-) -> Iterator[tuple[int, dict[str, pd.DataFrame], dict[str, str]]]:
-    """Yield (fold, predictions by view, images that can't be read) of the images at todo[fold]. Each is
-    decoded once and passes the trunk once per view; one model is alive at a time.
-    """
-    if not todo:
-        return
-    accelerator, task = features.make_accelerator(settings), TASKS[competition.task]
-    size = ExtraColumns.fit(table, competition.features, np.ones(len(table), bool)).size
-    model = build(settings.config, len(competition.outputs), size, is_proven=True).to(accelerator.device)
-    pictures = features.decode(competition, settings, images, clock, tolerant=tolerant)
-    is_cached = features.pays_to_cache(model, settings, len(images), len(views), len(views) * uses)
-    arrays = (
-        features.trunk_outputs(model, pictures, views, settings, accelerator, clock)
-        if is_cached
-        else [pictures.decoded] * len(views)
+    tolerant=False,
+) -> Images:
+    """table: folds.csv. passes: how often each image would go through the trunk without its cache."""
+    accelerator, competition = make_accelerator(run.machine), run.competition
+    extra = ExtraColumns.fit(table, competition.features, np.ones(len(table), bool))
+    model = build(run.config, len(competition.outputs), extra.size, is_proven=True).to(accelerator.device)
+    pictures = decode(run, images, clock, tolerant=tolerant)
+    is_cached = features.pays_to_cache(model, run, len(images), len(views), passes)
+    arrays = [pictures.decoded] * len(views)
+    if is_cached:
+        trunk = Trunk(model, run.machine, accelerator)
+        arrays = features.trunk_outputs(run, trunk, pictures, views, accelerator, clock)
+    return Images(images, pictures, views, arrays, is_cached, model, accelerator)
+
+
+def predict_views(
+    run: Run, table: pd.DataFrame, images: Images, fold: int, positions: np.ndarray, key: str, clock: Clock
+) -> dict[str, pd.DataFrame]:
+    """The predictions by view of the images at these positions, by the model of a fold."""
+    files, model, competition = run.paths.fold(fold), images.model, run.competition
+    task, ids = TASKS[competition.task], images.table["id"].iloc[positions]
+    reuse.check_fold(files, files.model.name)
+    model.load(files.model)
+    extra = ExtraColumns.fit(table, competition.features, (table["fold"] != fold).to_numpy()).encode(
+        images.table
     )
-    for fold, positions in todo.items():
-        reuse.check_fold(paths.fold(fold), paths.fold(fold).model.name)
-        model.load(paths.fold(fold).model)
-        extra = ExtraColumns.fit(table, competition.features, (table["fold"] != fold).to_numpy()).encode(
-            images
-        )
-        rows = Rows(np.zeros((len(images), 1), np.float32), np.ones(len(images), np.float32), extra)
-        frames = {}
-        for array, (name, view) in zip(arrays, views.items()):
+    num_images, batch_size = len(images.table), 2 * run.config.batch_size
+    rows = Rows(np.zeros((num_images, 1), np.float32), np.ones(num_images, np.float32), extra)
+    frames = {}
+    for array, (name, view) in zip(images.arrays, images.views.items()):
+        forward = forward_of(images, view)
+        batches = Batches([array], rows, device=images.accelerator.device)
 
-            def forward(image, extra, view=view):
-                return (
-                    model.logits(image, extra)
-                    if is_cached
-                    else model(image if view is None else view(image), extra)
-                )
-
-            def run(part, forward=forward, array=array, rows=rows):
-                batches = Batches([array], rows, device=accelerator.device).predicting(
-                    part, 2 * settings.config.batch_size
-                )
-                return predict_batches(forward, batches, accelerator=accelerator)
-
-            path = paths.fold(fold).root / f"predicting-{name}-{sha256([keys[fold], pictures.key])}.npy"
-            size = max(len(positions), 1) if is_cached else PIECE * 2 * settings.config.batch_size
-            logits = in_pieces(run, positions, size, path, len(competition.outputs), clock)
-            frame = predictions.make(
-                images["id"].iloc[positions], task.activation(logits, model.unit), competition.outputs
+        def logits_of(part: np.ndarray, forward=forward, batches=batches) -> np.ndarray:
+            predicted, logits = predict_batches(
+                forward, batches.evaluation(part, batch_size), images.accelerator
             )
-            frames[name] = predictions.check_ids(frame, images["id"].iloc[positions], "predictions")
-        yield fold, frames, pictures.unreadable
-        for file in paths.fold(fold).root.glob("predicting-*"):
-            file.unlink()
+            check_positions(predicted, part)
+            return logits
+
+        path = files.root / f"predicting-{name}-{sha256([key, images.pictures.key])}.npy"
+        size = max(len(positions), 1) if images.is_cached else PIECE * batch_size
+        logits = in_pieces(logits_of, positions, size, path, len(competition.outputs), clock)
+        frame = predictions.make(ids, task.activation(logits, model.unit), competition.outputs)
+        frames[name] = predictions.check_ids(frame, ids, "predictions")
+    for file in files.root.glob("predicting-*"):
+        file.unlink()
+    return frames
+
+
+def forward_of(images: Images, view: Callable | None) -> Callable:
+    """What turns a batch into logits: of the trunk's outputs, or of plain images that are seen in this view."""
+    model = images.model
+    if images.is_cached:
+        return model.logits
+    return model if view is None else lambda image, extra: model(view(image), extra)
+
+
+def check_positions(predicted: np.ndarray, positions: np.ndarray) -> None:
+    """Raises ValueError where what is predicted is not what was asked for."""
+    if predicted.tolist() != positions.tolist():
+        raise ValueError(
+            f"{len(positions)} images were to be predicted, {len(predicted)} were, or others: batches must hold what"
+            " they are asked for"
+        )
 
 
 def in_pieces(
-    run: Callable, positions: np.ndarray, size: int, path: Path, num_outputs: int, clock: Clock
+    logits_of: Callable[[np.ndarray], np.ndarray],
+    positions: np.ndarray,
+    size: int,
+    path: Path,
+    num_outputs: int,
+    clock: Clock,
 ) -> np.ndarray:
-    """The logits (n, T) of the images at these positions, `size` at a time; between two pieces a process may
-    stop, and the next one goes on there.
-
-    Raises ValueError where what is predicted is not what was asked for (FIELD B2), and Stopped.
+    """The logits (n, T) of the images at these positions, `size` at a time. Between two pieces the process may stop,
+    and the next one goes on there. Raises Stopped.
     """
 
-    def logits_of(part: np.ndarray) -> np.ndarray:
-        found, logits = run(part)
-        if found.tolist() != part.tolist():
-            raise ValueError(
-                f"{len(part)} images were to be predicted, {len(found)} were, or others: batches must hold"
-                " what they are asked for"
-            )
-        return logits
-
-    def fill(values: np.ndarray, begun: dict) -> Iterator[dict]:
-        for start in range(begun.get("done", 0), len(positions), size):
+    def fill(values: np.ndarray, progress: dict) -> Iterator[dict]:
+        for start in range(progress.get("done", 0), len(positions), size):
             part = positions[start : start + size]
             values[start : start + len(part)] = logits_of(part)
             yield {"done": start + len(part)}
@@ -321,16 +322,17 @@ def in_pieces(
         return np.array(make_in_steps(path, (len(positions), num_outputs), "float32", fill, clock).values)
     clock.begin()
     logits = logits_of(positions)
-    if why := clock.why_stop():
-        raise Stopped(f"{why}: stopped between predictions; the same command goes on with {path.parent.name}")
+    if reason := clock.why_stop():
+        name = path.parent.name
+        raise Stopped(f"{reason}: stopped between predictions; the same command goes on with {name}")
     return logits
 
 
 def stand_in(
     frame: pd.DataFrame, test: pd.DataFrame, unreadable: dict[str, str], prior: np.ndarray
 ) -> pd.DataFrame:
-    """For an image that can't be read: the mean of its row's other images, else what the training images say
-    on average. Never a black picture's.
+    """For an image that can't be read: the mean of its row's other images, else what the training images say on
+    average. Never the prediction for a black picture.
     """
     rows = test.set_index("id")["row"]
     good = frame.drop(index=list(unreadable))
@@ -340,40 +342,43 @@ def stand_in(
     return frame
 
 
-def score_views(
-    settings: Settings, paths: RunPaths, competition: Competition, table: pd.DataFrame, numbers: list[int]
-) -> tuple[dict, pd.DataFrame]:
+def score_views(run: Run, table: pd.DataFrame, numbers: list[int]) -> tuple[dict, pd.DataFrame]:
     """The out-of-fold score of each view and of their mean, which is what the test images get; and that mean."""
+    paths, competition = run.paths, run.competition
     held_out = table[table["fold"].isin(numbers)]
-    made = predictions.join(pd.read_parquet(paths.fold(k).valid_views) for k in numbers)
     for k in numbers:
         reuse.check_fold(paths.fold(k), paths.fold(k).valid.name)
     frames = {"plain": predictions.join(predictions.read(paths.fold(k).valid) for k in numbers)}
-    frames |= {str(view): frame.drop(columns="view") for view, frame in made.groupby("view", sort=False)}
+    by_view = predictions.join(pd.read_parquet(paths.fold(k).valid_views) for k in numbers)
+    frames |= {str(view): frame.drop(columns="view") for view, frame in by_view.groupby("view", sort=False)}
     mean = predictions.check_ids(predictions.mean(frames.values()), held_out["id"], "oof_tta")
-    by_view = {view: evaluate.summary(competition, held_out, frame) for view, frame in frames.items()}
-    whole, sign = evaluate.summary(competition, held_out, mean), -1 if competition.lower_is_better else 1
-    gains = {k: sign * (score - by_view["plain"]["folds"][k]) for k, score in whole["folds"].items()}
-    facts = {
-        "tta": list(settings.config.tta),  # as json has it, for verify compares
+    of_view = {view: summary(competition, held_out, frame) for view, frame in frames.items()}
+    whole, plain_view = summary(competition, held_out, mean), of_view["plain"]
+    sign = -1 if competition.lower_is_better else 1
+    score = {
+        "tta": list(run.config.tta),  # as json has it: verify compares
         "recipe": read_json(paths.fold(numbers[0]).done)["recipe"],
         "metric": competition.metric_name,
         **whole,
-        "gain": sign * (whole["oof"] - by_view["plain"]["oof"]),
-        "fold_gains": gains,
-        "views": {view: {key: one[key] for key in ("oof", "folds")} for view, one in by_view.items()},
+        "gain": sign * (whole["oof"] - plain_view["oof"]),
+        "fold_gains": {k: sign * (value - plain_view["folds"][k]) for k, value in whole["folds"].items()},
+        "views": {view: {"oof": one["oof"], "folds": one["folds"]} for view, one in of_view.items()},
     }
-    return facts, mean
+    return score, mean
 
 
-def say(found: dict) -> str:
+def write_views(paths: RunPaths, score: dict, mean: pd.DataFrame) -> None:
+    with atomic(paths.oof_tta) as part:
+        predictions.write(mean, part)
+        score = score | {"sha256": file_sha(part)}
+    write_json(score, paths.tta)
+
+
+def view_lines(score: dict) -> list[str]:
     """A line per view, and what their mean gains: positive is better, also where a low score is."""
-    rows = {view: f"{one['oof']:.4f}" for view, one in found["views"].items()}
-    gains = " ".join(f"{gain:+.4f}" for gain in found["fold_gains"].values())
-    rows["mean"] = f"{found['oof']:.4f}  ({found['gain']:+.4f}; by fold {gains})"
-    return "\n".join(
-        [
-            f"views at test time, OOF {found['metric']}",
-            *(f"  {view:14} {told}" for view, told in rows.items()),
-        ]
-    )
+    gains = " ".join(f"{gain:+.4f}" for gain in score["fold_gains"].values())
+    return [
+        f"views at test time, OOF {score['metric']}",
+        *(f"  {view:14} {one['oof']:.4f}" for view, one in score["views"].items()),
+        f"  {'mean':14} {score['oof']:.4f}  ({score['gain']:+.4f}; by fold {gains})",
+    ]

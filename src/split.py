@@ -118,7 +118,7 @@ def with_folds(run: Run, table: pd.DataFrame) -> pd.DataFrame:
     competition = run.competition
     linked = table
     if run.config.dedupe == "content":
-        contents = pd.Series(image_contents(run.settings, table), table.index)
+        contents = pd.Series(image_contents(run, table), table.index)
         # one file of many images says nothing of each
         linked = table.assign(content=contents.mask(table["path"].duplicated(keep=False), ""))
     fold = folds.assign(

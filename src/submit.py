@@ -12,6 +12,7 @@ import pandas as pd
 from src.competition import answers, decoders, scoring, tables
 from src.data.recipe import check_trained, make_recipe, scoring_code
 from src.data.run import Run
+from src.model.pretrained import pretrained_hash
 from src.run import predictions, provenance
 from src.run.files import atomic, file_sha, make_folder, read_json, write_json
 from src.run.ledger import add_to_ledger
@@ -60,7 +61,7 @@ def test_predictions(run: Run, fold: int | None) -> pd.DataFrame:
     trained = [k for k in paths.finished() if fold in (None, k)]  # an ensemble has none
     if trained:
         folds = tables.read_folds(paths.folds)
-        check_trained(paths, trained, make_recipe(run.settings, run.competition, paths, folds))
+        check_trained(paths, trained, make_recipe(run, folds, pretrained_hash(run.config)))
     test = tables.make_test(run.inputs, run.competition)
     images = predictions.read_test(paths) if fold is None else predictions.read_fold_test(paths.fold(fold))
     predictions.check_ids(images, test["id"], "test predictions")

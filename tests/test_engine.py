@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from src import config
-from src.data import features
+from src.model import engines
 from src.model.classifier import build
 from src.run import configure, reuse
 from src.run.files import read_json
@@ -79,12 +79,12 @@ def test_torch_is_asked_for_or_the_only_one(bench, stub, monkeypatch):
         configure.load(paths.config),
         SimpleNamespace(device=torch.device("cpu"), mixed_precision="no"),
     )
-    assert features.find_engine(settings, accelerator) is None
+    assert engines.find_engine(settings.machine, accelerator) is None
     settings = configure.load(bench.configure(HEAD, "asked", machine=MACHINE.format("openvino")).config)
     with pytest.raises(ValueError, match="pip install -r requirements-cpu.txt"):
-        features.find_engine(settings, accelerator)
+        engines.find_engine(settings.machine, accelerator)
     accelerator.device = torch.device("cuda")
-    assert features.find_engine(settings, accelerator) is None
+    assert engines.find_engine(settings.machine, accelerator) is None
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_openvino_is_close_to_torch_and_gives_the_same_bits_whatever_the_batch(b
         3,
     )
     images = torch.randint(0, 256, (7, 3, size, size), dtype=torch.uint8)
-    one, two = (features.faster(engine_openvino, model, images[:2]) for _ in range(2))
+    one, two = (engines.compile_proven(engine_openvino, model, images[:2]) for _ in range(2))
     expected = model.features(images)
-    assert (one(images) - expected).abs().max() <= features.TOLERANCE * expected.abs().max()
+    assert (one(images) - expected).abs().max() <= engines.TOLERANCE * expected.abs().max()
     assert torch.equal(one(images), two(images)) and torch.equal(one(images[:3]), one(images)[:3])

@@ -4,6 +4,7 @@ import gc
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -78,10 +79,9 @@ def test_the_first_stage_that_fails_ends_the_chain_with_its_code(bench, words, c
 
 def test_a_head_learns_the_same_beside_a_shared_backbone(bench, monkeypatch):
     shared = bench.run(fast("trainable=head drop_rate=0.2"), "shared")
+    real = train_fold.make_model
     monkeypatch.setattr(
-        train_fold,
-        "fresh_model",
-        lambda job, extra: train_fold.build(job.settings.config, job.target.shape[1], extra, is_proven=True),
+        train_fold, "make_model", lambda inputs, rows: real(replace(inputs, template=None), rows)
     )
     (bench.folder / "elsewhere").mkdir()
     shared.root.rename("elsewhere/shared")

@@ -328,10 +328,10 @@ def test_a_batch_that_does_not_fit_is_halved_and_accumulated(bench, monkeypatch,
     bench.stage("split", paths)
     real = train.train_fold
 
-    def tight(job, fold, batch_size):
+    def tight(table, inputs, fold, batch_size, clock):
         if batch_size > 2:
             raise RuntimeError("CUDA out of memory. Tried to allocate")
-        return real(job, fold, batch_size)
+        return real(table, inputs, fold, batch_size, clock)
 
     monkeypatch.setattr(train, "train_fold", tight)
     bench.stage("train", paths)

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import fast
+from conftest import fast, open_run
 from PIL import Image
 
-from src import competitions, evaluate
+from src import competitions
 from src.competition import tables
 from src.data import recipe, training_table
+from src.data.run import Run
+from src.evaluate import evaluate
+from src.model.pretrained import pretrained_hash
 from src.run import configure
 from src.run.files import read_json, write_json
 
@@ -26,7 +29,7 @@ def split_run(bench):
 
 
 def made_of(settings, competition, paths, table) -> dict:
-    return recipe.make_recipe(settings, competition, paths, table)
+    return recipe.make_recipe(Run(paths, settings, competition), table, pretrained_hash(settings.config))
 
 
 def test_a_recipe_names_the_setting_image_feature_and_fact_that_differ(split_run):
@@ -114,26 +117,23 @@ def test_folds_of_differing_code_recipe_or_versions_are_not_scored_together(benc
     paths = bench.configure(fast("folds=2 epochs=1"))
     bench.stage("split", paths)
     bench.stage("train", paths, only=0)
-    units = training_table.training_code(
-        configure.load(paths.config), competitions.load("tiny", Path("inputs"))
-    )
+    units = training_table.training_code(open_run(paths))
     edited = units | {"src/training/losses.py": units["src/training/losses.py"] | {"cross_entropy": "0"}}
     with monkeypatch.context() as patch:
-        patch.setattr(training_table, "training_code", lambda settings, competition: edited)
+        patch.setattr(training_table, "training_code", lambda run: edited)
         bench.stage("train", paths, only=1)
-    settings, table = configure.load(paths.config), tables.read_folds(paths.folds)
-    competition = competitions.load("tiny", Path("inputs"))
+    run, table = open_run(paths), tables.read_folds(paths.folds)
     with pytest.raises(
         ValueError, match="trained by differing code, src/training/losses.py: cross_entropy: make retrain"
     ):
-        evaluate.collect(competition, settings, paths, table)
+        evaluate(run, table)
     done = read_json(paths.fold(1).done)
     write_json(done | {"code": units, "images_hash": "0"}, paths.fold(1).done)
     with pytest.raises(ValueError, match="differing recipes, other contents of the training images"):
-        evaluate.collect(competition, settings, paths, table)
+        evaluate(run, table)
     write_json(done | {"code": units, "versions": {"torch": "1"}}, paths.fold(1).done)
     capsys.readouterr()
-    evaluate.collect(competition, settings, paths, table)
+    evaluate(run, table)
     assert "folds 0 and 1 were trained by differing versions of the packages" in capsys.readouterr().err
 
 
@@ -144,7 +144,7 @@ def test_an_edit_between_two_folds_stops_before_the_second_is_trained(bench, mon
         patch.setattr(
             training_table,
             "training_code",
-            lambda settings, competition: {"src/training/loop.py": {"": "0", "train_steps": "0"}},
+            lambda run: {"src/training/loop.py": {"": "0", "train_steps": "0"}},
         )
         bench.stage("train", paths, only=0)
     with pytest.raises(
@@ -162,7 +162,7 @@ def test_a_new_run_says_why_it_does_not_take_over_a_fold(bench, monkeypatch, cap
         patch.setattr(
             training_table,
             "training_code",
-            lambda settings, competition: {"src/training/losses.py": {"": "0", "cross_entropy": "0"}},
+            lambda run: {"src/training/losses.py": {"": "0", "cross_entropy": "0"}},
         )
         bench.stage("train", first, only=0)
     second = bench.configure(fast("folds=2 epochs=1"), "second")

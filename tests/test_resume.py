@@ -20,9 +20,9 @@ from accelerate import Accelerator
 from conftest import FAST, fast
 from torch import nn
 
-from src import config, train_fold
+from src import config, train, train_fold
 from src.__main__ import exit_code
-from src.data import features, training_table
+from src.data import training_table
 from src.data.batches import SAMPLERS
 from src.run import clock as clock_module
 from src.run import locks, predictions, reuse
@@ -30,7 +30,7 @@ from src.run.clock import Clock
 from src.run.errors import Stopped
 from src.run.files import HOST, atomic, read_json
 from src.run.paths import RunPaths
-from src.training import checkpoint
+from src.training import optimizer_state, state_files
 from src.training.optim import make_optimizer
 
 ROOT = Path(__file__).parents[1]
@@ -113,12 +113,12 @@ def test_a_state_at_epoch_ends_alone_goes_on_to_the_same_bytes(bench, monkeypatc
 
 
 def test_a_gradient_scaler_goes_on_with_its_scale(bench, monkeypatch):
-    def with_scaler(settings):
+    def with_scaler(machine):
         accelerator = Accelerator(cpu=True)
         accelerator.scaler = torch.amp.GradScaler("cpu", growth_interval=3)  # as fp16 on a GPU has one
         return accelerator
 
-    monkeypatch.setattr(features, "make_accelerator", with_scaler)
+    monkeypatch.setattr(train, "make_accelerator", with_scaler)
     expected = whole_run(bench, "epochs=3")
     with monkeypatch.context() as patch, pytest.raises(Killed):
         after_steps(patch, 5, kill)
@@ -150,17 +150,17 @@ def test_the_state_of_any_optimizer_is_kept_by_the_order_of_its_parameters(tmp_p
     go(whole, optimizer, range(6))
     first, optimizer = begin()
     go(first, optimizer, range(3))
-    checkpoint.save(
+    state_files.save(
         tmp_path,
         {
             "epoch": 0,
-            "step": 3,
+            "batch": 3,
             "weights": first.state_dict(),
-            "optimizer": checkpoint.of_optimizer(optimizer),
+            "optimizer": optimizer_state.state_dict(optimizer),
         },
     )
-    saved, (second, optimizer) = checkpoint.load(tmp_path), begin()
-    second.load_state_dict(saved["weights"]), checkpoint.restore_optimizer(optimizer, saved["optimizer"])
+    saved, (second, optimizer) = state_files.load(tmp_path), begin()
+    second.load_state_dict(saved["weights"]), optimizer_state.load_state_dict(optimizer, saved["optimizer"])
     go(second, optimizer, range(3, 6))
     assert all(torch.equal(value, second.state_dict()[key]) for key, value in whole.state_dict().items())
 
@@ -250,7 +250,7 @@ def test_kills_of_two_runs_at_once_and_of_their_ensemble_change_no_byte():
 def content(step: int) -> dict:
     return {
         "epoch": 1,
-        "step": step,
+        "batch": step,
         "weights": {"a": torch.arange(6.0).reshape(2, 3).t() + step},
         "score": -np.inf,
         "betas": (0.9, 0.999),
@@ -260,14 +260,14 @@ def content(step: int) -> dict:
 
 def test_a_state_comes_back_as_it_was_and_the_last_two_are_kept(tmp_path):
     for step in (9, 10, 11):
-        checkpoint.save(tmp_path, content(step))
+        state_files.save(tmp_path, content(step))
     # as a kill leaves it
     (tmp_path / f"00001-0000012.safetensors.{HOST}-999999999-0123ab.part").touch()
-    checkpoint.save(tmp_path, content(12))
+    state_files.save(tmp_path, content(12))
     assert sorted(os.listdir(tmp_path)) == [
         f"00001-00000{step}.{end}" for step in (11, 12) for end in ("json", "safetensors")
     ]
-    found = checkpoint.load(tmp_path)
+    found = state_files.load(tmp_path)
     assert torch.equal(found["weights"]["a"], content(12)["weights"]["a"]) and found["weights"][
         "a"
     ].stride() == (1, 3)
@@ -275,7 +275,7 @@ def test_a_state_comes_back_as_it_was_and_the_last_two_are_kept(tmp_path):
         found["score"] == -np.inf
         and found["betas"] == [0.9, 0.999]
         and found["none"] is None
-        and found["step"] == 12
+        and found["batch"] == 12
     )
 
 
@@ -302,15 +302,15 @@ def flip_a_bit(path):
 )
 def test_a_damaged_newest_state_falls_back_to_the_one_before(tmp_path, capsys, end, spoil):
     for step in (1, 2):
-        checkpoint.save(tmp_path, content(step))
+        state_files.save(tmp_path, content(step))
     spoil(tmp_path / f"00001-0000002.{end}")
-    assert checkpoint.load(tmp_path)["step"] == 1
+    assert state_files.load(tmp_path)["batch"] == 1
     said = capsys.readouterr().out.splitlines()
     assert len(said) == (0 if (spoil, end) == (Path.unlink, "json") else 1) and all(
         "is damaged" in line and "the one before" in line for line in said
     )
-    checkpoint.save(tmp_path, content(2))
-    assert checkpoint.load(tmp_path)["step"] == 2
+    state_files.save(tmp_path, content(2))
+    assert state_files.load(tmp_path)["batch"] == 2
 
 
 def test_without_a_sound_state_a_fold_begins_anew(bench, monkeypatch, capsys):
@@ -553,12 +553,12 @@ def test_a_full_disk_leaves_no_half_file_and_the_message_names_it(small_disk):
         ):
             write(part)
         assert (small_disk / name).read_text() == "what was there"
-    checkpoint.save(small_disk / "state", {"epoch": 0, "step": 1, "weights": torch.zeros(1000)})
+    state_files.save(small_disk / "state", {"epoch": 0, "batch": 1, "weights": torch.zeros(1000)})
     with pytest.raises(
         ValueError, match="00000-0000002.safetensors can't be written: .*(No space left|File too large)"
     ):
-        checkpoint.save(small_disk / "state", {"epoch": 0, "step": 2, "weights": torch.from_numpy(big)})
-    assert checkpoint.load(small_disk / "state")["step"] == 1
+        state_files.save(small_disk / "state", {"epoch": 0, "batch": 2, "weights": torch.from_numpy(big)})
+    assert state_files.load(small_disk / "state")["batch"] == 1
     assert (
         sorted(os.listdir(small_disk)) == sorted([*ways, "state"])
         and len(os.listdir(small_disk / "state")) == 2
@@ -568,7 +568,7 @@ def test_a_full_disk_leaves_no_half_file_and_the_message_names_it(small_disk):
 def test_a_disk_that_fills_during_training_ends_with_2_and_goes_on_when_there_is_room(
     bench, monkeypatch, capsys
 ):
-    expected, real, saves = whole_run(bench, "epochs=3"), checkpoint.save_file, iter(range(9))
+    expected, real, saves = whole_run(bench, "epochs=3"), state_files.save_file, iter(range(9))
 
     def save_file(tensors, part):
         if next(saves) == 4:
@@ -577,7 +577,7 @@ def test_a_disk_that_fills_during_training_ends_with_2_and_goes_on_when_there_is
         real(tensors, part)
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "save_file", save_file)
+        patch.setattr(state_files, "save_file", save_file)
         code = exit_code(lambda: train_fold_0(bench, "epochs=3", "broken"))
     assert (
         code == 2

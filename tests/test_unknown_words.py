@@ -9,9 +9,9 @@ from conftest import fast, open_run
 from src import competitions
 from src.competition.inference import check as inference_check
 from src.config import Config, resolve
-from src.data.training_table import make_job
 from src.model.classifier import build
 from src.run import configure
+from src.train import check_names
 from src.training.optim import make_optimizer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,7 +31,7 @@ def test_each_unknown_word_of_the_settings_names_its_file(bench):
     for setting, file in AT_THE_JOB.items():
         word = ("nothing",) if setting == "tta" else "nothing"
         changed = replace(settings, config=replace(settings.config, **{setting: word}))
-        check(file, make_job, replace(open_run(paths), settings=changed))
+        check(file, check_names, replace(open_run(paths), settings=changed))
     paths = bench.configure(fast("fold_scheme=nothing"), "other")
     check("src/data/folds.py", bench.stage, "split", paths)
 

@@ -69,6 +69,11 @@ def within(logits: np.ndarray, unit: np.ndarray) -> np.ndarray:
     return unit[0] + unit[1] * sigmoid(logits)
 
 
+def loss_name(loss: str, task: str) -> str:
+    """The name in LOSSES that a setting means: the task's own for "auto"."""
+    return TASKS[task].loss if loss == "auto" else loss
+
+
 def logits_of(task: Task, answer: np.ndarray, unit: np.ndarray) -> np.ndarray:
     """The logits that the task's activation turns into this answer (T,)."""
     shift, scale = unit

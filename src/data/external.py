@@ -29,7 +29,7 @@ def add_external(run: Run, table: pd.DataFrame, external: pd.DataFrame, test: pd
     chain of copies and groups links with a training image would be learned by the model that is tested on it,
     so they are left out. Raises ValueError for an id that stands twice.
     """
-    contents, of_external, of_test = (image_contents(run.settings, part) for part in (table, external, test))
+    contents, of_external, of_test = (image_contents(run, part) for part in (table, external, test))
     pairs = look_alikes(run, external, pd.concat([table, test], ignore_index=True))
     groups = pd.concat([table["group"], external["group"]], ignore_index=True)
     linked = pd.DataFrame({"group": groups, "content": [*contents, *of_external]})

@@ -9,118 +9,110 @@ from typing import Any
 
 import pandas as pd
 
-from src import config
 from src.competition import definition, tables
 from src.competition.facts import Competition
-from src.competition.tasks import TASKS
-from src.config import Settings
+from src.competition.tasks import loss_name
+from src.config import DEFAULTS, Config, as_text, stage
 from src.data import folds
 from src.data.contents import content_hashes
-from src.model.pretrained import pretrained_hash
+from src.data.run import Run
 from src.run import hashing
 from src.run.files import file_sha, read_json, sha256
 from src.run.paths import RunPaths, fold_name
 
 Recipe = dict[str, Any]
-IN_WORDS = {
-    "facts": "other facts of the competition", "metric": "another metric, pool or answer, by which patience chooses",
-    "fold_hash": "other folds, labels or groups", "weights_hash": "other pretrained weights",
-    "images_hash": "other contents of the training images", "features_hash": "other values of the extra columns",
-    "external_hash": "other external images", "pseudo_hash": "other pseudo-labels", "init_recipe": "another start (init_from)",
-}  # fmt: skip
+PARTS = {  # of a recipe, in words
+    "facts": "other facts of the competition",
+    "metric": "another metric, pool or answer, by which patience chooses",
+    "fold_hash": "other folds, labels or groups",
+    "weights_hash": "other pretrained weights",
+    "images_hash": "other contents of the training images",
+    "features_hash": "other values of the extra columns",
+    "external_hash": "other external images",
+    "pseudo_hash": "other pseudo-labels",
+    "init_recipe": "another start (init_from)",
+}
 
 
-def make_recipe(settings: Settings, competition: Competition, paths: RunPaths, table: pd.DataFrame) -> Recipe:
-    """What the folds of a run are trained from: no path, no test set, nothing of Machine. Raises ValueError
-    for lost weights or runs.
+def make_recipe(run: Run, table: pd.DataFrame, weights_hash: str) -> Recipe:
+    """What the folds of a run are trained from: no path, no test set, nothing of Machine. table: folds.csv.
+    weights_hash: of the pretrained weights, "" for none. Raises ValueError for other runs that are lost.
     """
-    experiment = settings.config
-    fold_hash = folds.fold_hash(table, competition.targets)
+    competition, fold_hash = run.competition, folds.fold_hash(table, run.competition.targets)
+    settings = stage(run.config, "train")
+    del settings["pseudo"]  # pseudo_hash stands for it
     return {
-        "settings": {
-            name: value for name, value in config.stage(experiment, "train").items() if name != "pseudo"
-        },
+        "settings": settings,
         "facts": definition.model_facts(competition),
-        "metric": deciding(competition) if experiment.patience else "",
+        "metric": early_stopping_metric(competition) if run.config.patience else "",
         "fold_hash": fold_hash,
-        "weights_hash": pretrained_hash(experiment),
-        "images_hash": sha256(image_contents(settings, table)),
+        "weights_hash": weights_hash,
+        "images_hash": sha256(image_contents(run, table)),
         "features_hash": folds.features_hash(table, competition.features),
         "external_hash": folds.external_hash(table, competition.targets),
-        "pseudo_hash": pseudo_hash(settings, paths, fold_hash),
-        "init_recipe": init_folds(settings, paths, fold_hash),
+        "pseudo_hash": pseudo_hash(run, fold_hash),
+        "init_recipe": init_recipe(run, fold_hash),
     }
 
 
 def recipe_hash(recipe: Recipe) -> str:
     """A short name of the recipe, for folders and for what is made of it."""
-    return sha256(
-        {name: value for name, value in recipe.items() if value}
-        | {"settings": not_default(recipe["settings"])}
-    )
+    parts = {name: value for name, value in recipe.items() if value}
+    settings = recipe["settings"]
+    changed = {name: value for name, value in settings.items() if is_other(value, DEFAULTS.get(name))}
+    return sha256(parts | {"settings": changed})
 
 
-def not_default(settings: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: value for name, value in settings.items() if sha256(value) != sha256(config.DEFAULTS.get(name))
-    }
+def is_other(value: Any, other: Any) -> bool:
+    """By their canonical json: a tuple equals the list that it was read back as."""
+    return sha256(value) != sha256(other)
 
 
 def differences(then: dict, now: Recipe) -> list[str]:
     """In words, what was another when a fold was made; [] for the same recipe. then: its done.json or state."""
     if "facts" not in then:
         return ["an earlier version of the kit, which did not write all of its recipe down"]
-    before, after = config.DEFAULTS | then["settings"], config.DEFAULTS | now["settings"]
-    names = [name for name in after if sha256(before.get(name)) != sha256(after[name])]
-    found = [
-        f"{name}={config.as_text(before.get(name))}, now {config.as_text(after[name])}"
-        for name in names
-        if name != "pseudo"
-    ]
-    return found + [
-        words
-        for part, words in IN_WORDS.items()
-        if sha256(then.get(part) or "") != sha256(now.get(part) or "")
+    before, after = DEFAULTS | then["settings"], DEFAULTS | now["settings"]
+    names = [name for name in after if name != "pseudo" and is_other(before.get(name), after[name])]
+    settings = [f"{name}={as_text(before.get(name))}, now {as_text(after[name])}" for name in names]
+    return settings + [
+        text for part, text in PARTS.items() if is_other(then.get(part) or "", now.get(part) or "")
     ]
 
 
 def check_trained(paths: RunPaths, numbers: list[int], now: Recipe) -> None:
-    """Raises ValueError where a fold was trained by another recipe than the run's settings and files now
-    give.
-    """
+    """Raises ValueError where a fold was trained by another recipe than the run's settings and files now give."""
     for k in numbers:
-        if found := differences(read_json(paths.fold(k).done), now):
+        if changes := differences(read_json(paths.fold(k).done), now):
             raise ValueError(
-                f"{fold_name(k)} of {paths.root} was trained with {'; '.join(found)}: make train"
-                f" RUN={paths.name}"
+                f"{fold_name(k)} of {paths.root} was trained with {'; '.join(changes)}: make train RUN={paths.name}"
             )
 
 
-def training_code(settings: Settings, competition: Competition) -> hashing.Units:
+def training_code(run: Run) -> hashing.Units:
     """The code that makes a fold: training itself, and of each table of choices the entry that is used."""
-    experiment = settings.config
-    loss = TASKS[competition.task].loss if experiment.loss == "auto" else experiment.loss
+    config, competition = run.config, run.competition
     chosen = [
-        f"src.training.losses:LOSSES[{loss}]", f"src.model.heads:HEADS[{experiment.head}]",
-        f"src.data.batches:SAMPLERS[{experiment.sampler}]", f"src.competition.tasks:TASKS[{competition.task}]",
-        *augment_code(settings), *backbone_code(settings),
-    ]  # fmt: skip
+        f"src.training.losses:LOSSES[{loss_name(config.loss, competition.task)}]",
+        f"src.model.heads:HEADS[{config.head}]",
+        f"src.data.batches:SAMPLERS[{config.sampler}]",
+        f"src.competition.tasks:TASKS[{competition.task}]",
+        *augment_code(config),
+        *backbone_code(config),
+    ]
     readers = [competition.read_image] if competition.read_image else []
-    return hashing.reach("src.train:make_views", "src.train_fold:train_fold", *chosen, *readers)
+    return hashing.reach("src.train:prepare_inputs", "src.train_fold:train_fold", *chosen, *readers)
 
 
-def augment_code(settings: Settings) -> list[str]:
-    return [f"src.data.augment:AUGMENTS[{settings.config.augment}]", "src.data.augment:seeded"]
+def augment_code(config: Config) -> list[str]:
+    return [f"src.data.augment:AUGMENTS[{config.augment}]", "src.data.augment:seeded"]
 
 
-def backbone_code(settings: Settings) -> list[str]:
+def backbone_code(config: Config) -> list[str]:
     """The function of BACKBONES that builds an own backbone; the code of timm's is its version."""
-    name = settings.config.backbone.partition(":")[0]  # gem of gem:tf_efficientnet_lite0
-    return (
-        [f"src.model.backbone:BACKBONES[{name}]"]
-        if hashing.has_choice("src.model.backbone", "BACKBONES", name)
-        else []
-    )
+    name = config.backbone.partition(":")[0]  # gem of gem:tf_efficientnet_lite0
+    is_own = hashing.has_choice("src.model.backbone", "BACKBONES", name)
+    return [f"src.model.backbone:BACKBONES[{name}]"] if is_own else []
 
 
 def scoring_code(competition: Competition) -> hashing.Units:
@@ -134,28 +126,24 @@ def scoring_code(competition: Competition) -> hashing.Units:
     return hashing.reach("src.run.predictions:pool", *entries, *(part for part in parts if callable(part)))
 
 
-def deciding(competition: Competition) -> list[str]:
+def early_stopping_metric(competition: Competition) -> list[str]:
     """What early stopping chooses the epoch by."""
     parts = (competition.metric, competition.answer, competition.pool)
     words = [hashing.name_of(part) if callable(part) else str(part) for part in parts]
     return [*words, *competition.scored, sha256(hashing.own(scoring_code(competition)))]
 
 
-def image_contents(settings: Settings, table: pd.DataFrame) -> list[str]:
+def image_contents(run: Run, table: pd.DataFrame) -> list[str]:
     """A hash of each image of the table, in its order."""
-    folder = settings.folder
-    return content_hashes([f"{folder}/{path}" for path in table["path"]], settings.memory)
+    return content_hashes([f"{run.inputs}/{path}" for path in table["path"]], run.settings.memory)
 
 
-def init_folds(settings: Settings, paths: RunPaths, fold_hash: str) -> str:
-    """The recipe of the run that `init_from` names, "" for none. Its folds must be these, or weights would
-    have seen what is held out.
+def init_recipe(run: Run, fold_hash: str) -> str:
+    """The recipe of the run that `init_from` names, "" for none. Its folds must be these, or weights would have
+    seen what is held out.
     """
-    return (
-        source_run(paths, "init_from", settings.config.init_from, fold_hash)["recipe"]
-        if settings.config.init_from
-        else ""
-    )
+    name = run.config.init_from
+    return source_run(run.paths, "init_from", name, fold_hash)["recipe"] if name else ""
 
 
 def source_run(paths: RunPaths, setting: str, name: str, fold_hash: str) -> dict:
@@ -175,23 +163,23 @@ def source_run(paths: RunPaths, setting: str, name: str, fold_hash: str) -> dict
     return first
 
 
-def pseudo_hash(settings: Settings, paths: RunPaths, fold_hash: str) -> str:
-    """Of the pseudo-labels of the run that `pseudo` names and of their images, "" for none.
-
-    Raises ValueError where they don't belong to its models as they are now.
+def pseudo_hash(run: Run, fold_hash: str) -> str:
+    """Of the pseudo-labels of the run that `pseudo` names and of their images, "" for none. Raises ValueError
+    where they don't belong to its models as they are now.
     """
-    name, path = settings.config.pseudo, paths.root.parent / settings.config.pseudo / "pseudo.csv"
+    name = run.config.pseudo
     if not name:
         return ""
-    source_run(paths, "pseudo", name, fold_hash)
+    source = RunPaths(run.paths.root.parent / name)
+    source_run(run.paths, "pseudo", name, fold_hash)
+    path = source.root / "pseudo.csv"
     if not path.exists():
         raise ValueError(f"pseudo={name}: there is no {path}: make pseudo RUN={name}")
     labels = tables.read_csv(path)
     for fold, recipe in labels[["fold", "recipe"]].drop_duplicates().to_numpy():
-        done = RunPaths(path.parent).fold(int(fold)).done
+        done = source.fold(int(fold)).done
         if not done.exists() or read_json(done)["recipe"] != recipe:
             raise ValueError(
-                f"pseudo={name}: fold {fold} was trained anew since {path} was written: make pseudo"
-                f" RUN={name}"
+                f"pseudo={name}: fold {fold} was trained anew since {path} was written: make pseudo RUN={name}"
             )
-    return sha256([file_sha(path), image_contents(settings, labels)])
+    return sha256([file_sha(path), image_contents(run, labels)])

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,8 +14,13 @@ from src.data.run import Run
 def backbone_features(run: Run, tables: Sequence[pd.DataFrame]) -> np.ndarray:
     """(N, F) float32 of all tables' images: the input of a head-only run's head, from the same caches."""
     from src.data import features
+    from src.data.decoding import decode
+    from src.data.run import Run
     from src.model.classifier import build
+    from src.model.engines import Trunk
     from src.run import locks
+    from src.run.device import make_accelerator
+    from src.run.paths import RunPaths
 
     config = replace(
         run.config,
@@ -29,13 +35,14 @@ def backbone_features(run: Run, tables: Sequence[pd.DataFrame]) -> np.ndarray:
     model = build(config, len(competition.outputs))
     if not model.cut_at:  # nothing learns, so the whole backbone can be taken for the trunk
         model.trunk, model.cut_at = model.tail, "whole"
-    accelerator = features.make_accelerator(settings)
+    accelerator = make_accelerator(settings.machine)
     model.to(accelerator.device)
+    run, trunk = Run(RunPaths(Path()), settings, competition), Trunk(model, settings.machine, accelerator)
     parts = []
     with locks.lock(settings.cache / settings.comp / "lock", wait=True):
         for table in tables:
-            pictures = features.decode(competition, settings, table, tolerant=True)
-            values = features.trunk_outputs(model, pictures, {"plain": None}, settings, accelerator)[0].values
+            pictures = decode(run, table, tolerant=True)
+            values = features.trunk_outputs(run, trunk, pictures, {"plain": None}, accelerator)[0].values
             parts.append(np.array(values).reshape(len(values), -1, values.shape[-1]).mean(axis=1))
     return np.concatenate(parts)
 

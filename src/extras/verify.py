@@ -14,10 +14,10 @@ import pandas as pd
 
 from src import config, predict, submit
 from src.competition import answers, decoders, scoring, tables
-from src.data.recipe import differences, image_contents
+from src.data.recipe import differences, image_contents, make_recipe
 from src.data.run import Run
-from src.data.training_table import make_job
 from src.experiments import EXPERIMENTS
+from src.model.pretrained import pretrained_hash
 from src.run import configure, predictions, provenance, reuse
 from src.run.errors import CheckFailed
 from src.run.files import Damaged, file_sha, read_json, sha256
@@ -120,7 +120,7 @@ def oof(finished: FinishedRun) -> list[str]:
     lines = differing(valid, predictions.read(paths.oof))
     if paths.scored()[0] == paths.oof:
         return lines
-    views, mean = predict.score_views(finished.settings, paths, finished.competition, finished.table, folds)
+    views, mean = predict.score_views(finished.run, finished.table, folds)
     lines += [f"oof_tta.parquet: {line}" for line in differing(mean, predictions.read(paths.oof_tta))]
     saved = {key: value for key, value in read_json(paths.tta).items() if key != "sha256"}
     if views != saved:
@@ -218,7 +218,7 @@ def inputs(finished: FinishedRun) -> list[str]:
 
 
 def data(finished: FinishedRun) -> list[str]:
-    is_same = sha256(image_contents(finished.settings, finished.table)) == finished.done["images_hash"]
+    is_same = sha256(image_contents(finished.run, finished.table)) == finished.done["images_hash"]
     return [] if is_same else ["the training images have other contents"]
 
 
@@ -228,7 +228,7 @@ def settings(finished: FinishedRun) -> list[str]:
     now = config.as_dict(configure.settings_for(finished.paths, environment, EXPERIMENTS).config)
     saved = config.as_dict(finished.settings.config)
     lines = [f"setting {name}: {saved[name]} -> {now[name]}" for name in saved if saved[name] != now[name]]
-    recipe = make_job(finished.run).recipe
+    recipe = make_recipe(finished.run, finished.table, pretrained_hash(finished.run.config))
     return lines + [f"recipe: {difference}" for difference in differences(finished.done, recipe)]
 
 

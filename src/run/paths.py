@@ -29,6 +29,9 @@ class FoldPaths:
     """
 
     root: Path
+    label = property(
+        lambda self: re.sub(r"(\d+)$", r" \1", self.root.name)
+    )  # for messages: "fold 0", "refit 1"
     model = file("model.safetensors")
     valid = file("valid.parquet")
     valid_epochs = file("valid_epochs.parquet")

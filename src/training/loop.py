@@ -1,8 +1,8 @@
-"""The training loop and prediction. It knows no files, folds or trackers: it yields after each step, and the
-stage decides to log, save or stop.
+"""The training loop and prediction. They know no files, folds or trackers: train_epoch yields after each
+batch, and the stage decides to log, to save or to stop.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -12,156 +12,83 @@ from torch import Tensor, nn
 
 from src.config import Config
 from src.run.seeds import seed_of
+from src.training.ema import Ema
+from src.training.mix import mix
 from src.training.optim import set_rates
+
+Forward = Callable[[Tensor, Tensor], Tensor]  # (images or features (B, ...), extra columns (B, E)) -> (B, T)
+
+
+class Learner(NamedTuple):
+    """What all epochs of a fold share."""
+
+    forward: Forward
+    loss_fn: Callable[[Tensor, Tensor], Tensor]  # (logits (B, T), targets (B, T)) -> (B,)
+    optimizer: torch.optim.Optimizer
+    ema: Ema
+    accelerator: Accelerator
+    config: Config
+    label_smoothing: float = 0.0
+    fold: int = 0  # draws depend on it
 
 
 class Step(NamedTuple):
-    epoch: int
-    step: int  # within the epoch
-    loss: float
+    """What has been done after a batch."""
+
+    number: int  # of the batch in its epoch
+    loss: float  # mean over its images
+    num_images: int
+    has_updated: bool  # the weights: no gradient waits for the next batch, so the state can be saved
     ends_epoch: bool
-    has_updated: bool  # the weights: no gradient waits for the next batch, so that a state can be saved
-
-
-def mix(image: Tensor, target: Tensor, weight: Tensor, config: Config) -> tuple[Tensor, Tensor, Tensor]:
-    """Mixup (Zhang et al. 2018, arXiv:1710.09412) or CutMix (Yun et al. 2019, arXiv:1905.04899), once per
-    batch; cached features mix at the cut.
-
-    A mixed image weighs what its two parts do together, and its target holds each by its weight:
-    class_weights balance the classes as without mixing.
-    """
-    use_cutmix = config.cutmix > 0 and image.ndim == 4 and (config.mixup <= 0 or torch.rand(()) < 0.5)
-    alpha = config.cutmix if use_cutmix else config.mixup
-    if alpha <= 0:
-        return image, target, weight
-    share = float(np.random.default_rng(torch.randint(2**62, ()).item()).beta(alpha, alpha))
-    partner = torch.randperm(len(image), device="cpu").to(image.device)
-    if use_cutmix:
-        height, width = image.shape[-2:]
-        cut_h, cut_w = round(height * (1 - share) ** 0.5), round(width * (1 - share) ** 0.5)
-        # as in the paper: the box's middle is anywhere in the image, what lies outside is cut off, and the
-        # share is that of the rest
-        top, left = int(torch.randint(height, ())) - cut_h // 2, int(torch.randint(width, ())) - cut_w // 2
-        rows, columns = (
-            slice(max(top, 0), min(top + cut_h, height)),
-            slice(max(left, 0), min(left + cut_w, width)),
-        )
-        image = image.clone()
-        image[..., rows, columns] = image[partner][..., rows, columns]
-        share = 1 - (rows.stop - rows.start) * (columns.stop - columns.start) / (height * width)
-    else:
-        image = image.float()  # uint8 pixels would be cut off
-        image = share * image + (1 - share) * image[partner]
-    mixed, weighted = share * weight + (1 - share) * weight[partner], weight[:, None] * target
-    return image, (share * weighted + (1 - share) * weighted[partner]) / mixed[:, None], mixed
-
-
-class Average:
-    """Exponential moving average of what learned, buffers too; swapped in for prediction. Polyak and Juditsky
-    1992.
-    """
-
-    def __init__(self, learned: dict[str, Tensor], decay: float) -> None:
-        self.decay, self.learned = decay, learned
-        self.shadow = {name: value.clone() for name, value in learned.items()}
-        self.updates = 0
-
-    def update(self) -> None:
-        self.updates += 1
-        # or the first steps' noise would stay
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        for name, value in self.learned.items():
-            kept = self.shadow[name]
-            kept.lerp_(value, 1 - decay) if kept.is_floating_point() else kept.copy_(value)
-
-    def swap(self) -> None:
-        """Exchange the model's values and the averages in place; a second call exchanges them back."""
-        for name, value in self.learned.items():
-            own = value.clone()
-            value.copy_(self.shadow[name])
-            self.shadow[name].copy_(own)
-
-
-def train_steps(
-    forward: Callable[[Tensor, Tensor], Tensor],
-    batches: Callable[[int], Iterable],
-    optimizer: torch.optim.Optimizer,
-    loss_fn: Callable[[Tensor, Tensor], Tensor],
-    *,
-    config: Config,
-    fold: int,
-    accelerator: Accelerator,
-    begin_epoch: Callable[[], object],
-    sizes: Callable[[int], Sequence[Sequence[int]]],
-    average: Average | None = None,
-    smooth: float = 0.0,
-    first_epoch: int = 0,
-    first_step: int = 0,
-) -> Iterator[Step]:
-    """Train, yielding after each step. batches(epoch) gives that epoch's batches; begin_epoch() puts the
-    model in training mode.
-
-    sizes(epoch): the images in each batch, step by step of the optimizer: a sampler may give an epoch more or
-    fewer. Each image of a step counts alike, whatever batch it is in. Raises NotFinite with the images at
-    fault. A continued training begins at first_epoch, whose batches(first_epoch) come without its first_step
-    ones.
-    """
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    # torch.manual_seed writes a stack trace for each kind of GPU that isn't there: a third of a head's step
-    reseed = torch.default_generator.manual_seed if accelerator.device.type == "cpu" else torch.manual_seed
-    for epoch in range(first_epoch, config.epochs):
-        begin_epoch()
-        last, plan = None, sizes(epoch)
-        places = [
-            (step, sum(parts), part == len(parts) - 1)
-            for step, parts in enumerate(plan)
-            for part in range(len(parts))
-        ]
-        for number, batch in enumerate(batches(epoch), first_step if epoch == first_epoch else 0):
-            # dropout and mixing of this step
-            reseed(seed_of(config.seed, fold, epoch, number))
-            step, images, has_updated = places[number]
-            image, target, weight = mix(batch.image, batch.target, batch.weight, config)
-            if smooth:
-                target = target * (1 - smooth) + smooth / target.shape[1]
-            with accelerator.autocast():
-                logits = forward(image, batch.extra)
-            losses = loss_fn(logits.float(), target)  # (B,)
-            loss = (losses * weight).sum()
-            value = loss.item() / len(losses)
-            if not np.isfinite(value):
-                worst = batch.index[~torch.isfinite(losses.detach())].tolist()[:5]
-                raise NotFinite(epoch, number, worst)
-            accelerator.backward(loss / images)
-            if has_updated:
-                set_rates(optimizer, epoch * len(plan) + step, len(plan), config)
-                if config.clip_grad:
-                    accelerator.clip_grad_norm_(parameters, config.clip_grad)
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
-                if average:
-                    average.update()
-            last = Step(epoch, number, value, batch.is_last, has_updated)
-            # or the graph lives through the validation
-            del logits, losses, loss
-            yield last
-        assert last is not None and last.ends_epoch, "an epoch must end with a batch marked is_last"
 
 
 class NotFinite(Exception):
     """The loss became NaN or infinite; `rows` are the positions in the table of the images at fault."""
 
-    def __init__(self, epoch: int, step: int, rows: list[int]) -> None:
-        super().__init__(f"the loss is not finite in epoch {epoch}, step {step}")
+    def __init__(self, epoch: int, batch: int, rows: list[int]) -> None:
+        super().__init__(f"the loss is not finite in epoch {epoch}, batch {batch}")
         self.rows = rows
 
 
+def train_epoch(learner: Learner, batches: Iterable, epoch: int) -> Iterator[Step]:
+    """Train for one epoch (0, 1, ...), yielding after each batch; the model is in training mode.
+
+    A batch says what step of the optimizer it belongs to: gradients of its batches are accumulated, and each
+    image of a step counts alike. Raises NotFinite.
+    """
+    config, optimizer, accelerator = learner.config, learner.optimizer, learner.accelerator
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    # torch.manual_seed writes a stack trace for each kind of GPU that isn't there: a third of a head's step
+    reseed = torch.default_generator.manual_seed if accelerator.device.type == "cpu" else torch.manual_seed
+    for batch in batches:
+        reseed(seed_of(config.seed, learner.fold, epoch, batch.number))  # dropout and mixing of this batch
+        image, target, weight = mix(batch.image, batch.target, batch.weight, config)
+        if learner.label_smoothing:
+            target = target * (1 - learner.label_smoothing) + learner.label_smoothing / target.shape[1]
+        with accelerator.autocast():
+            logits = learner.forward(image, batch.extra)
+        losses = learner.loss_fn(logits.float(), target)  # (B,)
+        loss = (losses * weight).sum()
+        mean_loss = loss.item() / len(losses)
+        if not np.isfinite(mean_loss):
+            raise NotFinite(epoch, batch.number, batch.index[~torch.isfinite(losses.detach())].tolist()[:5])
+        accelerator.backward(loss / batch.step_size)
+        if batch.ends_step:
+            set_rates(optimizer, epoch * batch.num_steps + batch.step, batch.num_steps, config)
+            if config.clip_grad:
+                accelerator.clip_grad_norm_(parameters, config.clip_grad)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            learner.ema.update()
+        step = Step(batch.number, mean_loss, len(losses), batch.ends_step, batch.ends_epoch)
+        del logits, losses, loss  # or the graph would live through the validation
+        yield step
+
+
 @torch.inference_mode()
-def predict(
-    forward: Callable[[Tensor, Tensor], Tensor], batches: Iterable, *, accelerator: Accelerator
-) -> tuple[np.ndarray, np.ndarray]:
-    """(positions (N,), logits (N, T)) of all batches; the caller compares the positions with those it asked
-    for (FIELD B2). The model is in eval.
+def predict(forward: Forward, batches: Iterable, accelerator: Accelerator) -> tuple[np.ndarray, np.ndarray]:
+    """(positions (N,), logits (N, T)) of all batches, the model in eval mode. The caller compares the
+    positions with those it asked for: predictions belong to rows by position, never by order.
     """
     positions, logits = [], []
     for batch in batches:
@@ -172,8 +99,8 @@ def predict(
 
 
 def unused(model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[set[int], set[int]]:
-    """(learning parameters missing from the optimizer, parameters of the optimizer that don't learn), by
-    identity: both must be empty (FIELD B15).
+    """(learning parameters that the optimizer lacks, parameters of the optimizer that don't learn), by id. Both
+    must be empty: a layer set to learn after the optimizer was made would stay as it is, without a word.
     """
     learning = {id(p) for p in model.parameters() if p.requires_grad}
     optimized = {id(p) for group in optimizer.param_groups for p in group["params"]}

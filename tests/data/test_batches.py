@@ -10,9 +10,11 @@ from conftest import make_array
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.data import batches
+from src.data import workers
 from src.data.augment import AUGMENTS, seeded
-from src.data.batches import SAMPLERS, Batches, Decoded, ExtraColumns, Rows, at_once, in_parts
+from src.data.batches import SAMPLERS, Batches, Rows, at_once, in_parts, in_steps, in_training_parts
+from src.data.extra_columns import ExtraColumns
+from src.data.workers import Decoded
 
 CPU = torch.device("cpu")
 
@@ -30,15 +32,15 @@ def decoded(tmp_path):
 
 
 @given(n=st.integers(1, 40), size=st.integers(1, 12), plain=st.booleans())
-def test_every_position_is_in_exactly_one_part(n, size, plain):  # FIELD B2: nothing is dropped
-    parts = in_parts(np.arange(n), size, alone=plain)
+def test_every_position_is_in_exactly_one_part(n, size, plain):
+    parts = (in_parts if plain else in_training_parts)(np.arange(n), size)
     assert np.concatenate(parts).tolist() == list(range(n))
     assert plain or len(parts) == 1 or len(parts[-1]) > 1 or size == 1 and len(parts[-1]) >= 1
 
 
-def collect(batches, n, epoch, **how):
-    found = list(batches(np.arange(n), 4, epoch, **how))
-    assert [b.is_last for b in found] == [False] * (len(found) - 1) + [True]
+def collect(batches, n, epoch):
+    found = list(batches.train_epoch(in_steps(np.arange(n), 4, 4), epoch))
+    assert [b.ends_epoch for b in found] == [False] * (len(found) - 1) + [True]
     return torch.cat([b.image for b in found]), torch.cat([b.index for b in found])
 
 
@@ -46,7 +48,7 @@ def test_a_cpu_predicts_few_pictures_at_once_and_vectors_as_asked(tmp_path):
     def sizes(shape: tuple[int, ...]) -> list[int]:
         array = make_array(tmp_path / f"{len(shape)}.npy", shape, "float32", lambda out: out.fill(1))
         return [
-            len(batch.index) for batch in Batches([array], rows(40), device=CPU).predicting(np.arange(40), 32)
+            len(batch.index) for batch in Batches([array], rows(40), device=CPU).evaluation(np.arange(40), 32)
         ]
 
     assert sizes((40, 2, 2, 3)) == [16, 16, 8] and sizes((40, 6)) == [32, 8]
@@ -100,7 +102,7 @@ def test_fixed_views_come_in_turn_and_validation_sees_the_plain_one(decoded, tmp
         "each image sees each view once in three epochs"
     )
     assert len(set(seen[0])) > 1, "one epoch mixes the views"
-    assert (collect(batches, 11, 1, plain=True)[0] == 0).all()
+    assert all((batch.image == 0).all() for batch in batches.evaluation(np.arange(11), 4))
 
 
 def test_fixed_views_without_a_cache_are_the_same_pictures_each_time(decoded):
@@ -165,14 +167,14 @@ def test_extra_columns_are_fitted_on_the_training_part_only():
 # -- the shared memory through which workers hand over their batches
 
 
-def augmented(decoded, workers):
+def augmented(decoded, number):
     return Batches(
-        [decoded], rows(11), device=CPU, transforms={"": AUGMENTS["light"](16, "h")}, workers=workers
+        [decoded], rows(11), device=CPU, transforms={"": AUGMENTS["light"](16, "h")}, workers=number
     )
 
 
 def test_without_shared_memory_the_way_out_is_told_before_anything_starts(decoded, tmp_path, monkeypatch):
-    monkeypatch.setattr(batches, "SHARED_MEMORY", tmp_path / "shm")
+    monkeypatch.setattr(workers, "SHARED_MEMORY", tmp_path / "shm")
     with pytest.raises(
         ValueError,
         match='2 workers share memory by .*shm, which is not there or not writable: MACHINE="workers=0"',
@@ -185,7 +187,7 @@ def test_too_little_shared_memory_for_the_batches_is_told_before_anything_starts
     need = 2 * 2 * 4 * 16 * 16 * 3  # two batches of four pictures by each of two workers
     for free in (need - 1, need):
         monkeypatch.setattr(
-            batches.shutil, "disk_usage", lambda path, free=free: shutil._ntuple_diskusage(free, 0, free)
+            workers.shutil, "disk_usage", lambda path, free=free: shutil._ntuple_diskusage(free, 0, free)
         )
         if free < need:
             with pytest.raises(

@@ -12,7 +12,7 @@ from conftest import FAST, fast, open_run
 from PIL import Image
 
 from src.competition import tables
-from src.data.training_table import make_job, of_fold, with_pseudo
+from src.data.training_table import add_pseudo_labels, load_training_table
 from src.extras import pseudo
 from src.model.backbone import BACKBONES
 from src.run import predictions
@@ -31,14 +31,15 @@ def test_a_fold_gets_the_labels_of_its_own_model_above_the_cut_and_no_others(ben
     cut = float(surest.median())
     found = label(bench, first, cut)
     paths = bench.run(f"{FAST} pseudo=first", "second")
-    job = with_pseudo(make_job(open_run(paths)))
-    assert len(job.table) > 36 and (job.table["fold"][36:] == -1).all()
+    whole = add_pseudo_labels(load_training_table(open_run(paths), ""))
+    assert len(whole.frame) > 36 and (whole.frame["fold"][36:] == -1).all()
     for k in range(3):
         asked = predictions.read(first.fold(k).test)
         sure = asked.index[asked.max(axis=1) >= cut]
-        own, learns = of_fold(job, k)
-        assert sorted(own.table["id"][36:][learns[36:]]) == [f"test/{name}" for name in sorted(sure)]
-        rows = own.table[36:][learns[36:]]
+        own = whole.for_fold(k)
+        learns = np.isin(np.arange(len(own.frame)), own.training)
+        assert sorted(own.frame["id"][36:][learns[36:]]) == [f"test/{name}" for name in sorted(sure)]
+        rows = own.frame[36:][learns[36:]]
         assert np.abs(own.target[36:][learns[36:]] - asked.loc[rows["id"].str[5:]].to_numpy()).max() < 1e-5
         assert rows["colour"].tolist() == asked.loc[rows["id"].str[5:]].idxmax(axis=1).tolist()
         assert (learns[:36] == (tables.read_folds(paths.folds)["fold"] != k)).all()
@@ -153,9 +154,10 @@ def test_several_labels_per_image_are_learned_as_the_shares_that_they_are(bench)
     first = bench.run(how, "first")
     label(bench, first, 0.5)
     paths = bench.run(f"{how} pseudo=first", "second")
-    own, learns = of_fold(with_pseudo(make_job(open_run(paths))), 1)
-    asked = predictions.read(first.fold(1).test).loc[own.table["id"][36:].str[5:]].to_numpy()
-    assert learns[36:].all() and np.abs(own.target[36:] - asked).max() < 1e-5
+    own = add_pseudo_labels(load_training_table(open_run(paths), "")).for_fold(1)
+    asked = predictions.read(first.fold(1).test).loc[own.frame["id"][36:].str[5:]].to_numpy()
+    assert {*range(36, len(own.frame))} <= {*own.training} and np.abs(own.target[36:] - asked).max() < 1e-5
     assert (
-        own.table[list(own.competition.targets)][36:].to_numpy() == np.where(asked >= 0.5, "1", "0")
+        own.frame[list(open_run(paths).competition.targets)][36:].to_numpy()
+        == np.where(asked >= 0.5, "1", "0")
     ).all()

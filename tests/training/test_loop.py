@@ -10,9 +10,11 @@ from conftest import make_array
 from torch import nn
 
 from src.config import Config, resolve
-from src.data.batches import Batches, Rows, flat, in_steps
-from src.training.loop import Average, NotFinite, mix, predict, train_steps, unused
+from src.data.batches import Batches, Rows, in_steps
+from src.training.ema import Ema
+from src.training.loop import Learner, NotFinite, predict, train_epoch, unused
 from src.training.losses import LOSSES
+from src.training.mix import mix
 from src.training.optim import make_optimizer, rate_scale, set_rates
 
 CONFIG = resolve(Config(epochs=2, batch_size=4, lr=1e-2, body_lr=1e-3, clip_grad=0.0, warmup_epochs=0.0))
@@ -46,25 +48,21 @@ def run(
     )
     batches = Batches([features], rows, device=torch.device("cpu"))
     optimizer = make_optimizer([(name, p, -1) for name, p in model.named_parameters()], config)
-    kept = (
-        Average({name: p.detach() for name, p in model.named_parameters()}, config.ema) if average else None
+    ema = Ema({name: p.detach() for name, p in model.named_parameters()}, config.ema if average else 0)
+    learner = Learner(
+        lambda image, extra: model(image),
+        LOSSES["cross_entropy"],
+        optimizer,
+        ema,
+        Accelerator(cpu=True),
+        config,
     )
-    plans = [in_steps(np.array(order), step_size, batch_size) for order in orders]
-    steps = list(
-        train_steps(
-            lambda image, extra: model(image),
-            lambda epoch: batches.of_parts(flat(plans[epoch]), epoch),
-            optimizer,
-            LOSSES["cross_entropy"],
-            config=config,
-            fold=0,
-            accelerator=Accelerator(cpu=True),
-            begin_epoch=model.train,
-            average=kept,
-            sizes=lambda epoch: [[len(part) for part in parts] for parts in plans[epoch]],
-        )
-    )
-    return model, steps, kept, batches
+    model.train()
+    steps = []
+    for epoch, order in enumerate(orders):
+        plan = in_steps(np.array(order), step_size, batch_size)
+        steps += train_epoch(learner, batches.train_epoch(plan, epoch), epoch)
+    return model, steps, ema, batches
 
 
 def weights(model):
@@ -93,13 +91,13 @@ def test_a_batch_in_parts_is_the_same_step_whatever_the_sizes_of_these(features,
 def test_a_sampler_may_give_an_epoch_more_or_fewer_images(features):
     """As many steps as there are images for; the rate is at its end when the run is."""
     _, steps, *_ = run(features, CONFIG, orders=(range(6), range(14)), step_size=8)
-    assert [(s.epoch, s.step, s.ends_epoch, s.has_updated) for s in steps] == [
-        (0, 0, False, False),
-        (0, 1, True, True),
-        (1, 0, False, False),
-        (1, 1, False, True),
-        (1, 2, False, False),
-        (1, 3, True, True),
+    assert [(s.number, s.ends_epoch, s.has_updated) for s in steps] == [
+        (0, False, False),
+        (1, True, True),
+        (0, False, False),
+        (1, False, True),
+        (2, False, False),
+        (3, True, True),
     ]
     run(features, CONFIG, orders=(range(14), range(3)), step_size=4)
 
@@ -134,12 +132,12 @@ def test_the_average_is_swapped_in_and_out_again(features):
     assert torch.equal(before, weights(model))
 
 
-def test_predict_returns_each_position_once(features):  # FIELD B2
+def test_predict_returns_each_position_once(features):
     model, _, _, batches = run(features, CONFIG)
     positions, logits = predict(
         lambda image, extra: model.eval()(image),
-        batches(np.array([5, 1, 13]), 2, plain=True),
-        accelerator=Accelerator(cpu=True),
+        batches.evaluation(np.array([5, 1, 13]), 2),
+        Accelerator(cpu=True),
     )
     assert positions.tolist() == [5, 1, 13] and logits.shape == (3, 3)
 
@@ -237,7 +235,7 @@ def test_vectors_are_not_decayed():
     }
 
 
-def test_what_learns_but_is_not_optimized_is_found():  # FIELD B15
+def test_what_learns_but_is_not_optimized_is_found():
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     optimizer = torch.optim.SGD(model[1].parameters(), lr=0.1)
     missing, strangers = unused(model, optimizer)

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from types import ModuleType
+from typing import Any
 
 BEGAN = time.perf_counter()
 gc.disable()  # while it imports, as src/__main__.py does
@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src import config, predict, train_fold
+from src import config, predict, train, train_fold
 from src.__main__ import exit_code, run_commands
 from src.data import features
 from src.model.classifier import Classifier, build
@@ -36,17 +36,18 @@ IMPORT_SECONDS = time.perf_counter() - BEGAN
 gc.freeze()
 gc.enable()
 CLOCKS = (
-    (features, "decode", "decode"),
+    (train, "decode", "decode"),
+    (predict, "decode", "decode"),
     (features, "trunk_outputs", "trunk"),
     (features, "run_trunk", "pass"),
-    (train_fold, "train_steps", "steps"),
-    (train_fold, "predict_epoch", "valid"),
+    (train_fold, "train_epoch", "steps"),
+    (train_fold.Validation, "after_epoch", "valid"),
     (predict, "predict_test", "test"),
     (predict, "predict_held_out", "held"),
 )
 
 
-def clock(seconds: dict[str, float], module: ModuleType, name: str, label: str) -> None:
+def clock(seconds: dict[str, float], module: Any, name: str, label: str) -> None:
     """Wrap a function: sum its seconds, count its calls. Of a generator its own, not those of its reader."""
     function = getattr(module, name)
 

@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from src.data import features
 from src.data.batches import Batch
+from src.data.features import pays_to_cache
 from src.data.images import read_square
+from src.data.views import training_views
 from src.extras.doctor.pictures import transform_of
 from src.extras.doctor.setup import Check, Setup
 from src.extras.findings import Finding, good, warn
@@ -36,11 +37,9 @@ def timed(setup: Setup, function: Callable[[], object]) -> float:
 def is_cached(setup: Setup) -> bool:
     """Will the trunk's output be cached? As train decides it."""
     config, model = setup.config, setup.model
-    views = features.training_views(setup.competition, setup.settings, has_trunk=bool(model.cut_at))
+    views = training_views(setup.config, setup.competition, has_trunk=bool(model.cut_at))
     passes = config.epochs * config.folds
-    return "" not in views and features.pays_to_cache(
-        model, setup.settings, len(setup.table), len(views), passes
-    )
+    return "" not in views and pays_to_cache(model, setup.run, len(setup.table), len(views), passes)
 
 
 def seconds_per_image(setup: Setup) -> dict[str, float]:
@@ -90,7 +89,7 @@ def hours(setup: Setup, seconds: dict[str, float]) -> dict[str, float]:
     workers = max(min(setup.settings.machine.workers, os.cpu_count() or 1), 1)
     steps = config.epochs * (learned * seconds["step"] + held_out * seconds["valid"])
     if is_cached(setup):
-        views = features.training_views(setup.competition, setup.settings, has_trunk=True)
+        views = training_views(setup.config, setup.competition, has_trunk=True)
         trunk = num_images * len(views) * seconds["trunk"]
         drawing = num_images * max(config.views - 1, 0) * seconds["draw"]
     else:

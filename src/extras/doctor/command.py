@@ -51,7 +51,7 @@ def attempt(check: Check, setup: Setup) -> Finding:
     try:
         return check(setup)
     except NotFinite as error:
-        ids = [setup.job.table["id"][i] for i in error.rows]
+        ids = [setup.table["id"][i] for i in error.rows]
         return fail(f"{error}; images {ids}", 'try a lower lr, or SET="clip_grad=1"; see the check loss')
     except Exception as error:
         place = place_of(error)

@@ -6,9 +6,12 @@ import pandas as pd
 from src.competition import answers, tables
 from src.competition.tasks import TASKS
 from src.data import folds
-from src.data.training_table import make_job
+from src.data.training_table import load_training_table
 from src.extras.doctor.setup import Check, Setup
 from src.extras.findings import Finding, fail, good, some, warn
+from src.model.pretrained import pretrained_hash
+from src.run.device import make_accelerator
+from src.train import check_names
 
 SPLIT_AGAIN = "make split FORCE=1, then train again; what was trained on the old folds is kept in old/"
 
@@ -62,14 +65,16 @@ def depends_on_order(setup: Setup, table: pd.DataFrame) -> bool:
 
 def check_settings(setup: Setup) -> Finding:
     """Everything that train reads and refuses: names, weights, init_from."""
-    setup.job = make_job(setup.run)
+    check_names(setup.run)
+    setup.training = load_training_table(setup.run, pretrained_hash(setup.config))
+    setup.accelerator = make_accelerator(setup.run.machine)
     competition = setup.competition
     return good(f"every name is known; {competition.task}, {competition.metric_name}, {setup.device}")
 
 
 def label_map(setup: Setup) -> Finding:
     """One list of classes: for the targets, for the head's outputs and for the submission."""
-    competition, table, target = setup.competition, setup.table, setup.job.target
+    competition, table, target = setup.competition, setup.table, setup.training.target
     encode, outputs, where = (
         TASKS[competition.task].encode,
         competition.outputs,

@@ -90,7 +90,7 @@ def first_loss(setup: Setup) -> Finding:
     first, prior = setup.loss_of(setup.logits(setup.model, batch), batch.target), setup.prior_loss
     if not np.isfinite(first):
         return fail(
-            f"the first loss is {first} in precision {setup.job.accelerator.mixed_precision}",
+            f"the first loss is {first} in precision {setup.accelerator.mixed_precision}",
             'MACHINE="precision=no", or bf16 where the GPU has it',
         )
     classes = batch.target.shape[1]
@@ -158,7 +158,7 @@ class Attempt:
 def share_right(setup: Setup, model: Classifier, batch: Batch) -> float:
     """Of the images, in eval, as in validation. Of values 1 means that 95 % of the variance is explained."""
     model.eval()
-    with setup.job.accelerator.autocast():
+    with setup.accelerator.autocast():
         logits = setup.forward(model)(batch.image, batch.extra).float()
     if setup.has_values:
         variance = float((batch.target - batch.target.mean(dim=0)).square().mean())
@@ -210,7 +210,7 @@ def overfits(setup: Setup) -> Finding:
 def learns_unfrozen(setup: Setup, share: float) -> bool:
     """Does more than that share become right when everything learns?"""
     config = resolve(replace(setup.config, trainable="all", lr="auto", body_lr="auto", layer_decay="auto"))
-    model = build(config, setup.job.target.shape[1], setup.rows.extra.shape[1])
+    model = build(config, setup.training.target.shape[1], setup.rows.extra.shape[1])
     model = model.to(setup.device, memory_format=torch.channels_last)
     return Attempt(setup, model, setup.sample(), config, steps=60).share > share
 

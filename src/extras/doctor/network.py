@@ -19,7 +19,7 @@ from src.training.optim import make_optimizer
 
 def shapes(setup: Setup) -> Finding:
     """The model gives (B, outputs) for any B, and an image's logits don't depend on the batch."""
-    config, num_outputs = setup.config, setup.job.target.shape[1]
+    config, num_outputs = setup.config, setup.training.target.shape[1]
     where = f"head {config.head!r} in src/model/heads.py"
     try:
         model = build(config, num_outputs, setup.rows.extra.shape[1])
@@ -178,7 +178,7 @@ def loaded(setup: Setup) -> Finding:
         return fail(seen, change)
     others = "" if len(stored) == len(own) else ", the others converted by timm"
     equal = f"{len(stored)} of {len(own)} weight tensors are equal to {files}{others}"
-    return good(f"{equal}; hash {setup.job.weights_hash}")
+    return good(f"{equal}; hash {setup.training.recipe['weights_hash']}")
 
 
 def stored_tensors(setup: Setup) -> dict[str, Tensor]:

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from src.data import features
 from src.data.augment import Transform, seeded
-from src.data.batches import Batches, Rows
+from src.data.batches import Batches, Rows, in_steps
+from src.data.views import flips_of, training_views, unseen_test_views
 from src.extras.contact_sheet import Cell, draw_sheet
 from src.extras.doctor.setup import Check, Setup
 from src.extras.findings import Finding, fail, good, warn
@@ -27,7 +27,7 @@ WHERE = "src/data/augment.py"
 def transform_of(setup: Setup) -> Transform | None:
     """The augmentation of the training; None where every epoch shows the plain pictures."""
     has_trunk = bool(setup.model.cut_at)
-    views = features.training_views(setup.competition, setup.settings, has_trunk=has_trunk)
+    views = training_views(setup.config, setup.competition, has_trunk=has_trunk)
     return next((transform for transform in views.values() if transform is not None), None)
 
 
@@ -131,14 +131,14 @@ def is_destroyed(setup: Setup, draws: Tensor, originals: list[Tensor]) -> bool:
 def mirrors(setup: Setup) -> Finding:
     """No picture is mirrored whose label does not survive it."""
     competition, config = setup.competition, setup.config
-    flips, transform = features.flips_of(competition, setup.settings), transform_of(setup)
+    flips, transform = flips_of(setup.config, competition), transform_of(setup)
     if flips and not competition.flips:
         return fail(
             f"flips={config.flips}, but the classes are "
             f"{', '.join(competition.classes[:10])}: a mirrored 2 is no 2",
             'SET="flips=auto"; or state flips in src/competitions.py when mirrors keep the label',
         )
-    if unseen := features.unseen(competition, setup.settings):
+    if unseen := unseen_test_views(setup.config, competition):
         return warn("; ".join(unseen), "leave them out of tta, unless predict's table of views shows a gain")
     if transform and "h" not in flips:
         share = share_mirrored(setup, transform)
@@ -182,7 +182,8 @@ def workers(setup: Setup) -> Finding:
     def images(num_workers: int, epoch: int = 0) -> Tensor:
         cpu, transforms = torch.device("cpu"), {"": transform}
         batches = Batches([copies], rows, device=cpu, transforms=transforms, workers=num_workers)
-        return torch.stack([batch.image for batch in batches(np.arange(32), 4, epoch)])
+        steps = in_steps(np.arange(32), 4, 4)
+        return torch.stack([batch.image for batch in batches.train_epoch(steps, epoch)])
 
     alone, two = images(0), images(2)
     generator = (

@@ -77,7 +77,7 @@ def step(
     target: Tensor,
     extra: Tensor,
 ) -> float:
-    with setup.job.accelerator.autocast():
+    with setup.accelerator.autocast():
         logits = forward(image, extra)
     loss = setup.loss_fn(logits.float(), target).mean()
     optimizer.zero_grad(set_to_none=True)

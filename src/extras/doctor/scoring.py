@@ -10,22 +10,23 @@ import pandas as pd
 import torch
 
 from src.competition import scoring
-from src.data.batches import SAMPLERS, Batches, Rows
+from src.data.batches import SAMPLERS, Batches, Rows, in_steps
 from src.extras.doctor.setup import Check, Setup
 from src.extras.findings import Finding, fail, good
 from src.run import predictions
 from src.run.seeds import seed_of
-from src.train_fold import Best, predict_epoch
-from src.training import loop
+from src.training.early_stopping import EarlyStopping
+from src.training.loop import predict
+from src.training.mix import mix
 from src.training.sanity import constant_answer
 
 
 def validation_loader(setup: Setup) -> Finding:
     """The core's loader predicts every held-out id once, and learns from none of them."""
-    job, config, table, where = setup.job, setup.config, setup.table, "Batches in src/data/batches.py"
+    config, table, where = setup.config, setup.table, "Batches in src/data/batches.py"
     size, outputs = len(table), len(setup.competition.outputs)
     pixels: Any = SimpleNamespace(values=np.broadcast_to(np.zeros((), np.uint8), (size, 1, 1, 3)))
-    rows = Rows(job.target, np.ones(size, np.float32), np.zeros((size, 0), np.float32))
+    rows = Rows(setup.training.target, np.ones(size, np.float32), np.zeros((size, 0), np.float32))
     labelled = table.assign(label=setup.labels)
 
     def blank(image: torch.Tensor, extra: torch.Tensor) -> torch.Tensor:
@@ -35,7 +36,10 @@ def validation_loader(setup: Setup) -> Finding:
         training, held_out = np.flatnonzero(table["fold"] != k), np.flatnonzero(table["fold"] == k)
         batches = Batches([pixels], rows, device=setup.device, seed=config.seed, fold=k)
         try:
-            predict_epoch(job, setup.model, blank, batches, held_out, None)
+            batch_size = 2 * config.batch_size
+            positions, logits = predict(blank, batches.evaluation(held_out, batch_size), setup.accelerator)
+            frame = predictions.make(table["id"].iloc[positions], logits, setup.competition.outputs)
+            predictions.check_ids(frame, table["id"].iloc[held_out], "valid")
         except ValueError as error:
             return fail(
                 f"fold {k}: {error}",
@@ -43,7 +47,8 @@ def validation_loader(setup: Setup) -> Finding:
             )
         rng = np.random.default_rng(seed_of(config.seed, k, 0, "order"))
         order = training[SAMPLERS[config.sampler](labelled.iloc[training].reset_index(drop=True), 0, rng)]
-        learned = {i for batch in batches(order, config.batch_size, 0) for i in batch.index.tolist()}
+        steps = in_steps(order, config.batch_size, config.batch_size)
+        learned = {i for batch in batches.train_epoch(steps, 0) for i in batch.index.tolist()}
         num_wrong, num_wanted = len(learned - set(training)), len(set(order))
         if num_wrong or len(learned) < num_wanted:
             return fail(
@@ -63,7 +68,7 @@ def random_predictions(setup: Setup, part: pd.DataFrame) -> pd.DataFrame:
     if setup.is_single:
         values /= values.sum(axis=1, keepdims=True)
     if setup.has_values:
-        values = rng.permutation(setup.job.target)[: len(part)] + values
+        values = rng.permutation(setup.training.target)[: len(part)] + values
     return predictions.make(part["id"], values, outputs)
 
 
@@ -72,7 +77,7 @@ def metric(setup: Setup) -> Finding:
     c, table, name = setup.competition, setup.table, setup.competition.metric_name
     rows = table["row"].drop_duplicates().sample(frac=1, random_state=0).head(5000)
     part = table[table["row"].isin(rows)]
-    guesses, target = random_predictions(setup, part), setup.job.target[part.index]
+    guesses, target = random_predictions(setup, part), setup.training.target[part.index]
     guess = scoring.score(c, part, guesses)
     truth = scoring.score(c, part, predictions.make(part["id"], target, c.outputs))
     shuffled = scoring.score(c, part.sample(frac=1, random_state=1), guesses.sample(frac=1, random_state=2))
@@ -137,7 +142,7 @@ def constant(setup: Setup) -> Finding:
     table, c, parts = setup.table, setup.competition, []
     for k in setup.folds:
         held_out = table["fold"] == k
-        mean = constant_answer(setup.job.target[(~held_out).to_numpy()])
+        mean = constant_answer(setup.training.target[(~held_out).to_numpy()])
         parts.append(predictions.make(table["id"][held_out], np.tile(mean, (held_out.sum(), 1)), c.outputs))
     score = scoring.score(c, table, predictions.join(parts))
     return good(
@@ -154,13 +159,13 @@ def mixing(setup: Setup) -> Finding:
     image, target = values.view(8, 1, 1, 1).expand(8, 3, 32, 32).contiguous(), torch.eye(8)
     for seed in range(8):
         torch.manual_seed(seed)
-        mixed, labels, _ = loop.mix(image, target, torch.ones(8), setup.config)
+        mixed, labels, _ = mix(image, target, torch.ones(8), setup.config)
         sums_to_one = torch.allclose(labels.sum(dim=1), torch.ones(8), atol=1e-5)
         if not sums_to_one or not torch.allclose(labels @ values, mixed.mean(dim=(1, 2, 3)), atol=0.1):
             label = [round(x, 2) for x in labels[0].tolist()]
             return fail(
                 f"a mixed image has the label {label}, which is not the shares of its pictures",
-                "mix the targets with the share of the images: mix in src/training/loop.py",
+                "mix the targets with the share of the images: mix in src/training/mix.py",
             )
     return good("a mixed image's label holds the shares of its pictures")
 
@@ -171,13 +176,16 @@ def stopping(setup: Setup) -> Finding:
     if not patience:
         return good("patience=0: every fold runs its full schedule")
     sign = -1 if lower_is_better else 1
-    weights: Any = SimpleNamespace(learned=lambda: {"weight": torch.zeros(1)})
-    first, second = Best(patience, lower_is_better), Best(patience, lower_is_better)
-    stops = [first.should_stop(sign * score, weights) for score in (0.9, *[0.1] * patience)]
-    change = "keep the best score and its epoch inside the fold: Best in src/train_fold.py"
+    first, second = (EarlyStopping(patience, lower_is_better=lower_is_better) for _ in range(2))
+    stops = []
+    for score in (0.9, *[0.1] * patience):
+        first.update(sign * score, {"weight": torch.zeros(1)})
+        stops.append(first.is_over)
+    second.update(sign * 0.5, {"weight": torch.zeros(1)})
+    change = "keep the best score and its epoch inside the fold: src/training/early_stopping.py"
     if not stops[-1]:
         return fail(f"patience={patience} never stops", change)
-    if any(stops[:-1]) or second.should_stop(sign * 0.5, weights):
+    if any(stops[:-1]) or second.is_over:
         return fail(
             f"patience={patience}: after a fold that stopped, the next one stops at its first epoch", change
         )

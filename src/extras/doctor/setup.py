@@ -10,20 +10,22 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 
 from src.competition.tables import joined
-from src.competition.tasks import TASKS
+from src.competition.tasks import TASKS, loss_name
 from src.config import Config
-from src.data import features
 from src.data.batches import Batch, Batches, Rows
+from src.data.decoding import decode
 from src.data.run import Run
-from src.data.training_table import Job, loss_name, make_rows
+from src.data.training_table import TrainingTable
 from src.extras.findings import Finding
 from src.model import weights
 from src.model.backbone import make_backbone
 from src.model.classifier import Classifier
-from src.training.loop import train_steps
+from src.training.ema import Ema
+from src.training.loop import Learner, train_epoch
 from src.training.losses import LOSSES
 from src.training.optim import make_optimizer
 
@@ -41,9 +43,10 @@ class Stepped(NamedTuple):
 
 
 class Setup:
-    """A training that is about to begin. The first checks fill in job and model; the others need them."""
+    """A training that is about to begin. The first checks fill in the last three; the others need them."""
 
-    job: Job
+    training: TrainingTable
+    accelerator: Accelerator
     model: Classifier
 
     def __init__(self, run: Run) -> None:
@@ -53,11 +56,11 @@ class Setup:
 
     @property
     def device(self) -> torch.device:
-        return self.job.accelerator.device
+        return self.accelerator.device
 
     @property
     def table(self) -> pd.DataFrame:
-        return self.job.table
+        return self.training.frame
 
     @property
     def folds(self) -> list[int]:
@@ -66,7 +69,11 @@ class Setup:
 
     @property
     def loss_fn(self) -> Callable[[Tensor, Tensor], Tensor]:
-        return LOSSES[loss_name(self.job)]
+        return LOSSES[self.loss_name]
+
+    @property
+    def loss_name(self) -> str:
+        return loss_name(self.config.loss, self.competition.task)
 
     @property
     def is_single(self) -> bool:
@@ -80,7 +87,7 @@ class Setup:
     @property
     def is_linear(self) -> bool:
         """Are logits the values themselves, and not log-odds of their share of a range?"""
-        return self.has_values and loss_name(self.job) != "binary_cross_entropy"
+        return self.has_values and self.loss_name != "binary_cross_entropy"
 
     @cached_property
     def labels(self) -> pd.Series:
@@ -88,7 +95,7 @@ class Setup:
 
     @cached_property
     def rows(self) -> Rows:
-        return make_rows(self.job, (self.table["fold"] != 0).to_numpy())
+        return self.training.for_fold(0).rows
 
     @cached_property
     def fresh(self) -> nn.Module:
@@ -110,17 +117,20 @@ class Setup:
         training = np.random.default_rng(0).permutation(np.flatnonzero(self.table["fold"] != 0))
         nth_of_its_class = self.labels.iloc[training].groupby(self.labels).cumcount().to_numpy()
         chosen = training[np.argsort(nth_of_its_class, kind="stable")[:number]]
-        pictures = features.decode(self.competition, self.settings, self.table.iloc[chosen])
+        pictures = decode(self.run, self.table.iloc[chosen])
         rows = Rows(*(values[chosen] for values in self.rows))
         batches = Batches([pictures.decoded], rows, device=self.device)
-        batch = next(batches(np.arange(len(chosen)), len(chosen), plain=True))
-        return batch._replace(index=torch.from_numpy(chosen).to(batch.image.device))
+        parts = list(batches.evaluation(np.arange(len(chosen)), len(chosen)))
+        image, target, weight, extra, _ = (
+            torch.cat(tensors) for tensors in zip(*(part[:5] for part in parts))
+        )
+        return Batch(image, target, weight, extra, torch.from_numpy(chosen).to(image.device))
 
     def features_of(self, batch: Batch) -> Batch:
         """The batch with the output of the trunk, where there is one, in place of the images."""
         if not self.model.cut_at:
             return batch
-        with self.job.accelerator.autocast():
+        with self.accelerator.autocast():
             return batch._replace(image=self.model.features(batch.image).float())
 
     def forward(self, model: Classifier) -> Forward:
@@ -130,7 +140,7 @@ class Setup:
     @torch.no_grad()
     def logits(self, model: Classifier, batch: Batch) -> Tensor:
         """Of images, in eval and the run's precision."""
-        with self.job.accelerator.autocast():
+        with self.accelerator.autocast():
             return model.eval()(batch.image, batch.extra).float()
 
     def loss_of(self, logits: Tensor, target: Tensor) -> float:
@@ -147,21 +157,20 @@ class Setup:
         self, model: Classifier, batch: Batch, config: Config, forward: Forward | None = None
     ) -> Iterator[float]:
         """The losses of config.epochs steps on one batch, by the core's own loop and optimizer."""
-        accelerator = self.job.accelerator
-        steps = train_steps(
+        learner = Learner(
             forward or model.forward,
-            lambda epoch: [batch],
-            accelerator.prepare(make_optimizer(model.learning(), config)),
             self.loss_fn,
-            config=config,
-            fold=0,
-            accelerator=accelerator,
-            begin_epoch=model.train,
-            sizes=lambda epoch: [[len(batch.image)]],
-            smooth=config.label_smoothing if self.is_single else 0.0,
+            self.accelerator.prepare(make_optimizer(model.learning(), config)),
+            Ema({}, 0),
+            self.accelerator,
+            config,
+            label_smoothing=config.label_smoothing if self.is_single else 0.0,
         )
-        for step in steps:
-            yield step.loss
+        batch = batch._replace(step_size=len(batch.image))
+        for epoch in range(config.epochs):
+            model.train()
+            for step in train_epoch(learner, [batch], epoch):
+                yield step.loss
 
     @cached_property
     def stepped(self) -> Stepped:

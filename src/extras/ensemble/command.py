@@ -22,8 +22,8 @@ from src import competitions
 from src.competition import scoring, tables
 from src.competition.facts import Competition
 from src.config import Settings
-from src.data.batches import ExtraColumns
-from src.evaluate import summary
+from src.data.extra_columns import ExtraColumns
+from src.data.scores import summary
 from src.extras.ensemble.blends import BLENDS, LABEL, UNFITTED, Choice, Frames, choose, ways_for
 from src.run import configure, predictions, provenance
 from src.run.files import atomic, file_sha, read_json, sha256, write_json

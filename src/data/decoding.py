@@ -1,0 +1,84 @@
+"""The images of a table, decoded once at the experiment's size."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import PIL
+
+from src.data import images
+from src.data.arrays import Array, gigabytes
+from src.data.cache_notes import Earlier, Note
+from src.data.recipe import image_contents
+from src.data.run import Run
+from src.run import hashing
+from src.run.clock import Clock
+from src.run.files import read_json, sha256
+
+
+class Pictures(NamedTuple):
+    """The decoded images of a table, in its order."""
+
+    decoded: Array  # (N, size, size, 3) uint8
+    key: str  # a hash of the images and of how they were decoded
+    unreadable: dict[str, str]  # id -> what is wrong; black in `decoded`
+    contents: list[str]  # a hash of each image's file
+    made_by: str  # a hash of how they were decoded: equal contents were decoded to equal pixels
+
+
+def decode(run: Run, table: pd.DataFrame, clock: Clock | None = None, *, tolerant: bool = False) -> Pictures:
+    """Decode the table's images, unless that was done before. Raises ValueError that names the unreadable ones,
+    unless tolerant.
+    """
+    size, reader, cache = run.config.image_size, run.competition.read_image, run.settings.cache
+    contents = image_contents(run, table)
+    note = Note(
+        {"size": size, "pillow": PIL.__version__, "images": sha256(contents)},
+        hashing.reach("src.data.images:read_square", *([reader] if reader else [])),
+    )
+    path = cache / run.settings.comp / f"images-{size}px-{note.key}.npy"
+    copies: dict[int, Callable[[], np.ndarray]] = {}
+    if not path.exists():
+        if not reader and (earlier := note.earlier(path, contents)):
+            copies = copies_of(contents, earlier)
+        if copies:
+            print(f"{len(copies)} of {len(table)} images are decoded already, at {size} px", flush=True)
+        need = gigabytes((len(table), size, size, 3), "uint8")
+        print(
+            f"decoding {len(table) - len(copies)} images at {size} px, {need:.2f} GB in {cache}{note.why_anew(path)}",
+            flush=True,
+        )
+    decoded, unreadable = images.decode(
+        table.assign(file=[f"{run.inputs}/{name}" for name in table["path"]]).to_dict("records"),
+        size,
+        path,
+        tolerant=tolerant,
+        copies=copies,
+        clock=clock,
+        room_gb=run.machine.cache_total_gb,
+        read_image=reader,
+        max_pixels=run.competition.max_pixels,
+        workers=run.machine.workers,
+    )
+    note.write(path, contents)
+    # a reader of one's own may look at more than the image's file
+    made_by = note.key if reader else note.key_but_images
+    return Pictures(decoded, note.key, unreadable, contents, made_by)
+
+
+def copies_of(contents: list[str], earlier: Earlier) -> dict[int, Callable[[], np.ndarray]]:
+    """place -> its decoded pixels, for each image that the earlier array has."""
+    unreadable = earlier.path.with_suffix(".unreadable.json")
+    # which of its pictures are black is known by id alone
+    if not unreadable.exists() or read_json(unreadable)["unreadable"]:
+        return {}
+    rows = {
+        content: row for row, content in enumerate(earlier.contents) if not content.startswith("unreadable")
+    }
+    return {
+        place: partial(earlier.values.__getitem__, rows[content])
+        for place, content in enumerate(contents)
+        if content in rows
+    }

@@ -1,0 +1,48 @@
+"""Folds side by side: a process per GPU."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from src.run import memory
+from src.run.errors import Stopped
+
+
+def share_out(run: Path, gpus: int, *, device: str) -> None:
+    """Run a process per GPU, each taking unfinished folds until none is left. They need not talk: a fold's lock says
+    that it is taken. Raises ValueError for more than there are, and Stopped; exits with the code of one that failed.
+    """
+    if device != "cpu" and torch.cuda.device_count() < gpus:
+        raise ValueError(
+            f"GPUS={gpus}: torch finds {torch.cuda.device_count()} CUDA devices here: leave GPUS out, and one process"
+            f' trains the folds one after another; MACHINE="device=cpu" lets {gpus} processes share the processor'
+        )
+    if torch.cuda.is_initialized():  # by the quick checks before, in this process
+        memory.baseline("cuda")
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    devices = visible if len(visible) >= gpus else [str(number) for number in range(gpus)]
+    children: list[subprocess.Popen] = []
+    signals: list[int] = []
+
+    def pass_on(number: int, frame: object) -> None:
+        signals.append(number)
+        for child in children:
+            child.send_signal(signal.SIGTERM)
+
+    handlers = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGINT)}
+    for visible_device in devices[:gpus]:
+        environment = os.environ | {"CUDA_VISIBLE_DEVICES": visible_device, "TQDM_DISABLE": "1"}
+        command = [sys.executable, "-m", "src", "train", str(run), "--share"]
+        # in a session of its own, or Ctrl-C would reach it twice
+        children.append(subprocess.Popen(command, env=environment, start_new_session=True))
+    codes = [child.wait() for child in children]
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    if signals or 75 in codes:
+        raise Stopped("all processes have stopped; the same command goes on")
+    if max(codes) > 0:
+        sys.exit(max(codes))  # it has said why; what a killed one left is finished by this process
