@@ -22,15 +22,8 @@ def backbone_features(run: Run, tables: Sequence[pd.DataFrame]) -> np.ndarray:
     from src.run.device import make_accelerator
     from src.run.paths import RunPaths
 
-    config = replace(
-        run.config,
-        trainable="head",
-        head="linear",
-        augment="none",
-        views=1,
-        drop_path_rate=0.0,
-        init_from="",
-    )
+    config = replace(run.config, trainable="head", head="linear", augment="none", views=1, init_from="")
+    config = replace(config, drop_path_rate=0.0)
     settings, competition = replace(run.settings, config=config), run.competition
     model = build(config, len(competition.outputs))
     if not model.cut_at:  # nothing learns, so the whole backbone can be taken for the trunk

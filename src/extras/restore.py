@@ -12,13 +12,7 @@ from src.run import locks
 from src.run.files import naming
 from src.run.paths import RunPaths
 
-DEPTHS = (
-    "*/*/*/*/",
-    "*/*/*/",
-    "*/*/",
-    "*/",
-    "",
-)  # where a run may lie below the folder; the last one found counts
+DEPTHS = ("*/*/*/*/", "*/*/*/", "*/*/", "*/", "")  # of a run below the folder; of one name the last counts
 
 
 def restore(paths: RunPaths, source: Path) -> None:

@@ -104,8 +104,7 @@ def report(data: Dataset, pairs: pd.DataFrame, name: str, kind: str, together: s
         texts = [f"{p.a} ({p.label_a}) = {p.b} ({p.label_b})" for p in both[contradict].itertuples()]
         yield warn(
             f"{count(contradict.sum(), 'pair')} of {kind} with different labels: {some(texts)}",
-            "at least one label of each pair is wrong: correct it, or leave both out, in a make_table in"
-            " src/competitions.py",
+            "one label of each pair is wrong: correct it or drop both, by make_table in src/competitions.py",
             f"{name}-labels",
         )
     if torn.any():

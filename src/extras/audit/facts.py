@@ -21,21 +21,10 @@ ORIENTATION, UPRIGHT = 0x0112, 1  # an EXIF tag, and its value for a picture tha
 # of the file: error, width, height, format, mode, is_deep (16 bits or more), its largest value, is_turned,
 # frames, the transparent share; of the loaded picture: mean and spread of its grey values, packed (bytes as
 # PNG), hashes of its looks as it is and mirrored
-COLUMNS = (
-    *(
-        "error",
-        "width",
-        "height",
-        "format",
-        "mode",
-        "is_deep",
-        "largest",
-        "is_turned",
-        "frames",
-        "transparent",
-    ),
-    *("mean", "spread", "packed", "looks", "mirrored"),
-)
+COLUMNS = [
+    *"error width height format mode is_deep largest is_turned frames transparent".split(),
+    *"mean spread packed looks mirrored".split(),
+]
 
 
 def facts_of(record: Mapping[str, str], reader: Reader | None, max_pixels: int) -> dict:
@@ -119,7 +108,7 @@ def open_all(
             facts = pool.map(lambda record: facts_of(record, reader, max_pixels), part)
             known |= {record["content"]: one for record, one in zip(part, facts)}
             write_json({"code": code, "images": known}, memory, indent=None)
-    return pd.DataFrame([known.get(record["content"], {}) for record in records], columns=list(COLUMNS))
+    return pd.DataFrame([known.get(record["content"], {}) for record in records], columns=COLUMNS)
 
 
 def known_contents(files: list[Path], memory: Path) -> list[str]:

@@ -57,47 +57,26 @@ def formats(data: Dataset) -> Iterator[Finding]:
     facts, largest, transparent = data.facts, data.number("largest"), data.number("transparent")
     is_deep = facts["is_deep"].eq(True)
     is_dark = is_deep & (largest > 255) & (largest < 2**14)  # 12 bits of a camera, say
-    range_used = f"maps 0..65535 to 0..255, but the largest value is {largest[is_dark].max():.0f}"
-    share = f"up to {transparent.max():.0%} of a picture"
-    lossy = (
-        (
-            "16-bit",
-            is_dark,
-            f"loading {range_used}: the pictures are dark and have few levels left",
-            f"{READER} that divides by the largest value",
-        ),
-        (
-            "alpha",
-            transparent > FEW,
-            f"loading ignores transparency and shows what lies beneath it ({share})",
-            f"{READER} that pastes onto a background",
-        ),
-        (
-            "animated",
-            data.number("frames") > 1,
-            "the first frame alone is loaded",
-            f"{READER} that takes the frame you want, or all",
-        ),
-        (
-            "extension",
-            has_wrong_suffix(data),
-            "read by their content, so nothing is lost here; other programs trust the suffix",
-            "rename them",
-        ),
-    )
-    harmless = (
-        ("16-bit", is_deep & ~is_dark, "loaded with 8 bits"),
-        ("alpha", transparent <= FEW, "hardly a transparent pixel; alpha is ignored"),
-        ("cmyk", facts["mode"].eq("CMYK"), "turned to RGB without a colour profile"),
-        ("exif", facts["is_turned"].eq(True), "stored turned or mirrored; loaded upright"),
-    )
     findings = []
-    for name, chosen, effect, change in lossy:
+
+    def add(name: str, chosen: pd.Series, effect: str, change: str = "") -> None:
         if chosen.any():
-            findings.append(warn(f"{listed(data, chosen.to_numpy())}: {effect}", change, name))
-    for name, chosen, effect in harmless:
-        if chosen.any():
-            findings.append(good(f"{listed(data, chosen.to_numpy())}: {effect}", check=name))
+            seen = f"{listed(data, chosen.to_numpy())}: {effect}"
+            findings.append(warn(seen, change, name) if change else good(seen, check=name))
+
+    top, share = f"{largest[is_dark].max():.0f}", f"{transparent.max():.0%}"
+    effect = f"loading maps 0..65535 to 0..255, but the largest value is {top}: dark, few levels left"
+    add("16-bit", is_dark, effect, f"{READER} that divides by the largest value")
+    effect = f"loading ignores transparency and shows what lies beneath it (up to {share} of a picture)"
+    add("alpha", transparent > FEW, effect, f"{READER} that pastes onto a background")
+    change = f"{READER} that takes the frame you want, or all"
+    add("animated", data.number("frames") > 1, "the first frame alone is loaded", change)
+    effect = "read by their content, so nothing is lost here; other programs trust the suffix"
+    add("extension", has_wrong_suffix(data), effect, "rename them")
+    add("16-bit", is_deep & ~is_dark, "loaded with 8 bits")
+    add("alpha", transparent <= FEW, "hardly a transparent pixel; alpha is ignored")
+    add("cmyk", facts["mode"].eq("CMYK"), "turned to RGB without a colour profile")
+    add("exif", facts["is_turned"].eq(True), "stored turned or mirrored; loaded upright")
     modes = facts["mode"].dropna().value_counts()
     if not findings and len(modes):
         findings = [good("plain 8-bit pictures: " + ", ".join(f"{n} {mode}" for mode, n in modes.items()))]

@@ -107,10 +107,8 @@ def learning_curve(data: Dataset) -> Iterator[Finding]:
         yield good(f"{seen}; the weights are random (pretrained=false), so that says little")
     else:
         yield warn(
-            f"{seen}: {config.backbone} hardly sees the classes; it was trained on pictures unlike these, or"
-            " labels belong to other images",
-            "compare some images with their labels; then try another backbone, a larger image_size, or"
-            " trainable=all",
+            f"{seen}: {config.backbone} hardly sees the classes, or labels belong to other images",
+            "compare images with their labels; try another backbone, a larger image_size or trainable=all",
         )
 
 

@@ -79,13 +79,10 @@ def sample_order(data: Dataset) -> Iterator[Finding]:
     labels = by_row.idxmax(axis=1).reindex(rows).dropna()
     rate, chance, is_sorted = agreement(labels, pd.Series(labels.index))
     if is_sorted:
+        rates = f"in {rate:.0%}, by chance in {chance:.0%}"
         yield warn(
-            f"neighbours in the sample get the same label in {rate:.0%}, by chance "
-            f"in {chance:.0%}: its order"
-            " tells the label",
-            "smooth the predictions over neighbours if the rules allow it, and do "
-            "not trust a gain that comes"
-            " from it",
+            f"neighbours in the sample get the same label {rates}: its order tells the label",
+            "smooth the predictions over neighbours if the rules allow it; distrust a gain from it",
             "sample-order",
         )
 

@@ -59,10 +59,7 @@ def main(arguments: list[str]) -> None:
     began, load = time.perf_counter(), os.getloadavg()[0]
     rows = measure(names, QUICK if quick else Work(), comp, inputs)
     seconds, commit = time.perf_counter() - began, provenance.commit()
-    print(
-        f"\n{table_of(rows)}\n\nseconds, {comp}, {os.cpu_count()} cores, commit "
-        f"{commit}, {seconds:.0f} s in all"
-    )
+    print(f"\n{table_of(rows)}\n\nseconds, {comp}, {os.cpu_count()} cores, commit {commit}, {seconds:.0f} s")
     machine = {
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),

@@ -1,4 +1,4 @@
-"""The peers: a plain timm loop as most competition code has it, and the same work given to Lightning or
+"""The peers: a plain timm loop as most competition code has it, and the same task given to Lightning or
 fastai. Images are decoded in each epoch, the whole model runs in each step.
 
 Run: python -m src.extras.bench.peer runs/<name> --epochs 1 --by plain
@@ -79,7 +79,7 @@ def predict(model: torch.nn.Module, batches: Iterable) -> tuple[Tensor, Tensor]:
     return torch.cat(probs), torch.cat(labels)
 
 
-class Work(NamedTuple):
+class Task(NamedTuple):
     model: torch.nn.Module
     train: DataLoader
     valid: DataLoader
@@ -91,7 +91,7 @@ class Work(NamedTuple):
         return AdamP([p for p in self.model.parameters() if p.requires_grad], lr=self.lr, weight_decay=0.01)
 
 
-class Clock:
+class EpochTimer:
     """When each epoch began, when its training part and when the whole ended."""
 
     def __init__(self) -> None:
@@ -107,33 +107,33 @@ class Clock:
         self.whole.append(time.perf_counter() - self.began)
 
 
-def plain(work: Work, clock: Clock) -> Callable[[Iterable], tuple[Tensor, Tensor]]:
+def plain(task: Task, timer: EpochTimer) -> Callable[[Iterable], tuple[Tensor, Tensor]]:
     """Train, clocked by epoch; returns what predicts, as the two below do."""
-    optimizer = work.optimizer()
-    for _ in range(work.epochs):
-        clock.begin()
-        learn_mode(work.model)
-        for image, label in work.train:
-            loss = F.cross_entropy(work.model(image), label)
+    optimizer = task.optimizer()
+    for _ in range(task.epochs):
+        timer.begin()
+        learn_mode(task.model)
+        for image, label in task.train:
+            loss = F.cross_entropy(task.model(image), label)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        clock.trained()
-        predict(work.model, work.valid)
-        clock.end()
-    return partial(predict, work.model)
+        timer.trained()
+        predict(task.model, task.valid)
+        timer.end()
+    return partial(predict, task.model)
 
 
-def with_lightning(work: Work, clock: Clock) -> Callable[[Iterable], tuple[Tensor, Tensor]]:
+def with_lightning(task: Task, timer: EpochTimer) -> Callable[[Iterable], tuple[Tensor, Tensor]]:
     import lightning
 
     class Module(lightning.LightningModule):
         def __init__(self) -> None:
             super().__init__()
-            self.model = work.model
+            self.model = task.model
 
         def configure_optimizers(self) -> AdamP:
-            return work.optimizer()
+            return task.optimizer()
 
         def training_step(self, batch: list[Tensor], number: int) -> Tensor:
             return F.cross_entropy(self.model(batch[0]), batch[1])
@@ -146,17 +146,17 @@ def with_lightning(work: Work, clock: Clock) -> Callable[[Iterable], tuple[Tenso
 
         def on_train_epoch_start(self) -> None:
             learn_mode(self.model)
-            clock.begin()
+            timer.begin()
 
         def on_validation_epoch_start(self) -> None:
-            clock.trained()
+            timer.trained()
 
         def on_train_epoch_end(self) -> None:
-            clock.end()
+            timer.end()
 
     module = Module()
     trainer = lightning.Trainer(
-        max_epochs=work.epochs,
+        max_epochs=task.epochs,
         accelerator="cpu",
         logger=False,
         enable_checkpointing=False,
@@ -164,7 +164,7 @@ def with_lightning(work: Work, clock: Clock) -> Callable[[Iterable], tuple[Tenso
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
-    trainer.fit(module, work.train, work.valid)
+    trainer.fit(module, task.train, task.valid)
 
     def predicted(batches: Iterable) -> tuple[Tensor, Tensor]:
         probs, labels = zip(*trainer.predict(module, batches))
@@ -173,7 +173,7 @@ def with_lightning(work: Work, clock: Clock) -> Callable[[Iterable], tuple[Tenso
     return predicted
 
 
-def with_fastai(work: Work, clock: Clock) -> Callable[[Iterable], tuple[Tensor, Tensor]]:
+def with_fastai(task: Task, timer: EpochTimer) -> Callable[[Iterable], tuple[Tensor, Tensor]]:
     import fastai.callback.progress  # noqa: F401     # or a Learner has no no_bar
     from fastai import learner, optimizer
     from fastai.callback.core import Callback
@@ -181,22 +181,22 @@ def with_fastai(work: Work, clock: Clock) -> Callable[[Iterable], tuple[Tensor, 
 
     class Watch(Callback):
         def before_train(self) -> None:
-            learn_mode(work.model)
-            clock.begin()
+            learn_mode(task.model)
+            timer.begin()
 
         def after_train(self) -> None:
-            clock.trained()
+            timer.trained()
 
         def after_epoch(self) -> None:
-            clock.end()
+            timer.end()
 
     def wrapped(params: object, **options: object) -> object:
-        return optimizer.OptimWrapper(opt=work.optimizer())
+        return optimizer.OptimWrapper(opt=task.optimizer())
 
-    data, loss = DataLoaders(work.train, work.valid, device=torch.device("cpu")), torch.nn.CrossEntropyLoss()
-    trainer = learner.Learner(data, work.model, loss_func=loss, cbs=[Watch()], opt_func=wrapped)
+    data, loss = DataLoaders(task.train, task.valid, device=torch.device("cpu")), torch.nn.CrossEntropyLoss()
+    trainer = learner.Learner(data, task.model, loss_func=loss, cbs=[Watch()], opt_func=wrapped)
     with trainer.no_bar(), trainer.no_logging():
-        trainer.fit(work.epochs, lr=work.lr)
+        trainer.fit(task.epochs, lr=task.lr)
     trainer.remove_cb(Watch)
 
     def predicted(batches: Iterable) -> tuple[Tensor, Tensor]:
@@ -210,16 +210,16 @@ def with_fastai(work: Work, clock: Clock) -> Callable[[Iterable], tuple[Tensor, 
 KINDS = {"plain": plain, "lightning": with_lightning, "fastai": with_fastai}
 
 
-def pass_once(work: Work) -> dict:
+def pass_once(task: Task) -> dict:
     """Pass each image through the network once, as fast as a loop can: no training can do with less."""
-    model = work.model.to(memory_format=torch.channels_last)
+    model = task.model.to(memory_format=torch.channels_last)
     began = time.perf_counter()
-    for loader in (work.train, work.valid, work.unseen):
+    for loader in (task.train, task.valid, task.unseen):
         predict(model, ((image.contiguous(memory_format=torch.channels_last), y) for image, y in loader))
     return {"once": time.perf_counter() - began}
 
 
-def make_work(settings: config.Settings, folds: Path, epochs: int) -> Work:
+def make_task(settings: config.Settings, folds: Path, epochs: int) -> Task:
     """Fold 0 of folds.csv, and the test images."""
     competition, table = competitions.load(settings.comp, settings.inputs), tables.read_folds(folds)
     classes = {name: number for number, name in enumerate(competition.classes)}
@@ -234,7 +234,7 @@ def make_work(settings: config.Settings, folds: Path, epochs: int) -> Work:
         photos = Photos(files, labels, size, mean, std)
         return DataLoader(photos, batch_size, shuffle=shuffle, num_workers=2, persistent_workers=True)
 
-    return Work(
+    return Task(
         model,
         train=loader(table[table["fold"] != 0], shuffle=True),
         valid=loader(table[table["fold"] == 0]),
@@ -244,16 +244,16 @@ def make_work(settings: config.Settings, folds: Path, epochs: int) -> Work:
     )
 
 
-def run(work: Work, kind: str) -> dict:
+def run(task: Task, kind: str) -> dict:
     """Train by a loop of this kind; the seconds of each epoch and of the test images."""
-    clock = Clock()
-    predicted = KINDS[kind](work, clock)
-    probs, labels = predicted(work.valid)
+    timer = EpochTimer()
+    predicted = KINDS[kind](task, timer)
+    probs, labels = predicted(task.valid)
     began = time.perf_counter()
-    predicted(work.unseen)
+    predicted(task.unseen)
     seconds = time.perf_counter() - began
     accuracy = (probs.argmax(1) == labels).float().mean().item()
-    epochs = {"steps": len(work.train), "training": clock.training, "epoch": clock.whole}
+    epochs = {"steps": len(task.train), "training": timer.training, "epoch": timer.whole}
     return epochs | {"test": seconds, "accuracy": accuracy}
 
 
@@ -264,9 +264,9 @@ def main() -> None:
     parser.add_argument("--by", choices=[*KINDS, "once"], default="plain")
     options = parser.parse_args()
     paths = RunPaths(options.run)
-    work = make_work(configure.load(paths.config), paths.folds, options.epochs)
+    task = make_task(configure.load(paths.config), paths.folds, options.epochs)
     result = {"start": time.perf_counter() - BEGAN}
-    result |= pass_once(work) if options.by == "once" else run(work, options.by)
+    result |= pass_once(task) if options.by == "once" else run(task, options.by)
     print(json.dumps(result))
 
 

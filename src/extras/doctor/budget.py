@@ -54,23 +54,18 @@ def seconds_per_image(setup: Setup) -> dict[str, float]:
         for record in records:
             read_square(record, config.image_size, competition.read_image, competition.max_pixels)
 
-    draw = (
-        timed(setup, lambda: [transform(image) for image in batch.image[:8].cpu()]) / 8 if transform else 0.0
-    )
-    trunk = timed(setup, lambda: setup.features_of(batch)) / number if setup.model.cut_at else 0.0
+    seconds = {"decode": timed(setup, decode) / len(records), "draw": 0.0, "trunk": 0.0}
+    if transform:
+        images = batch.image[:8].cpu()
+        seconds["draw"] = timed(setup, lambda: [transform(image) for image in images]) / len(images)
+    if setup.model.cut_at:
+        seconds["trunk"] = timed(setup, lambda: setup.features_of(batch)) / number
     step = step_seconds(setup, cached) / number
     if step * config.batch_size < 2:  # a small batch says little about a large one, whose memory counts too
         rows = torch.arange(config.batch_size, device=setup.device) % number
         parts = {name: getattr(cached, name)[rows] for name in ("image", "target", "weight", "extra")}
         step = step_seconds(setup, cached._replace(**parts)) / config.batch_size
-    valid = step / 3  # a backward pass costs about two forward ones
-    return {
-        "decode": timed(setup, decode) / len(records),
-        "draw": draw,
-        "trunk": trunk,
-        "step": step,
-        "valid": valid,
-    }
+    return seconds | {"step": step, "valid": step / 3}  # a backward pass costs about two forward ones
 
 
 def step_seconds(setup: Setup, batch: Batch) -> float:

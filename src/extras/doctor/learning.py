@@ -101,14 +101,12 @@ def first_loss(setup: Setup) -> Finding:
     if first > 3 * prior + 1:
         return fail(
             seen,
-            "the features or the head's first weights are far too large: is the image normalised, the head"
-            f" {config.head!r} initialised?",
+            f"features or weights are far too large: normalise the image, initialise head {config.head!r}",
         )
     if first < 0.3 * prior:
         return fail(
             seen,
-            "it knows before it has learned: does the label reach the input (features=...), or is the loss"
-            " averaged over the classes too?",
+            "it knows before it has learned: take the label out of features=..., sum the loss over classes",
         )
     return good(seen)
 

@@ -35,9 +35,9 @@ def shapes(setup: Setup) -> Finding:
     whole, part = setup.logits(model, batch), setup.logits(model, three)
     sizes = (len(batch.image), num_outputs), (len(three.image), num_outputs)
     if (tuple(whole.shape), tuple(part.shape)) != sizes:
+        shapes = f"{tuple(whole.shape)} for {len(batch.image)} images, {tuple(part.shape)} for 3"
         return fail(
-            f"logits {tuple(whole.shape)} for {len(batch.image)} images, {tuple(part.shape)} for 3; expected"
-            f" (B, {num_outputs})",
+            f"logits {shapes}; expected (B, {num_outputs})",
             f"keep the batch first, x.flatten(1) and not x.view(-1, n): {where}",
         )
     difference = float((whole[: len(part)] - part).abs().max())
@@ -65,8 +65,7 @@ def what_learns(setup: Setup) -> Finding:
     if extra:
         return fail(
             f"{trainable}, but {len(extra)} more tensors learn: {some(extra)}",
-            "freeze with parameter.requires_grad_(False): `require_grad = False` (no s) sets a new attribute"
-            f" and freezes nothing, {where}",
+            f"freeze with parameter.requires_grad_(False), not `require_grad = False` (no s): {where}",
         )
     if frozen:
         return fail(f"{trainable}, but {len(frozen)} tensors of it are frozen: {some(frozen)}", where)
@@ -131,8 +130,7 @@ def dead_ends(setup: Setup) -> Finding:
     if without:
         return fail(
             f"no gradient reaches {some(without)}",
-            "forward does not use it, or a detach(), no_grad() or argmax stands behind it: use that branch,"
-            " or remove it",
+            "forward does not use it, or a detach(), no_grad() or argmax follows it: use it, or remove it",
         )
     if zero:
         return warn(

@@ -67,9 +67,8 @@ def signal(setup: Setup) -> Finding:
     if real <= np.quantile(shuffled, 0.99):
         return warn(
             seen,
-            "labels may belong to other images (joined by position? look at the captions of"
-            " doctor/augment.png), or this backbone does not see the difference: try another one, or"
-            " trainable=all",
+            "labels may belong to other images: joined by position? See the captions in doctor/augment.png."
+            " If they are right, try another backbone, or trainable=all",
         )
     return good(seen)
 
@@ -144,10 +143,8 @@ def mirrors(setup: Setup) -> Finding:
         share = share_mirrored(setup, transform)
         if share > 0.2:
             return fail(
-                f"{share:.0%} of the draws are nearer to the mirrored picture than to the picture, though"
-                f" flips={flips or 'none'}",
-                "leave mirrors to mirrors(flips), and turn by no more than some degrees:"
-                f" {config.augment} in {WHERE}",
+                f"{share:.0%} of the draws resemble the mirrored picture, though flips={flips or 'none'}",
+                f"only mirrors(flips) may mirror, and turns must be small: {config.augment} in {WHERE}",
             )
     source = "as the competition says" if flips == competition.flips else "as the experiment says"
     return good(f"flips={flips or 'none'}, {source}")

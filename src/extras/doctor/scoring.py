@@ -52,8 +52,7 @@ def validation_loader(setup: Setup) -> Finding:
         num_wrong, num_wanted = len(learned - set(training)), len(set(order))
         if num_wrong or len(learned) < num_wanted:
             return fail(
-                f"fold {k}: of {num_wanted} images {len(learned)} are learned from, "
-                f"{num_wrong} of them held out",
+                f"fold {k} learns from {len(learned)} of {num_wanted} images, {num_wrong} of them held out",
                 f"a batch must hold what it is asked for: {where}; or look at the sampler {config.sampler!r}",
             )
     return good(
@@ -85,16 +84,13 @@ def metric(setup: Setup) -> Finding:
     if not is_better:
         direction = "lower" if c.lower_is_better else "higher"
         return fail(
-            f"{name} gives {truth:.4f} to the truth and {guess:.4f} to a random guess, "
-            f"and {direction} counts as better",
-            f"state lower_is_better={not c.lower_is_better} in src/competitions.py, or "
-            "look at the metric's arguments",
+            f"the truth scores {name} {truth:.4f}, a random guess {guess:.4f}, and {direction} is better",
+            f"state lower_is_better={not c.lower_is_better} in src/competitions.py, or swap its arguments",
         )
     if not np.isclose(guess, shuffled, rtol=1e-4):
         return fail(
             f"{name} is {guess:.4f}, with the same rows in another order {shuffled:.4f}",
-            "let the metric join by row and take all rows: src/competition/metrics.py, or the one pasted in"
-            " src/competitions.py",
+            "let the metric join by row and take all rows: in src/competition/metrics.py or competitions.py",
         )
     expected = sklearn_score(setup, part, guesses.to_numpy(dtype=float), target)
     if expected is None:

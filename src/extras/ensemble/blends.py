@@ -144,12 +144,8 @@ def ways_for(how: str, competition: Competition, same_folds: bool) -> list[str]:
     if how not in ("auto", *BLENDS):
         raise ValueError(f"how={how} is unknown; choose from auto, {', '.join(BLENDS)}")
     if how == "auto" and not same_folds:
-        print(
-            "warning: the members have differing folds: only the plain mean is "
-            "tried, a fitted blend would see"
-            " what it predicts",
-            file=sys.stderr,
-        )
+        reason = "a fitted blend would see what it predicts"
+        print(f"warning: the members have differing folds: only the mean is tried, {reason}", file=sys.stderr)
         return ["mean"]
     if how == "auto":
         has_labels = competition.task in ("multiclass", "binary")
