@@ -63,9 +63,9 @@ configure: | $(STAMP)
 $R/split.json $R/train.json $R/predict.json $R/submit.json: configure ;
 $R/folds.csv: $R/split.json $(ALWAYS)
 	$(PODIUM) split $R$(if $(call typed,FORCE), --force)
-# All that needs torch in one process. It trains what is missing, and only predicts where nothing but predict.json is newer ($?).
+# All that needs torch in one process: it trains what is missing. The checks are left out where nothing but predict.json is newer ($?).
 $R/test.json: $R/train.json $R/folds.csv $R/predict.json $(RETIRE) $(ALWAYS)
-	$(if $(filter-out %/predict.json,$?),$(TRAIN) predict $(OPTIONS),$(PODIUM) predict $R)
+	$(if $(filter-out %/predict.json,$?),$(TRAIN) predict $(OPTIONS),$(PODIUM) train predict $R)
 $(CSV): $R/submit.json $R/test.json $(ALWAYS)
 	$(PODIUM) submit $R
 .PRECIOUS: $R/folds.csv $R/test.json $(CSV) # written whole or not at all, so that a stop need not remove them

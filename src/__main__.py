@@ -99,7 +99,7 @@ def train(call: Call) -> None:
     from src.run import gpus
 
     options = call.options
-    if options.gpus > 1 and options.fold is None:
+    if options.gpus > 1 and not options.fold:
         gpus.share_out(call.folder, options.gpus, device=call.run.machine.device)
     train.train(call.run, options.fold, is_shared=options.share)
 
@@ -107,13 +107,17 @@ def train(call: Call) -> None:
 def predict(call: Call) -> None:
     from src import predict
 
-    predict.predict(call.run, call.options.fold)
+    for fold in call.options.fold or [None]:
+        predict.predict(call.run, fold)
 
 
 def submit(call: Call) -> None:
     from src import submit
 
-    submit.submit(call.run, call.options.fold)
+    folds = call.options.fold or [None]
+    if len(folds) > 1:
+        raise ValueError(f"a submission is of one fold or of all: FOLD={folds[0]}, or no FOLD")
+    submit.submit(call.run, folds[0])
 
 
 def retire(call: Call) -> None:
@@ -172,7 +176,9 @@ def make_parser(extras: list[ModuleType]) -> argparse.ArgumentParser:
     )
     parser.description = f"{__doc__}\ncommands: {', '.join(COMMANDS)}; extras: see src/extras/"
     parser.add_argument("folder", type=Path, nargs="?", help="of the run: runs/NAME; clean-cache: the cache")
-    parser.add_argument("--fold", type=int, help="train, predict, submit: one fold alone")
+    parser.add_argument(
+        "--fold", type=numbers, help="train, predict, submit: one fold alone; train: some, as 0,3"
+    )
     parser.add_argument("--gpus", type=int, default=1, help="train: processes that share the folds")
     parser.add_argument("--force", action="store_true", help="split: anew, without another run's folds")
     parser.add_argument("--smoke", action="store_true", help="configure: a small run for a first look")
@@ -185,6 +191,11 @@ def make_parser(extras: list[ModuleType]) -> argparse.ArgumentParser:
         if hasattr(extra, "add_options"):
             extra.add_options(parser)
     return parser
+
+
+def numbers(text: str) -> list[int]:
+    """[0, 3] of "0,3"."""
+    return sorted({int(number) for number in text.split(",")})
 
 
 def commands_of(words: list[str]) -> list[str]:

@@ -3,7 +3,7 @@ test.parquet; with tta also the held-out images in each view -> oof_tta.parquet,
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,19 +18,20 @@ from src.data.arrays import Array, make_in_steps
 from src.data.batches import Batches, Rows
 from src.data.decoding import Pictures, decode
 from src.data.extra_columns import ExtraColumns
-from src.data.recipe import backbone_code, check_trained, image_contents, make_recipe
+from src.data.prediction_keys import check_shared_code, is_made, predicting_code, prediction_key
+from src.data.recipe import check_trained, image_contents, make_recipe
 from src.data.run import Run
-from src.data.scores import summary
+from src.data.scores import score_views, view_lines, write_views
 from src.data.views import Views, test_views, unseen_test_views
 from src.model.classifier import Classifier, build
 from src.model.engines import Trunk
 from src.model.pretrained import pretrained_hash
-from src.run import hashing, predictions, reuse
+from src.run import predictions, reuse
 from src.run.clock import Clock
 from src.run.device import make_accelerator
 from src.run.errors import Stopped, warn
-from src.run.files import Damaged, atomic, check_file, file_sha, read_json, sha256, write_json
-from src.run.paths import REFIT, FoldPaths, RunPaths, fold_name
+from src.run.files import atomic, file_sha, read_json, sha256, write_json
+from src.run.paths import REFIT, FoldPaths, fold_name
 from src.training.loop import predict as predict_batches
 
 # times two batches are predicted between two looks at the clock, where each image goes through the whole network
@@ -144,72 +145,6 @@ def predict_held_out(run: Run, table: pd.DataFrame, numbers: list[int], clock: C
             pd.concat(by_view).to_parquet(part, compression="zstd")
         note = {"key": keys[k], "tta": run.config.tta, "sha256": file_sha(files.valid_views)}
         write_json(note, files.views_json)
-
-
-# -- what is predicted already
-
-
-def predicting_code(run: Run) -> hashing.Units:
-    """The code that predicts: the views, the reading of images, the model."""
-    competition = run.competition
-    views = [f"src.data.augment:VIEWS[{view}]" for view in test_views(run.config) if view != "plain"]
-    readers = [competition.read_image] if competition.read_image else []
-    task = f"src.competition.tasks:TASKS[{competition.task}]"
-    return hashing.reach(
-        "src.predict:prepare_images",
-        "src.predict:predict_views",
-        task,
-        *backbone_code(run.config),
-        *views,
-        *readers,
-    )
-
-
-def prediction_key(run: Run, fold: int, code: hashing.Units, images: list) -> str:
-    """Of all that a fold's predictions depend on: its model, the images and extra columns, the views, the code. With
-    an equal key they are not made again.
-
-    Code that training shares is not among it: with a fold's model belongs the code that trained it (see
-    check_shared_code).
-    """
-    done = read_json(run.paths.fold(fold).done)
-    of_training = done["code"]
-    alone = {
-        file: {name: sha for name, sha in units.items() if name not in of_training.get(file, {})}
-        for file, units in hashing.own(code).items()
-    }
-    alone = {file: units for file, units in alone.items() if units}
-    return sha256([done["files"]["model.safetensors"], done["recipe"], run.config.tta, images, alone])
-
-
-def check_shared_code(paths: RunPaths, numbers: Iterable[int], code: hashing.Units) -> None:
-    """Raises ValueError where a model would be given images by other code than it has learned with."""
-    units = {f"{file}: {name}" for file, names in code.items() for name in names}
-    for k in numbers:
-        edited = [unit for unit in reuse.changed_code(read_json(paths.fold(k).done)) if unit in units]
-        if edited:
-            raise ValueError(
-                f"{fold_name(k)} of {paths.root} was trained before {', '.join(edited)} changed, and would predict by"
-                f" the new code: make retrain RUN={paths.name}, or undo the edit"
-            )
-
-
-def is_made(product: Path, note: Path, key: str) -> bool:
-    """Whether it is there, of these models and images, and as it was written. What is damaged is made again."""
-    if not product.exists() or not note.exists():
-        return False
-    try:
-        written = read_json(note)
-        if written["key"] != key:
-            return False
-        check_file(product, written["sha256"])
-    except Damaged as damage:
-        warn(f"predicted again: {damage.path} is damaged ({damage.why})")
-        return False
-    return True
-
-
-# -- predicting
 
 
 @dataclass(frozen=True)
@@ -340,45 +275,3 @@ def stand_in(
     for image in unreadable:
         frame.loc[image] = means.loc[rows[image]] if rows[image] in means.index else prior
     return frame
-
-
-def score_views(run: Run, table: pd.DataFrame, numbers: list[int]) -> tuple[dict, pd.DataFrame]:
-    """The out-of-fold score of each view and of their mean, which is what the test images get; and that mean."""
-    paths, competition = run.paths, run.competition
-    held_out = table[table["fold"].isin(numbers)]
-    for k in numbers:
-        reuse.check_fold(paths.fold(k), paths.fold(k).valid.name)
-    frames = {"plain": predictions.join(predictions.read(paths.fold(k).valid) for k in numbers)}
-    by_view = predictions.join(pd.read_parquet(paths.fold(k).valid_views) for k in numbers)
-    frames |= {str(view): frame.drop(columns="view") for view, frame in by_view.groupby("view", sort=False)}
-    mean = predictions.check_ids(predictions.mean(frames.values()), held_out["id"], "oof_tta")
-    of_view = {view: summary(competition, held_out, frame) for view, frame in frames.items()}
-    whole, plain_view = summary(competition, held_out, mean), of_view["plain"]
-    sign = -1 if competition.lower_is_better else 1
-    score = {
-        "tta": list(run.config.tta),  # as json has it: verify compares
-        "recipe": read_json(paths.fold(numbers[0]).done)["recipe"],
-        "metric": competition.metric_name,
-        **whole,
-        "gain": sign * (whole["oof"] - plain_view["oof"]),
-        "fold_gains": {k: sign * (value - plain_view["folds"][k]) for k, value in whole["folds"].items()},
-        "views": {view: {"oof": one["oof"], "folds": one["folds"]} for view, one in of_view.items()},
-    }
-    return score, mean
-
-
-def write_views(paths: RunPaths, score: dict, mean: pd.DataFrame) -> None:
-    with atomic(paths.oof_tta) as part:
-        predictions.write(mean, part)
-        score = score | {"sha256": file_sha(part)}
-    write_json(score, paths.tta)
-
-
-def view_lines(score: dict) -> list[str]:
-    """A line per view, and what their mean gains: positive is better, also where a low score is."""
-    gains = " ".join(f"{gain:+.4f}" for gain in score["fold_gains"].values())
-    return [
-        f"views at test time, OOF {score['metric']}",
-        *(f"  {view:14} {one['oof']:.4f}" for view, one in score["views"].items()),
-        f"  {'mean':14} {score['oof']:.4f}  ({score['gain']:+.4f}; by fold {gains})",
-    ]

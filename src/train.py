@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from accelerate.utils import find_executable_batch_size
 
-from src.competition import decoders
+from src.competition import decoders, scoring
 from src.competition.tasks import TASKS, loss_name
 from src.config import as_dict
 from src.data import features
@@ -17,7 +17,7 @@ from src.data.batches import SAMPLERS
 from src.data.decoding import decode
 from src.data.extra_columns import ExtraColumns
 from src.data.inputs import Inputs
-from src.data.recipe import differences
+from src.data.recipe import check_code, differences
 from src.data.run import Run
 from src.data.training_table import TrainingTable, add_pseudo_labels, load_training_table, warn_of_settings
 from src.data.views import test_views, training_views
@@ -25,7 +25,7 @@ from src.evaluate import evaluate, score_lines
 from src.model.classifier import build
 from src.model.engines import Trunk
 from src.model.pretrained import pretrained_hash
-from src.run import locks, memory, reuse
+from src.run import locks, memory, predictions, reuse
 from src.run.choices import pick
 from src.run.clock import Clock
 from src.run.device import make_accelerator
@@ -38,27 +38,27 @@ from src.training.loop import NotFinite
 from src.training.losses import LOSSES, ONE_CLASS
 
 
-def train(run: Run, only: int | None = None, *, is_shared: bool = False) -> None:
-    """Finish the folds (or only one), then score them, unless other processes share them. Raises ValueError for
+def train(run: Run, only: Sequence[int] | None = None, *, is_shared: bool = False) -> None:
+    """Finish the folds (or only some), then score them, unless other processes share them. Raises ValueError for
     settings or data that don't work.
     """
     table = load_training_table(run, pretrained_hash(run.config))
     check_names(run)
-    if only is not None and only not in table.folds:
-        raise ValueError(f"FOLD={only} does not exist; the folds are {table.folds[0]} to {table.folds[-1]}")
-    numbers = table.folds if only is None else [only]
-    check_code(table, numbers)
+    if unknown := sorted({*(only or [])} - {*table.folds}):
+        raise ValueError(
+            f"FOLD={unknown[0]} does not exist; the folds are {table.folds[0]} to {table.folds[-1]}"
+        )
+    numbers = list(only or table.folds)
+    check_code(run.paths, table.recipe, numbers)
     held = finish_folds(table, numbers)
     if is_shared:
         return
     refuse_held(run.paths, held)
-    if only is None:
-        score_folds(table)
-        refit(run)
-    else:
-        score = read_json(run.paths.fold(only).done)["score"]
-        name = f"fold {only}, 1 of {len(table.folds)}: {run.competition.metric_name}"
-        print(f"{name} {score:.4f} (one fold only, so no OOF score)")
+    if only:
+        print(partial_score(table, numbers))
+        return
+    score_folds(table)
+    refit(run)
 
 
 def refit(run: Run) -> None:
@@ -232,6 +232,18 @@ def score_folds(table: TrainingTable) -> None:
     print(score_lines(score))
 
 
+def partial_score(table: TrainingTable, numbers: Sequence[int]) -> str:
+    """A line with the score of some folds, alone and together."""
+    paths, competition = table.run.paths, table.run.competition
+    scores = [f"{fold_name(k)} {read_json(paths.fold(k).done)['score']:.4f}" for k in numbers]
+    line = f"{competition.metric_name} of {len(numbers)} of {len(table.folds)} folds: {', '.join(scores)}"
+    if len(numbers) > 1:
+        held_out = table.frame[table.frame["fold"].isin(numbers)]
+        valid = predictions.join(predictions.read(paths.fold(k).valid) for k in numbers)
+        line += f"; together {scoring.score(competition, held_out, valid):.4f}"
+    return f"{line} (not all folds, so no OOF score is written)"
+
+
 def check_names(run: Run) -> None:
     """Look up every name in the settings. Raises ValueError for unknown ones, and for a loss that the task can't
     have.
@@ -248,27 +260,6 @@ def check_names(run: Run) -> None:
     decoders.choose(config.decode, run.competition)
     training_views(config, run.competition, has_trunk=False)
     test_views(config)
-
-
-def check_code(table: TrainingTable, numbers: Sequence[int]) -> None:
-    """Raises ValueError where folds that are to be scored together would be trained by differing code."""
-    paths = table.run.paths
-    edits: dict[int, list[str]] = {}
-    for fold in numbers:
-        origin = reuse.origin(paths.fold(fold))
-        if origin and not differences(origin, table.recipe) and (changed := reuse.changed_code(origin)):
-            edits[fold] = changed
-    if not edits:
-        return
-    names = ", ".join(sorted({name for changed in edits.values() for name in changed}))
-    if all(paths.fold(k).done.exists() for k in numbers):
-        print(f"code changed since this run was trained: {names}; nothing is re-run: make retrain acts on it")
-        return
-    raise ValueError(
-        f"{', '.join(map(fold_name, edits))} of {paths.root} began before {names} changed, and other folds are still"
-        f" to be trained: folds of differing code can't be scored together. make retrain RUN={paths.name} trains them"
-        " anew (the old ones are kept), or undo the edit"
-    )
 
 
 def refuse_held(paths: RunPaths, held: dict[int, str]) -> None:

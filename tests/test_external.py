@@ -110,7 +110,7 @@ def test_an_image_of_a_group_that_is_held_out_somewhere_is_left_out(bench, monke
         "2 images are left out: copies of training images, or linked with one by group or by another copy: external/0.png, external/5.png"
         in capsys.readouterr().err
     )
-    bench.stage("train", paths, only=0)
+    bench.stage("train", paths, only=[0])
 
 
 @pytest.mark.parametrize(

@@ -153,7 +153,7 @@ def test_submit_starts_from_nothing_and_then_has_nothing_to_do(kit):
 
 
 def predicted(run: str) -> list[str]:
-    return [f"predict runs/{run}", f"submit runs/{run}"]
+    return [f"train predict runs/{run}", f"submit runs/{run}"]
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_a_changed_setting_of_an_experiment_reruns_what_depends_on_it(kit, chang
     assert kit.calls("submit") == []
 
 
-def test_changed_views_predict_again_and_train_nothing(kit):
+def test_changed_views_predict_again_without_the_checks(kit):
     kit.calls("submit")
     kit.write("src/experiments.py", EXPERIMENTS.replace("epochs=2", 'epochs=2, tta=("hflip",)'))
     assert kit.calls("submit") == predicted("demo-demo")
@@ -202,7 +202,7 @@ def test_a_score_survives_a_stop_during_the_predictions(kit):
     assert kit.calls("submit") == stages("demo-demo")[1:], "a training that finds every fold finished"
 
 
-def test_a_new_test_image_reruns_predict_alone(kit):
+def test_a_new_test_image_is_predicted_without_the_checks(kit):
     image = kit.write("inputs/demo/test/1.png", "")
     kit.calls("submit")
     kit.write("inputs/demo/test/2.png", "")

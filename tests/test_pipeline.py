@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import FAST, fast, make_competition
+from conftest import FAST, fast, make_competition, open_run
 
 from src import train
-from src.competition import tables
+from src.competition import scoring, tables
 from src.run import configure, predictions
 from src.run.errors import CheckFailed
 from src.run.files import file_sha, read_json, write_json
@@ -182,15 +182,26 @@ def test_one_fold_gives_a_score_at_once_and_a_partial_submission(bench, capsys):
     paths = bench.configure()
     (
         bench.stage("split", paths),
-        bench.stage("train", paths, only=0),
+        bench.stage("train", paths, only=[0]),
         bench.stage("predict", paths, only=0),
         bench.stage("submit", paths, fold=0),
     )
-    assert not paths.score.exists() and "fold 0, 1 of 3" in capsys.readouterr().out
+    assert not paths.score.exists() and "macro_f1 of 1 of 3 folds: fold 0 " in capsys.readouterr().out
     assert "partial" in read_json(bench.folder / "submissions/tiny-run.fold0.json")
     assert not paths.test.exists() and not (bench.folder / "submissions/tiny-run.csv").exists()
     with pytest.raises(ValueError, match="FOLD=7"):
-        bench.stage("train", paths, only=7)
+        bench.stage("train", paths, only=[7])
+
+
+def test_some_folds_have_a_score_together_and_leave_none_of_the_whole(bench, capsys):
+    paths = bench.configure(fast("epochs=1"))
+    bench.stage("split", paths), bench.stage("train", paths, only=[0, 2])
+    line = capsys.readouterr().out.splitlines()[-1]
+    together = predictions.join(predictions.read(paths.fold(k).valid) for k in (0, 2))
+    table = tables.read_folds(paths.folds)
+    score = scoring.score(open_run(paths).competition, table[table["fold"].isin([0, 2])], together)
+    assert line.startswith("macro_f1 of 2 of 3 folds: fold 0 ") and f"; together {score:.4f} (" in line
+    assert paths.finished() == [0, 2] and not paths.score.exists()
 
 
 def test_a_fold_alone_learns_what_it_learns_among_all(bench):
@@ -198,7 +209,7 @@ def test_a_fold_alone_learns_what_it_learns_among_all(bench):
     alone, together = bench.configure(settings, "alone"), bench.configure(settings, "together")
     for paths in (alone, together):
         bench.stage("split", paths)
-    bench.stage("train", alone, only=0)
+    bench.stage("train", alone, only=[0])
     alone.root.rename("elsewhere")  # or it would be taken over
     bench.stage("train", together)
     assert (bench.folder / "elsewhere/fold0/model.safetensors").read_bytes() == together.fold(

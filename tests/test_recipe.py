@@ -116,12 +116,12 @@ def test_settings_that_changed_since_the_training_are_refused_by_predict_and_sub
 def test_folds_of_differing_code_recipe_or_versions_are_not_scored_together(bench, monkeypatch, capsys):
     paths = bench.configure(fast("folds=2 epochs=1"))
     bench.stage("split", paths)
-    bench.stage("train", paths, only=0)
+    bench.stage("train", paths, only=[0])
     units = training_table.training_code(open_run(paths))
     edited = units | {"src/training/losses.py": units["src/training/losses.py"] | {"cross_entropy": "0"}}
     with monkeypatch.context() as patch:
         patch.setattr(training_table, "training_code", lambda run: edited)
-        bench.stage("train", paths, only=1)
+        bench.stage("train", paths, only=[1])
     run, table = open_run(paths), tables.read_folds(paths.folds)
     with pytest.raises(
         ValueError, match="trained by differing code, src/training/losses.py: cross_entropy: make retrain"
@@ -146,7 +146,7 @@ def test_an_edit_between_two_folds_stops_before_the_second_is_trained(bench, mon
             "training_code",
             lambda run: {"src/training/loop.py": {"": "0", "train_steps": "0"}},
         )
-        bench.stage("train", paths, only=0)
+        bench.stage("train", paths, only=[0])
     with pytest.raises(
         ValueError,
         match=r"fold 0 of runs/tiny-run began before src/training/loop.py: train_steps changed, and other folds",
@@ -164,11 +164,11 @@ def test_a_new_run_says_why_it_does_not_take_over_a_fold(bench, monkeypatch, cap
             "training_code",
             lambda run: {"src/training/losses.py": {"": "0", "cross_entropy": "0"}},
         )
-        bench.stage("train", first, only=0)
+        bench.stage("train", first, only=[0])
     second = bench.configure(fast("folds=2 epochs=1"), "second")
     bench.stage("split", second)
     capsys.readouterr()
-    bench.stage("train", second, only=0)
+    bench.stage("train", second, only=[0])
     said = capsys.readouterr().out
     assert (
         "fold 0: not taken over from run first: src/training/losses.py: cross_entropy changed since it was trained"

@@ -73,7 +73,7 @@ def train_fold_0(bench, settings: str, name: str, machine: str = EACH_STEP):
     paths = bench.configure(fast(settings), name, machine=machine)
     if not paths.folds.exists():
         bench.stage("split", paths)
-    bench.stage("train", paths, only=0)
+    bench.stage("train", paths, only=[0])
     return paths
 
 

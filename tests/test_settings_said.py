@@ -54,7 +54,7 @@ def test_what_needs_one_class_per_image_is_refused_where_there_are_several(bench
 def test_label_smoothing_of_several_labels_is_said_to_do_nothing(bench, capsys):
     several_labels(bench)
     paths = bench.configure(fast("label_smoothing=0.1 epochs=1"))
-    bench.stage("split", paths), bench.stage("train", paths, only=0)
+    bench.stage("split", paths), bench.stage("train", paths, only=[0])
     assert "warning: label_smoothing=0.1 has no effect with task='multilabel'" in capsys.readouterr().err
 
 
@@ -75,7 +75,7 @@ def test_a_setting_without_effect_is_said(bench, capsys, settings, told):
     import re
 
     paths = bench.configure(fast(f"epochs=1 {settings}"))
-    bench.stage("split", paths), bench.stage("train", paths, only=0)
+    bench.stage("split", paths), bench.stage("train", paths, only=[0])
     said = capsys.readouterr().err
     assert re.search(f"warning: .*{told}", said) if told else "no effect" not in said
 

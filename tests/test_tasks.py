@@ -166,7 +166,7 @@ def test_a_decoder_waits_for_all_folds_and_is_refused_before_training_where_it_d
     paths = bench.configure(fast("epochs=1 decode=offsets"))
     (
         bench.stage("split", paths),
-        bench.stage("train", paths, only=0),
+        bench.stage("train", paths, only=[0]),
         bench.stage("predict", paths, only=0),
         bench.stage("submit", paths, fold=0),
     )

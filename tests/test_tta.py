@@ -247,7 +247,7 @@ def test_compare_and_ensemble_read_the_oof_that_belongs_to_the_test_predictions(
 
 def test_one_fold_alone_shows_its_views_and_leaves_no_score_of_the_whole(bench, capsys):
     paths = bench.configure(fast("tta=hflip epochs=1"))
-    bench.stage("split", paths), bench.stage("train", paths, only=1), bench.stage("predict", paths, only=1)
+    bench.stage("split", paths), bench.stage("train", paths, only=[1]), bench.stage("predict", paths, only=1)
     assert (
         "views at test time" in capsys.readouterr().out
         and not paths.tta.exists()

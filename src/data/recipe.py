@@ -5,6 +5,7 @@ Two recipes are equal when all their parts are. A setting at its default, or a p
 absent: so a setting that is new in this version retires no fold that was trained before there was one.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -16,7 +17,7 @@ from src.config import DEFAULTS, Config, as_text, stage
 from src.data import folds
 from src.data.contents import content_hashes
 from src.data.run import Run
-from src.run import hashing
+from src.run import hashing, reuse
 from src.run.files import file_sha, read_json, sha256
 from src.run.paths import RunPaths, fold_name
 
@@ -87,6 +88,26 @@ def check_trained(paths: RunPaths, numbers: list[int], now: Recipe) -> None:
             raise ValueError(
                 f"{fold_name(k)} of {paths.root} was trained with {'; '.join(changes)}: make train RUN={paths.name}"
             )
+
+
+def check_code(paths: RunPaths, recipe: Recipe, numbers: Sequence[int]) -> None:
+    """Raises ValueError where folds that are to be scored together would be trained by differing code."""
+    edits: dict[int, list[str]] = {}
+    for fold in numbers:
+        origin = reuse.origin(paths.fold(fold))
+        if origin and not differences(origin, recipe) and (changed := reuse.changed_code(origin)):
+            edits[fold] = changed
+    if not edits:
+        return
+    names = ", ".join(sorted({name for changed in edits.values() for name in changed}))
+    if all(paths.fold(k).done.exists() for k in numbers):
+        print(f"code changed since this run was trained: {names}; nothing is re-run: make retrain acts on it")
+        return
+    raise ValueError(
+        f"{', '.join(map(fold_name, edits))} of {paths.root} began before {names} changed, and other folds are still"
+        f" to be trained: folds of differing code can't be scored together. make retrain RUN={paths.name} trains them"
+        " anew (the old ones are kept), or undo the edit"
+    )
 
 
 def training_code(run: Run) -> hashing.Units:

@@ -1,10 +1,14 @@
-"""The score of out-of-fold predictions, of all and by fold."""
+"""The score of out-of-fold predictions: of all, by fold, and by view."""
 
 import numpy as np
 import pandas as pd
 
 from src.competition import scoring
 from src.competition.facts import Competition
+from src.data.run import Run
+from src.run import predictions, reuse
+from src.run.files import atomic, file_sha, read_json, write_json
+from src.run.paths import RunPaths
 
 
 def summary(competition: Competition, held_out: pd.DataFrame, oof: pd.DataFrame) -> dict:
@@ -31,3 +35,45 @@ def over_folds(scores: np.ndarray) -> dict:
         squares = np.where(is_known, (scores - mean) ** 2, 0).sum(axis=0)
         spread = np.where(number > 0, np.sqrt(squares / np.maximum(number - 1, 1)), np.nan)
     return {"mean": mean.tolist(), "spread": spread.tolist()}
+
+
+def score_views(run: Run, table: pd.DataFrame, numbers: list[int]) -> tuple[dict, pd.DataFrame]:
+    """The out-of-fold score of each view and of their mean, which is what the test images get; and that mean."""
+    paths, competition = run.paths, run.competition
+    held_out = table[table["fold"].isin(numbers)]
+    for k in numbers:
+        reuse.check_fold(paths.fold(k), paths.fold(k).valid.name)
+    frames = {"plain": predictions.join(predictions.read(paths.fold(k).valid) for k in numbers)}
+    by_view = predictions.join(pd.read_parquet(paths.fold(k).valid_views) for k in numbers)
+    frames |= {str(view): frame.drop(columns="view") for view, frame in by_view.groupby("view", sort=False)}
+    mean = predictions.check_ids(predictions.mean(frames.values()), held_out["id"], "oof_tta")
+    of_view = {view: summary(competition, held_out, frame) for view, frame in frames.items()}
+    whole, plain_view = summary(competition, held_out, mean), of_view["plain"]
+    sign = -1 if competition.lower_is_better else 1
+    score = {
+        "tta": list(run.config.tta),  # as json has it: verify compares
+        "recipe": read_json(paths.fold(numbers[0]).done)["recipe"],
+        "metric": competition.metric_name,
+        **whole,
+        "gain": sign * (whole["oof"] - plain_view["oof"]),
+        "fold_gains": {k: sign * (value - plain_view["folds"][k]) for k, value in whole["folds"].items()},
+        "views": {view: {"oof": one["oof"], "folds": one["folds"]} for view, one in of_view.items()},
+    }
+    return score, mean
+
+
+def write_views(paths: RunPaths, score: dict, mean: pd.DataFrame) -> None:
+    with atomic(paths.oof_tta) as part:
+        predictions.write(mean, part)
+        score = score | {"sha256": file_sha(part)}
+    write_json(score, paths.tta)
+
+
+def view_lines(score: dict) -> list[str]:
+    """A line per view, and what their mean gains: positive is better, also where a low score is."""
+    gains = " ".join(f"{gain:+.4f}" for gain in score["fold_gains"].values())
+    return [
+        f"views at test time, OOF {score['metric']}",
+        *(f"  {view:14} {one['oof']:.4f}" for view, one in score["views"].items()),
+        f"  {'mean':14} {score['oof']:.4f}  ({score['gain']:+.4f}; by fold {gains})",
+    ]

@@ -12,10 +12,11 @@ from importlib.metadata import PackageNotFoundError, version
 
 import pandas as pd
 
-from src import config, predict, submit
+from src import config, submit
 from src.competition import answers, decoders, scoring, tables
 from src.data.recipe import differences, image_contents, make_recipe
 from src.data.run import Run
+from src.data.scores import score_views
 from src.experiments import EXPERIMENTS
 from src.model.pretrained import pretrained_hash
 from src.run import configure, predictions, provenance, reuse
@@ -120,7 +121,7 @@ def oof(finished: FinishedRun) -> list[str]:
     lines = differing(valid, predictions.read(paths.oof))
     if paths.scored()[0] == paths.oof:
         return lines
-    views, mean = predict.score_views(finished.run, finished.table, folds)
+    views, mean = score_views(finished.run, finished.table, folds)
     lines += [f"oof_tta.parquet: {line}" for line in differing(mean, predictions.read(paths.oof_tta))]
     saved = {key: value for key, value in read_json(paths.tta).items() if key != "sha256"}
     if views != saved:

@@ -17,7 +17,7 @@ from pathlib import Path
 NAMES = ("COMP", "EXP", "RUN", "NAME", "ONLY")  # each names a folder, a file or a part of one
 LISTS = ("RUNS", "A", "B", "BACKBONES")  # of names
 RULES = {
-    "FOLD": (r"\d+", "must be a whole number"),
+    "FOLD": (r"\d+(,\d+)*", "must be a whole number, or several: 0,3"),
     "GPUS": (r"\d+", "must be a whole number"),
     "CUT": (r"[\d.]+", "must be a number such as 0.95"),
     "CHECKS": (r"[01]|-[a-z ,-]+", "must be 0 for none of the quick checks, or -name,name for all but these"),
