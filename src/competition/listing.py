@@ -33,15 +33,9 @@ def list_files(root: Path, below: str = "") -> list[str]:
             return
         seen.add((status.st_dev, status.st_ino))
         with os.scandir(folder) as entries:
-            known = [
-                (entry.name, entry.is_dir(), entry.is_file())
-                for entry in entries
-                if not entry.name.startswith(".")
-            ]
-        found.extend(prefix + name for name, _, is_file in known if is_file)
-        for name in sorted(
-            name for name, is_folder, _ in known if is_folder and not name.startswith("__MACOSX")
-        ):
+            visible = [entry for entry in entries if not entry.name.startswith((".", "__MACOSX"))]
+        found.extend(prefix + entry.name for entry in visible if entry.is_file())
+        for name in sorted(entry.name for entry in visible if entry.is_dir()):
             walk(f"{folder}/{name}", f"{prefix}{name}/")
 
     if (root / below).is_dir():
@@ -51,11 +45,9 @@ def list_files(root: Path, below: str = "") -> list[str]:
 
 def dead_links(root: Path) -> list[str]:
     """Links that lead to nothing, such as those of a disk that is not there."""
+    paths = [Path(folder, name) for folder, _, names in os.walk(root) for name in names]
     return sorted(
-        (Path(folder) / name).relative_to(root).as_posix()
-        for folder, _, names in os.walk(root)
-        for name in names
-        if os.path.islink(os.path.join(folder, name)) and not os.path.exists(os.path.join(folder, name))
+        path.relative_to(root).as_posix() for path in paths if path.is_symlink() and not path.exists()
     )
 
 
@@ -166,16 +158,13 @@ class ImageIndex:
         folder, _, name = folded.rpartition("/")
         above = (folder or (head or "").casefold().rstrip("/")).rpartition("/")[2]
         places = self.of_stem(name, above)
-        if (bare := without_suffix(name)) != name:
+        bare = without_suffix(name)
+        if bare != name:
             places = [*places, *(place for place in self.of_stem(bare, above) if place not in places)]
-        if (
-            len(places) == 1
-            and head is None
-            and any_suffix
-            and (self.paths[places[0]].rpartition(".")[0] in (folded, without_suffix(folded)))
-        ):
-            return places
         ends = {folded, without_suffix(folded)} if any_suffix else {folded}
+        if head is None and any_suffix and len(places) == 1:  # usual
+            if self.paths[places[0]].rpartition(".")[0] in ends:
+                return places
         start = (head or "").casefold()
 
         def fits(path: str) -> bool:
@@ -186,14 +175,13 @@ class ImageIndex:
                 f"/{one}".endswith(f"/{end}") for one in own for end in ends
             )
 
-        found = [place for place in places if fits(self.paths[place])]
-        if len(found) > 1:  # a.jpg and A.jpg; or a.jpg and a.png, where a.jpg is wanted
-            found = (
-                [place for place in found if f"/{clean(self.files[place])}".endswith(f"/{wanted}")]
-                or [place for place in found if is_last(clean(self.files[place]), posixpath.basename(wanted))]
-                or found
-            )
-        return found
+        fitting = [place for place in places if fits(self.paths[place])]
+        if len(fitting) < 2:
+            return fitting
+        # a.jpg and A.jpg; or a.jpg and a.png, where a.jpg is wanted
+        exact = [place for place in fitting if f"/{clean(self.files[place])}".endswith(f"/{wanted}")]
+        last = posixpath.basename(wanted)
+        return exact or [place for place in fitting if is_last(clean(self.files[place]), last)] or fitting
 
 
 def stem_of(name: str) -> str:

@@ -53,20 +53,14 @@ def named_by(root: Path, pattern: str, file: str, *, is_left: bool = False) -> p
 def taken_apart(root: Path, file: str, column: str, mark: str) -> pd.DataFrame:
     """A table with a 0/1 column for each label that the cells of one column join by a mark, for a make_table."""
     frame = read_table(root / file)
-    return pd.concat(
-        [
-            frame.drop(columns=column),
-            frame[column].str.get_dummies(mark).rename(columns=str.strip).astype(str),
-        ],
-        axis=1,
-    )
+    labels = frame[column].str.get_dummies(mark).rename(columns=str.strip).astype(str)
+    return pd.concat([frame.drop(columns=column), labels], axis=1)
 
 
 def stems(column: pd.Series) -> pd.Series:
     """The names of files without folder and suffix, in small letters."""
-    return column.map(
-        {cell: posixpath.basename(without_suffix(clean(cell))).casefold() for cell in column.unique()}
-    )
+    cells = column.unique()
+    return column.map({cell: posixpath.basename(without_suffix(clean(cell))).casefold() for cell in cells})
 
 
 def replaced(root: Path, file: str, column: str, old: str, new: str) -> pd.DataFrame:
@@ -121,23 +115,16 @@ def pixels(root: Path, file: str, **first: int) -> pd.DataFrame:
     lines = [str(line) for line in range(size)]
     frame = pd.read_csv(root / file, dtype=str, usecols=others) if others else pd.DataFrame(index=range(size))
     if "id" in frame and frame["id"].tolist() != lines:
-        raise ValueError(
-            f"{file}: its column id is not the number of the line: {state('a make_table and a read_image')}"
-        )
-    counted = {
-        name: [str(start + line) for line in range(size)]
-        for name, start in first.items()
-        if name not in frame
-    }
+        fact = state("a make_table and a read_image")
+        raise ValueError(f"{file}: its column id is not the number of the line: {fact}")
+    new = {name: start for name, start in first.items() if name not in frame}
+    counted = {name: [str(start + line) for line in range(size)] for name, start in new.items()}
     return frame.assign(id=lines, path=file, **counted)
 
 
 def is_pixel(name: str) -> bool:
     """pixel0, 1x1, p12, 783 or the column `pixels` that holds them all."""
-    bare = name.strip().lower()
-    return (
-        bare == "pixels" or bare.isdecimal() or bool(re.fullmatch(r"(pixel|pix|p|px|x)_?\d+|\d+x\d+", bare))
-    )
+    return bool(re.fullmatch(r"pixels|(pixel|pix|p|px|x)_?\d+|\d+x\d+|\d+", name.strip().lower()))
 
 
 @lru_cache(maxsize=4)

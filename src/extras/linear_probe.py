@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,24 +14,21 @@ def backbone_features(run: Run, tables: Sequence[pd.DataFrame]) -> np.ndarray:
     """(N, F) float32 of all tables' images: the input of a head-only run's head, from the same caches."""
     from src.data import features
     from src.data.decoding import decode
-    from src.data.run import Run
     from src.model.classifier import build
     from src.model.engines import Trunk
     from src.run import locks
     from src.run.device import make_accelerator
-    from src.run.paths import RunPaths
 
     config = replace(run.config, trainable="head", head="linear", augment="none", views=1, init_from="")
     config = replace(config, drop_path_rate=0.0)
-    settings, competition = replace(run.settings, config=config), run.competition
-    model = build(config, len(competition.outputs))
+    run = replace(run, settings=replace(run.settings, config=config))
+    model = build(config, len(run.competition.outputs))
     if not model.cut_at:  # nothing learns, so the whole backbone can be taken for the trunk
         model.trunk, model.cut_at = model.tail, "whole"
-    accelerator = make_accelerator(settings.machine)
+    accelerator = make_accelerator(run.machine)
     model.to(accelerator.device)
-    run, trunk = Run(RunPaths(Path()), settings, competition), Trunk(model, settings.machine, accelerator)
-    parts = []
-    with locks.lock(settings.cache / settings.comp / "lock", wait=True):
+    trunk, parts = Trunk(model, run.machine, accelerator), []
+    with locks.lock(run.settings.cache / run.settings.comp / "lock", wait=True):
         for table in tables:
             pictures = decode(run, table, tolerant=True)
             values = features.trunk_outputs(run, trunk, pictures, {"plain": None}, accelerator)[0].values

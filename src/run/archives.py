@@ -1,4 +1,6 @@
-"""Archives of a competition, unpacked next to themselves. They are strangers' files: nothing leaves the folder."""
+"""Archives of a competition, unpacked beside themselves. They come from strangers: nothing is written outside the
+folder, nothing fills the disk, no code of theirs is put where the kit would run it.
+"""
 
 import contextlib
 import errno
@@ -17,12 +19,10 @@ from src.run.files import naming
 OWN_CODE = "competition.py"  # beside a competition's files; src/competitions.py runs it
 MOST_FILES = 5_000_000  # of an archive and those inside it
 MOST_DEEP = 3  # archives around an archive
-# what they may take when unpacked: so many times its size, and a GB. Text grows tenfold, masks a hundredfold
+# bytes that an archive may take when unpacked: GROWS times its size, and LEAST. Text grows tenfold, masks a
+# hundredfold
 GROWS, LEAST = 200, 10**9
-
-
-def kind(name: str) -> str:
-    return name.rsplit(".", 1)[-1]  # weight, bias, running_mean ...
+LONGEST_HEADER = 1 << 20  # bytes of a tar's special header, which is read into memory: a name has no MB
 
 
 class Refused(ValueError):
@@ -30,8 +30,8 @@ class Refused(ValueError):
 
 
 class Room:
-    """What an archive and those inside it may take together, counted while they are written: a header is a
-    stranger's word.
+    """What an archive and those inside it may take together. Counted while they are written, since the sizes in
+    their headers may be false.
     """
 
     def __init__(self, archive: Path, num_bytes: int, num_files: int) -> None:
@@ -54,8 +54,8 @@ class Room:
 def unpack(archive: Path, folder: Path, room: Room | None = None, depth: int = 0) -> None:
     """Extract a zip or tar, and the zips inside it, into a folder that isn't there yet: whole or not at all.
 
-    room: what is left of the outer archive's, depth: how many archives this one lies in. Raises ValueError
-    for what can't or shall not be unpacked.
+    room: what the outer archive has left; depth: how many archives this one lies in. Raises ValueError for what
+    can't be unpacked or must not be.
     """
     if folder.exists():
         raise Refused(f"{folder} exists already: move it away to unpack {archive.name} again")
@@ -108,43 +108,40 @@ def check_writable(folder: Path, archive: Path) -> None:
 
 def extract(archive: Path, folder: Path, room: Room) -> None:
     """Write every member of an archive below a folder. Raises ValueError, and leaves what was written before."""
-    is_empty = True
+    num_files = 0
     try:
         for name, source in members(archive):
             target = harmless(folder / safe(name, archive), archive)
             room.take(num_files=1)
-            (target if source is None else target.parent).mkdir(parents=True, exist_ok=True)
-            if source is not None:
-                is_empty = False
-                with target.open("wb") as file:
-                    while block := source.read(1 << 20):
-                        room.take(len(block))
-                        file.write(block)
+            if source is None:
+                target.mkdir(parents=True, exist_ok=True)
+                continue
+            num_files += 1
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("wb") as file:
+                while block := source.read(1 << 20):
+                    room.take(len(block))
+                    file.write(block)
     except Refused:
         raise
-    # zipfile, tarfile and their decompressors raise a dozen kinds
-    except Exception as error:
-        if isinstance(error, OSError) and (
-            error.filename or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO)
-        ):
-            raise ValueError(f"{archive} can't be unpacked: {error}") from error
-        # a password, or another compression such as Deflate64
-        if isinstance(error, RuntimeError):
-            raise ValueError(
-                f"{archive} can't be unpacked here ({error}): `7z x {archive.name}` may, into a folder of its"
-                " name"
-            ) from error
-        raise ValueError(
-            f"{archive} is damaged ({error or type(error).__name__}): download it again"
-        ) from error
-    if is_empty:
+    except Exception as error:  # zipfile, tarfile and their decompressors raise a dozen kinds
+        raise ValueError(problem_of(error, archive)) from error
+    if not num_files:
         raise Refused(f"{archive} holds no file: download it again")
 
 
+def problem_of(error: Exception, archive: Path) -> str:
+    """Why an archive can't be unpacked: the disk, a method that Python lacks, or damage."""
+    is_of_disk = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+    if is_of_disk or getattr(error, "filename", None):
+        return f"{archive} can't be unpacked: {error}"
+    if isinstance(error, RuntimeError):  # a password, or another compression such as Deflate64
+        return f"{archive} can't be unpacked here ({error}): `7z x {archive.name}` may, into a folder of its name"
+    return f"{archive} is damaged ({error or type(error).__name__}): download it again"
+
+
 def members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
-    """The name of each member and what its bytes are read from; None for a folder. Raises Refused for a link
-    or a device.
-    """
+    """(name, file to read) of each member; (name, None) of a folder. Raises Refused for a link or a device."""
     special = "{} is not unpacked: {!r} is a link or a device, and may lead anywhere"
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as opened:
@@ -159,7 +156,7 @@ def members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
                 if not (info.isfile() or info.isdir()):
                     raise Refused(special.format(archive, info.name))
                 yield info.name, tar.extractfile(info)
-                tar.members.clear()  # type: ignore[attr-defined]      # else all that it has seen stay in memory
+                tar.members.clear()  # type: ignore[attr-defined]      # tarfile keeps every one that it has read
             # the checksum of a tar.gz stands at its end
             while tar.fileobj and tar.fileobj.read(1 << 20):
                 pass
@@ -168,9 +165,7 @@ def members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
 
 
 class Member(tarfile.TarInfo):
-    """A member of a tar, damage before the end of which is an error: tarfile takes it for the end. A long
-    name is read into memory: none has a MB.
-    """
+    """A member of a tar. Where a header is damaged tarfile ends quietly; here that is an error."""
 
     @classmethod
     def fromtarfile(cls, tar: tarfile.TarFile) -> Self:
@@ -182,14 +177,14 @@ class Member(tarfile.TarInfo):
             raise tarfile.ReadError(f"{error} at byte {tar.offset:,}") from error
 
     def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
-        if not (self.isfile() or self.isdir()) and self.size > 1 << 20:
+        if not (self.isfile() or self.isdir()) and self.size > LONGEST_HEADER:
             raise tarfile.ReadError(f"a header of {self.size:,} bytes")
         return super()._proc_member(tar)  # type: ignore[misc]
 
 
 def safe(name: str, archive: Path) -> str:
-    """A member's name that stays within the folder it is joined to. Raises Refused for another."""
-    name = name.replace("\\", "/")  # so some programs for Windows pack
+    """A member's name, if it stays within the folder that it is joined to. Raises Refused for another."""
+    name = name.replace("\\", "/")  # as some programs for Windows pack
     first, *others = name.split("/")
     if not first or ".." in (first, *others) or ":" in first:
         raise Refused(f"{archive} is not unpacked: {name!r} leads out of the folder")

@@ -26,8 +26,8 @@ from src.competitions import COMPETITIONS
 from src.data import augment, batches, folds
 from src.extras.doctor.command import FULL, NEEDED, examine
 from src.model import backbone, classifier, heads, weights
-from src.train_fold import Best
 from src.training import loop, losses, optim
+from src.training.early_stopping import EarlyStopping
 
 
 class Fault(NamedTuple):
@@ -101,20 +101,18 @@ def give_weights(patch) -> None:
 def first_folds_images(real: Callable) -> Callable:
     kept: dict = {}
 
-    def call(self, positions, *args, plain=False, **how):
-        return real(
-            self, kept.setdefault("positions", positions) if plain else positions, *args, plain=plain, **how
-        )
+    def evaluation(self, positions, batch_size):
+        return real(self, kept.setdefault("positions", positions), batch_size)
 
-    return call
+    return evaluation
 
 
 def shared_patience(real: Callable) -> Callable:
     state: dict = {}
 
-    def init(self, *args) -> None:
+    def init(self, *args, **options) -> None:
         if not state:
-            real(self, *args)
+            real(self, *args, **options)
             state.update(self=self.__dict__)
         self.__dict__ = state["self"]
 
@@ -304,7 +302,7 @@ FAULTS = [
         "src/data/batches.py",
         "validation",
         "shared between folds",
-        function(batches.Batches, "__call__", first_folds_images),
+        function(batches.Batches, "evaluation", first_folds_images),
     ),
     Fault(
         "the validation loader drops its last batch",
@@ -322,15 +320,15 @@ FAULTS = [
     ),
     Fault(
         "early stopping counts on from the fold before",
-        "src/train_fold.py",
+        "src/training/early_stopping.py",
         "stopping",
         "inside the fold",
-        function(Best, "__init__", shared_patience),
+        function(EarlyStopping, "__init__", shared_patience),
         "patience=2",
     ),
     Fault(
         "mixup mixes pictures, not labels",
-        "src/training/loop.py",
+        "src/training/mix.py",
         "mixup",
         "mix the targets",
         function(

@@ -15,9 +15,8 @@ from src.extras.doctor.setup import Check, Setup
 from src.extras.findings import Finding, fail, good
 from src.run import predictions
 from src.run.seeds import seed_of
+from src.training import loop
 from src.training.early_stopping import EarlyStopping
-from src.training.loop import predict
-from src.training.mix import mix
 from src.training.sanity import constant_answer
 
 
@@ -37,7 +36,9 @@ def validation_loader(setup: Setup) -> Finding:
         batches = Batches([pixels], rows, device=setup.device, seed=config.seed, fold=k)
         try:
             batch_size = 2 * config.batch_size
-            positions, logits = predict(blank, batches.evaluation(held_out, batch_size), setup.accelerator)
+            positions, logits = loop.predict(
+                blank, batches.evaluation(held_out, batch_size), setup.accelerator
+            )
             frame = predictions.make(table["id"].iloc[positions], logits, setup.competition.outputs)
             predictions.check_ids(frame, table["id"].iloc[held_out], "valid")
         except ValueError as error:
@@ -155,7 +156,7 @@ def mixing(setup: Setup) -> Finding:
     image, target = values.view(8, 1, 1, 1).expand(8, 3, 32, 32).contiguous(), torch.eye(8)
     for seed in range(8):
         torch.manual_seed(seed)
-        mixed, labels, _ = mix(image, target, torch.ones(8), setup.config)
+        mixed, labels, _ = loop.mix(image, target, torch.ones(8), setup.config)
         sums_to_one = torch.allclose(labels.sum(dim=1), torch.ones(8), atol=1e-5)
         if not sums_to_one or not torch.allclose(labels @ values, mixed.mean(dim=(1, 2, 3)), atol=0.1):
             label = [round(x, 2) for x in labels[0].tolist()]
