@@ -6,17 +6,14 @@ import os
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from src.data import cache
 from src.run import locks
+from src.run.clock import Clock
 from src.run.errors import Stopped
 from src.run.files import naming, read_json, remove_dead, write_json
-
-if TYPE_CHECKING:
-    from src.run.clock import Clock
 
 
 class Array:
@@ -54,7 +51,7 @@ def make_in_steps(
     shape: tuple[int, ...],
     dtype: str,
     fill: Callable[[np.ndarray, dict], Iterator[dict]],
-    clock: "Clock | None",
+    clock: Clock | None,
     *,
     room_gb: float = 0.0,
 ) -> Array:
@@ -81,7 +78,7 @@ def fill_in_steps(
     shape: tuple[int, ...],
     dtype: str,
     fill: Callable[[np.ndarray, dict], Iterator[dict]],
-    clock: "Clock | None",
+    clock: Clock | None,
 ) -> None:
     begun, note = path.with_name(path.name + ".begun"), path.with_name(path.name + ".begun.json")
     remove_dead(path.parent)
@@ -116,7 +113,7 @@ def fill_in_steps(
     cache.release(begun)
 
 
-def save_or_stop(values: np.memmap, now: dict, note: Path, path: Path, clock: "Clock") -> None:
+def save_or_stop(values: np.memmap, now: dict, note: Path, path: Path, clock: Clock) -> None:
     """Save when it is time, and before a stop. Raises Stopped."""
     why = clock.why_stop()
     if why or clock.is_due(ends_epoch=False):
@@ -169,13 +166,14 @@ def checksum(path: Path, size: int | None = None) -> bytes:
     """What lies behind the values: of the first `size` bytes, all by default. CRC-32 reads 2 GB a second,
     SHA-256 one.
     """
-    size, found = path.stat().st_size if size is None else size, 0
+    size = path.stat().st_size if size is None else size
+    crc = 0
     with path.open("rb") as file:
         for number, start in enumerate(range(0, size, BLOCK)):
             if size <= WHOLE or number % SPARSE == 0 or start + BLOCK >= size:
                 file.seek(start)
-                found = zlib.crc32(file.read(min(BLOCK, size - start)), found)
-    return MARK + f"{size:016x}{found:08x}".encode()
+                crc = zlib.crc32(file.read(min(BLOCK, size - start)), crc)
+    return MARK + f"{size:016x}{crc:08x}".encode()
 
 
 def check(path: Path) -> None:

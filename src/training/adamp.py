@@ -103,21 +103,21 @@ def find_projections(
         seen.append(cosine(p.grad[:LOOK], p[:LOOK], by_row, eps))
         seen += map(sum, zip(*products)) if len(products) > 1 else products[0]
     numbers = iter(torch.stack(seen).tolist())  # one wait for the device
-    found = {}
+    ways = {}
     for p in matrices:
         first_rows, dot, gg, pp = (next(numbers) for _ in range(4))
         row_limit, layer_limit = delta / math.sqrt(p.numel() / len(p)), delta / math.sqrt(p.numel())
         if first_rows < row_limit and all(
             cosine(g, w, by_row, eps) < row_limit for g, w in cut_all([p.grad, p], size)
         ):
-            found[p] = by_row
+            ways[p] = by_row
         elif (
             (clear := clearly_below(dot, gg, pp, layer_limit, eps))
             or clear is None
             and cosine(p.grad, p, by_layer, eps) < layer_limit
         ):
-            found[p] = by_layer
-    return [found.get(p) for p in params]
+            ways[p] = by_layer
+    return [ways.get(p) for p in params]
 
 
 def clearly_below(dot: float, gg: float, pp: float, limit: float, eps: float) -> bool | None:

@@ -15,21 +15,21 @@ def parameter_groups(learning: list[tuple[str, nn.Parameter, int]], config: Conf
 
     Vectors (biases, norms) are not decayed. `rate` is the group's full rate, which `set_rates` scales.
     """
-    found: dict[tuple[int, bool], dict] = {}
+    groups: dict[tuple[int, bool], dict] = {}
     for _, parameter, depth in learning:
         rate = float(config.lr) if depth < 0 else float(config.body_lr) * float(config.layer_decay) ** depth
         decay = config.weight_decay if parameter.ndim > 1 else 0.0
-        group = found.setdefault(
+        group = groups.setdefault(
             (depth, parameter.ndim > 1),
             {"params": [], "lr": rate, "rate": rate, "weight_decay": decay, "is_head": depth < 0},
         )
         group["params"].append(parameter)
-    return list(found.values())
+    return list(groups.values())
 
 
 def make_optimizer(learning: list[tuple[str, nn.Parameter, int]], config: Config) -> Optimizer:
-    """AdamP (Heo et al. 2021, arXiv:2006.08217), or any optimizer of timm by name, over exactly what learns
-    (FIELD B15).
+    """AdamP (Heo et al. 2021, arXiv:2006.08217), or any optimizer of timm by name, over exactly what learns.
+    Raises ValueError for an unknown one.
     """
     groups = parameter_groups(learning, config)
     if config.optimizer == "adamp":
