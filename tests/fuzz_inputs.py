@@ -33,7 +33,7 @@ from src import config, split
 from src.__main__ import exit_code
 from src.competition import messages, tables
 from src.competitions import load as load_competition
-from src.data import features
+from src.data.decoding import decode
 from src.data.run import Run
 from src.experiments import EXPERIMENTS
 from src.model import weights
@@ -135,9 +135,10 @@ def look(words: dict[str, str]) -> None:
     paths = RunPaths(Path(RUN))
     settings = configure.load(paths.config)
     competition = load_competition(settings.comp, settings.inputs)
-    split.split(Run(paths, settings, competition))
-    features.decode(competition, settings, tables.read_folds(paths.folds))
-    features.decode(competition, settings, tables.make_test(settings.folder, competition), tolerant=True)
+    run = Run(paths, settings, competition)
+    split.split(run)
+    decode(run, tables.read_folds(paths.folds))
+    decode(run, tables.make_test(settings.folder, competition), tolerant=True)
 
 
 # -- damage

@@ -72,7 +72,7 @@ def tail(bench: Bench) -> list[Row]:
         name = f"tail-{pair}"
         changes = bench.settings(work.tail, epochs=num_epochs)
         prepared = bench.kit(name, changes, stages="", cache=f"cache-{name}")
-        ran = bench.stages(folder_of(name), "train + predict")
+        ran = bench.stages(folder_of(name), "train predict")
         repeated = ran.result["steps"] + ran.result["valid"]
         seconds = total(prepared) + ran.seconds - repeated + repeated / num_epochs * work.epochs
         peer = bench.all_folds(bench.peer(name))
@@ -94,7 +94,7 @@ def full(bench: Bench) -> list[Row]:
         name = f"full-{pair}"
         prepared = bench.kit(name, bench.settings("all", epochs=1, augment="none"), stages="")
         step = bench.call("src.extras.bench.inside", "ceiling", folder_of(name)).result["step"]
-        ran = bench.stages(folder_of(name), "train + predict")
+        ran = bench.stages(folder_of(name), "train predict")
         peer = bench.peer(name)
         # all processes of the kit, but one fold in place of all; the test images on both sides
         repeated = ran.result["steps"] + ran.result["valid"] + ran.result["test"]
@@ -181,7 +181,7 @@ def growth(bench: Bench) -> list[Row]:
     for name, size in ((name, size) for name, sizes in bench.work.growth for size in sizes):
         changes = base | {name: str(size), "trainable": bench.work.tail}
         run, text = f"grow-{name}-{size}", " ".join(f"{key}={value}" for key, value in changes.items())
-        result = bench.kit(run, text, stages="train + predict", cache=f"cache-{run}")["train"].result
+        result = bench.kit(run, text, stages="train predict", cache=f"cache-{run}")["train"].result
         n, k, e, v = (int(changes[key]) for key in ("limit", "folds", "epochs", "views"))
         names.append(f"growth: {name}={size}")
         factors.append((1, v * n, (k - 1) * e * n))  # each fold learns from K - 1 of K parts
