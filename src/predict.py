@@ -1,5 +1,6 @@
-"""Predict the test images with each fold's model.  fold<k>/model.safetensors, test images -> fold<k>/test.parquet,
-test.parquet; with tta also the held-out images in each view -> oof_tta.parquet, tta.json
+"""Predict the test images with each fold's model.  fold<k>/model.safetensors, test images ->
+fold<k>/test.parquet, test.parquet; with tta also the held-out images in each view -> oof_tta.parquet,
+tta.json
 """
 
 import time
@@ -34,13 +35,14 @@ from src.run.files import atomic, file_sha, read_json, sha256, write_json
 from src.run.paths import REFIT, FoldPaths, fold_name
 from src.training.loop import predict as predict_batches
 
-# times two batches are predicted between two looks at the clock, where each image goes through the whole network
+# times two batches are predicted between two looks at the clock, where each image goes through the whole
+# network
 PIECE = 16
 
 
 def predict(run: Run, only: int | None = None) -> None:
-    """Write what each model predicts and, of all models, the mean; test.json is the last. Raises ValueError when a
-    fold isn't trained.
+    """Write what each model predicts and, of all models, the mean; test.json is the last. Raises ValueError
+    when a fold isn't trained.
     """
     table, paths, config = tables.read_folds(run.paths.folds), run.paths, run.config
     for line in unseen_test_views(config, run.competition):
@@ -58,8 +60,8 @@ def predict(run: Run, only: int | None = None) -> None:
                 write_views(paths, score, mean)
         if only is None and config.refit:
             print(
-                f"the OOF score is of the {len(numbers)} fold models, which saw {1 - 1 / len(numbers):.0%} of the"
-                f" images; the test images are predicted by {config.refit} models of all images"
+                f"the OOF score is of the {len(numbers)} fold models, which saw {1 - 1 / len(numbers):.0%} of"
+                f" the images; the test images are predicted by {config.refit} models of all images"
             )
             numbers = refits
         predict_test(run, table, numbers, clock)
@@ -118,13 +120,14 @@ def predict_test(run: Run, table: pd.DataFrame, numbers: list[int], clock: Clock
             write_json(note, paths.fold(k).test_json)
     seconds = time.perf_counter() - began
     print(
-        f"predicted {len(test)} test images with {len(numbers)} models, views {', '.join(views)}, in {seconds:.1f} s"
+        f"predicted {len(test)} test images with {len(numbers)} models, views {', '.join(views)}, in"
+        f" {seconds:.1f} s"
     )
 
 
 def predict_held_out(run: Run, table: pd.DataFrame, numbers: list[int], clock: Clock) -> None:
-    """Write what each fold's model says of its held-out images in each view but the plain one, which training has
-    written.
+    """Write what each fold's model says of its held-out images in each view but the plain one, which training
+    has written.
     """
     paths, code = run.paths, predicting_code(run)
     keys = {k: prediction_key(run, k, code, []) for k in numbers}
@@ -149,7 +152,9 @@ def predict_held_out(run: Run, table: pd.DataFrame, numbers: list[int], clock: C
 
 @dataclass(frozen=True)
 class Images:
-    """The images that all models predict: decoded once and, where it pays, through the trunk once per view."""
+    """The images that all models predict: decoded once and, where it pays, through the trunk once
+    per view.
+    """
 
     table: pd.DataFrame
     pictures: Pictures
@@ -219,7 +224,9 @@ def predict_views(
 
 
 def forward_of(images: Images, view: Callable | None) -> Callable:
-    """What turns a batch into logits: of the trunk's outputs, or of plain images that are seen in this view."""
+    """What turns a batch into logits: of the trunk's outputs, or of plain images that are seen in
+    this view.
+    """
     model = images.model
     if images.is_cached:
         return model.logits
@@ -230,8 +237,8 @@ def check_positions(predicted: np.ndarray, positions: np.ndarray) -> None:
     """Raises ValueError where what is predicted is not what was asked for."""
     if predicted.tolist() != positions.tolist():
         raise ValueError(
-            f"{len(positions)} images were to be predicted, {len(predicted)} were, or others: batches must hold what"
-            " they are asked for"
+            f"{len(positions)} images were to be predicted, {len(predicted)} were, or others: batches must"
+            " hold what they are asked for"
         )
 
 
@@ -243,8 +250,8 @@ def in_pieces(
     num_outputs: int,
     clock: Clock,
 ) -> np.ndarray:
-    """The logits (n, T) of the images at these positions, `size` at a time. Between two pieces the process may stop,
-    and the next one goes on there. Raises Stopped.
+    """The logits (n, T) of the images at these positions, `size` at a time. Between two pieces the process
+    may stop, and the next one goes on there. Raises Stopped.
     """
 
     def fill(values: np.ndarray, progress: dict) -> Iterator[dict]:
@@ -266,8 +273,8 @@ def in_pieces(
 def stand_in(
     frame: pd.DataFrame, test: pd.DataFrame, unreadable: dict[str, str], prior: np.ndarray
 ) -> pd.DataFrame:
-    """For an image that can't be read: the mean of its row's other images, else what the training images say on
-    average. Never the prediction for a black picture.
+    """For an image that can't be read: the mean of its row's other images, else what the training images say
+    on average. Never the prediction for a black picture.
     """
     rows = test.set_index("id")["row"]
     good = frame.drop(index=list(unreadable))

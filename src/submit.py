@@ -121,7 +121,8 @@ def describe(run: Run, path: Path, fold: int | None) -> dict:
     if refit and tested:
         share = 1 - 1 / len(score["folds"])
         note["refit"] = (
-            f"{refit} models of all images; the OOF score is of the fold models, which saw {share:.0%} of them"
+            f"{refit} models of all images; the OOF score is of the fold models, which saw {share:.0%} of"
+            " them"
         )
     names = ("metric", "oof", "mean", "spread", "folds", "recipe", "fold_hash")
     return note | {name: score[name] for name in names}

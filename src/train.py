@@ -39,8 +39,8 @@ from src.training.losses import LOSSES, ONE_CLASS
 
 
 def train(run: Run, only: Sequence[int] | None = None, *, is_shared: bool = False) -> None:
-    """Finish the folds (or only some), then score them, unless other processes share them. Raises ValueError for
-    settings or data that don't work.
+    """Finish the folds (or only some), then score them, unless other processes share them. Raises ValueError
+    for settings or data that don't work.
     """
     table = load_training_table(run, pretrained_hash(run.config))
     check_names(run)
@@ -62,8 +62,8 @@ def train(run: Run, only: Sequence[int] | None = None, *, is_shared: bool = Fals
 
 
 def refit(run: Run) -> None:
-    """Train the models that learn from all images, each with the next seed: by the folds' recipe and files, but
-    nothing is held out to score them.
+    """Train the models that learn from all images, each with the next seed: by the folds' recipe and files,
+    but nothing is held out to score them.
     """
     for number in range(run.config.refit):
         config = replace(run.config, seed=run.config.seed + number)
@@ -93,8 +93,8 @@ def finish_folds(table: TrainingTable, numbers: Sequence[int]) -> dict[int, str]
 
 
 def unfinished(table: TrainingTable, numbers: Sequence[int]) -> tuple[list[int], dict[int, str]]:
-    """(folds to be trained, fold -> the process that trains it now). A fold of another recipe is moved to old/, and
-    one that another run has trained by this very recipe is taken over.
+    """(folds to be trained, fold -> the process that trains it now). A fold of another recipe is moved to
+    old/, and one that another run has trained by this very recipe is taken over.
     """
     todo, held = [], {}
     for fold in numbers:
@@ -113,7 +113,8 @@ def is_finished(table: TrainingTable, fold: int) -> bool:
     if origin and (changes := differences(origin, table.recipe)):
         verb = "was trained" if files.done.exists() else "was in training"
         print(
-            f"{fold_name(fold)} {verb} with {'; '.join(changes)}; kept in {reuse.retire(files, origin['recipe'])}"
+            f"{fold_name(fold)} {verb} with {'; '.join(changes)}; kept in"
+            f" {reuse.retire(files, origin['recipe'])}"
         )
     if not files.done.exists():
         source = reuse.adopt_fold(paths, fold, table.recipe_hash, table.run.settings.comp)
@@ -144,7 +145,8 @@ def prepare_inputs(table: TrainingTable, clock: Clock) -> Inputs:
         views = training_views(run.config, run.competition, has_trunk=bool(model.cut_at))
         if run.config.augment != "none" and views == {"plain": None}:
             warn(
-                f"augment={run.config.augment} has no effect with views=1: set views=4, or views=0 for fresh draws"
+                f"augment={run.config.augment} has no effect with views=1: set views=4, or views=0 for fresh"
+                " draws"
             )
         model.to(accelerator.device)
         template = model if model.cut_at == "all" else None
@@ -159,8 +161,8 @@ def prepare_inputs(table: TrainingTable, clock: Clock) -> Inputs:
 
 
 def finish_fold(table: TrainingTable, inputs: Inputs, fold: int, clock: Clock, baseline: int) -> None:
-    """Train one fold, unless another process has it by now, and close it with done.json; then give its memory back.
-    baseline: bytes of the GPU that are in use between folds. Raises Stopped.
+    """Train one fold, unless another process has it by now, and close it with done.json; then give its memory
+    back. baseline: bytes of the GPU that are in use between folds. Raises Stopped.
     """
     files = table.run.paths.fold(fold)
     with locks.lock(table.run.paths.lock(fold)) as holder:
@@ -186,7 +188,9 @@ def finish_fold(table: TrainingTable, inputs: Inputs, fold: int, clock: Clock, b
 def train_with_largest_batch(
     table: TrainingTable, inputs: Inputs, fold: int, clock: Clock
 ) -> tuple[dict, memory.Watch]:
-    """train_fold with the batch size of the settings, or the largest half, quarter ... of it that fits in memory."""
+    """train_fold with the batch size of the settings, or the largest half, quarter ... of it that fits in
+    memory.
+    """
     config = table.run.config
     size = 2 * config.batch_size
 
@@ -245,8 +249,8 @@ def partial_score(table: TrainingTable, numbers: Sequence[int]) -> str:
 
 
 def check_names(run: Run) -> None:
-    """Look up every name in the settings. Raises ValueError for unknown ones, and for a loss that the task can't
-    have.
+    """Look up every name in the settings. Raises ValueError for unknown ones, and for a loss that the task
+    can't have.
     """
     config, task = run.config, run.competition.task
     loss = loss_name(config.loss, task)
@@ -266,8 +270,8 @@ def refuse_held(paths: RunPaths, held: dict[int, str]) -> None:
     """Raises ValueError where other processes are still training folds."""
     for fold, holder in held.items():
         raise ValueError(
-            f"{fold_name(fold)} of {paths.root} is being trained by {holder}: wait for it or end it; nothing else is"
-            " left to do"
+            f"{fold_name(fold)} of {paths.root} is being trained by {holder}: wait for it or end it; nothing"
+            " else is left to do"
         )
 
 
@@ -275,6 +279,6 @@ def warn_of_cutmix(run: Run) -> None:
     config = run.config
     instead = "mixup mixes all batches" if config.mixup else f"set mixup={config.cutmix:g}"
     warn(
-        f"cutmix={config.cutmix:g} has no effect: what the trunk hands over has no height and width to cut a box from;"
-        f" {instead}, or let earlier layers learn"
+        f"cutmix={config.cutmix:g} has no effect: what the trunk hands over has no height and width to cut a"
+        f" box from; {instead}, or let earlier layers learn"
     )

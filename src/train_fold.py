@@ -1,4 +1,6 @@
-"""Train one fold.  TrainingTable, Inputs -> fold<k>/{model.safetensors, valid.parquet, valid_epochs.parquet, log.jsonl}"""
+"""Train one fold.  TrainingTable, Inputs -> fold<k>/{model.safetensors, valid.parquet, valid_epochs.parquet,
+log.jsonl}
+"""
 
 import copy
 import sys
@@ -39,11 +41,11 @@ from src.training.sanity import STOP_AFTER, below_constant, constant_answer, dea
 def train_fold(
     table: TrainingTable, inputs: Inputs, fold: int, batch_size: int, clock: Clock
 ) -> tuple[dict, memory.Watch]:
-    """Train a fold, from its saved state if there is one, and write its files, all but done.json. Returns what
-    done.json will say, and a watch on what must be freed afterwards.
+    """Train a fold, from its saved state if there is one, and write its files, all but done.json. Returns
+    what done.json will say, and a watch on what must be freed afterwards.
 
-    batch_size is what fits in memory; gradients are accumulated to the size that was asked for. A refit holds nothing
-    out: it has no predictions and no score. Raises NotFinite, or Stopped with the state saved.
+    batch_size is what fits in memory; gradients are accumulated to the size that was asked for. A refit holds
+    nothing out: it has no predictions and no score. Raises NotFinite, or Stopped with the state saved.
     """
     run, config, files = table.run, table.run.config, table.run.paths.fold(fold)
     state = saved_state(files, batch_size)
@@ -88,14 +90,16 @@ def train_fold(
 
 
 def saved_state(files: FoldPaths, batch_size: int) -> dict | None:
-    """The fold's saved state; None without one, or with larger batches, which did not fit in memory in the end."""
+    """The fold's saved state; None without one, or with larger batches, which did not fit in memory in the
+    end.
+    """
     state = state_files.load(files.state)
     return state if state and state["batch_size"] <= batch_size else None
 
 
 def make_model(inputs: Inputs, rows: FoldTable) -> Classifier:
-    """The model as the fold begins. A backbone of which nothing learns is shared by all folds and stays alive on
-    purpose: only the head is the fold's own.
+    """The model as the fold begins. A backbone of which nothing learns is shared by all folds and stays alive
+    on purpose: only the head is the fold's own.
     """
     run, template = inputs.run, inputs.template
     if template:
@@ -176,8 +180,8 @@ class Valid(NamedTuple):
 
 
 class Validation:
-    """The held-out part of a fold: predicted and scored after each epoch, and compared with an answer that looks at
-    no image.
+    """The held-out part of a fold: predicted and scored after each epoch, and compared with an answer that
+    looks at no image.
     """
 
     def __init__(self, run: Run, rows: FoldTable, model: Classifier, learner: Learner) -> None:
@@ -224,8 +228,8 @@ class Validation:
         return self.mean_loss(np.tile(logits, (len(part), 1)), part)
 
     def check(self, valid: Valid, checkpoint: Checkpoint) -> None:
-        """Warn of a fold that has diverged, or that is worse than the constant answer. Raises CheckFailed where that
-        is still so after STOP_AFTER epochs.
+        """Warn of a fold that has diverged, or that is worse than the constant answer. Raises CheckFailed
+        where that is still so after STOP_AFTER epochs.
         """
         epoch, config = checkpoint.epoch + 1, self.run.config
         if not self.run.machine.sanity:

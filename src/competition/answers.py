@@ -76,7 +76,9 @@ def answer_rows(competition: Competition, by_row: pd.DataFrame, sample: pd.DataF
 
 
 def in_order(values: Any, rows: pd.Series) -> Any:
-    """The values (a frame or series by row) of these rows, in their order. Raises ValueError where some are missing."""
+    """The values (a frame or series by row) of these rows, in their order. Raises ValueError where some are
+    missing.
+    """
     if values.index.equals(pd.Index(rows)):  # usual, and isin is slow
         return values
     lost = rows[~rows.isin(values.index)]

@@ -68,8 +68,8 @@ def like(by_row: pd.DataFrame, values: np.ndarray) -> pd.DataFrame:
 
 
 def fit_thresholds(by_row: pd.DataFrame, truth: pd.DataFrame, score: Score) -> Parameters:
-    """{class: the probability from which it is predicted}. The search begins at a half, or where each class is
-    predicted as often as it is true, whichever is better: rare ones may never come near a half.
+    """{class: the probability from which it is predicted}. The search begins at a half, or where each class
+    is predicted as often as it is true, whichever is better: rare ones may never come near a half.
     """
     odds = log_odds(by_row.to_numpy())
     shares = truth.to_numpy(dtype=np.float64).mean(axis=0)

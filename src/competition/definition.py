@@ -1,4 +1,6 @@
-"""The facts of a competition as text: what goes into hashes, and the definition that is printed to be pasted."""
+"""The facts of a competition as text: what goes into hashes, and the definition that is printed
+to be pasted.
+"""
 
 import re
 from dataclasses import fields

@@ -34,7 +34,9 @@ def decoded(raw: bytes, name: str) -> str:
 
 
 def share_of_common(raw: bytes, encoding: str) -> float:
-    """The share of common letters among those that are not ASCII; 0 where the bytes are not of this encoding."""
+    """The share of common letters among those that are not ASCII; 0 where the bytes are not of
+    this encoding.
+    """
     try:
         text = raw.decode(encoding)
     except UnicodeDecodeError:

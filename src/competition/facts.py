@@ -115,5 +115,7 @@ class Competition:
 
     @property
     def has_header(self) -> bool:
-        """Does the submission have a header line? The columns of a sample without one are called by number."""
+        """Does the submission have a header line? The columns of a sample without one are called
+        by number.
+        """
         return not all(name.startswith(COLUMN) for name in self.header)

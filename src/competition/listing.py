@@ -123,7 +123,9 @@ class ImageIndex:
         return found
 
     def of_stem(self, stem: str, folder: str = "") -> list[int]:
-        """The images of this stem; where there are many, those in a folder of this name, if there are such."""
+        """The images of this stem; where there are many, those in a folder of this name, if there
+        are such.
+        """
         places = self.by_stem.get(stem, [])
         if isinstance(places, int):
             return [places]

@@ -51,7 +51,9 @@ def named_by(root: Path, pattern: str, file: str, *, is_left: bool = False) -> p
 
 
 def taken_apart(root: Path, file: str, column: str, mark: str) -> pd.DataFrame:
-    """A table with a 0/1 column for each label that the cells of one column join by a mark, for a make_table."""
+    """A table with a 0/1 column for each label that the cells of one column join by a mark, for a
+    make_table.
+    """
     frame = read_table(root / file)
     labels = frame[column].str.get_dummies(mark).rename(columns=str.strip).astype(str)
     return pd.concat([frame.drop(columns=column), labels], axis=1)

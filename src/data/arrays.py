@@ -177,7 +177,9 @@ def checksum(path: Path, size: int | None = None) -> bytes:
 
 
 def check(path: Path) -> None:
-    """Raises ValueError when the array is not as it was made; it is removed then, for it can be made again."""
+    """Raises ValueError when the array is not as it was made; it is removed then, for it can be
+    made again.
+    """
     size = path.stat().st_size - len(MARK) - 24
     with path.open("rb") as file:
         file.seek(max(size, 0))

@@ -40,9 +40,9 @@ class Rows(NamedTuple):
 
 
 class Batches:
-    """Batches of a table's images. Three sources: the trunk's outputs, one Array per view; decoded images with
-    the same fixed views made as they are read; decoded images augmented afresh each epoch (one transform, named
-    ""). Draws depend on seed, fold, epoch and position, and on nothing else.
+    """Batches of a table's images. Three sources: the trunk's outputs, one Array per view; decoded images
+    with the same fixed views made as they are read; decoded images augmented afresh each epoch (one
+    transform, named ""). Draws depend on seed, fold, epoch and position, and on nothing else.
     """
 
     def __init__(
@@ -61,7 +61,8 @@ class Batches:
         self.augmented: AugmentedImages | None = None
         if transforms and any(transforms.values()):
             self.augmented = AugmentedImages(arrays[0], list(transforms.values()), workers, device)
-        # each image begins at a view of its own and takes the next one each epoch, so an epoch has all of them
+        # each image begins at a view of its own and takes the next one each epoch, so an epoch has all of
+        # them
         self.num_views = max(len(self.arrays), len(self.view_names))
         self.first_view = np.zeros(len(rows.target), int)
         if self.num_views > 1:
@@ -72,7 +73,8 @@ class Batches:
         self, steps: Sequence[Sequence[np.ndarray]], epoch: int, skip: int = 0
     ) -> Iterator[Batch]:
         """The batches of a training epoch. steps: of each step of the optimizer its batches, each an array of
-        positions in the table (see in_steps). skip: batches that were trained before; they are not decoded again.
+        positions in the table (see in_steps). skip: batches that were trained before; they are not decoded
+        again.
         """
         places: list[dict] = [
             {
@@ -101,8 +103,8 @@ class Batches:
             yield self.make_batch(part, image)._replace(number=number, **places[number])
 
     def evaluation(self, positions: np.ndarray, batch_size: int) -> Iterator[Batch]:
-        """The plain images at these positions, in their order, for a network that does not learn: few pictures or
-        maps at once on a CPU, vectors as many as were asked for.
+        """The plain images at these positions, in their order, for a network that does not learn: few
+        pictures or maps at once on a CPU, vectors as many as were asked for.
         """
         is_map = self.arrays[0].values.ndim == 4
         for part in in_parts(positions, at_once(self.device, batch_size) if is_map else batch_size):
@@ -120,16 +122,16 @@ class Batches:
         return (epoch + self.first_view[part]) % self.num_views
 
     def draw_of(self, view: int, epoch: int, position: int) -> int:
-        """The seed of an augmentation. A fixed view has the one that the trunk's cache has for it, so that the
-        cache can't change what is learned; a fresh one its own each epoch.
+        """The seed of an augmentation. A fixed view has the one that the trunk's cache has for it, so that
+        the cache can't change what is learned; a fresh one its own each epoch.
         """
         if self.view_names == [""]:
             return seed_of(self.seed, self.fold, epoch, position)
         return seed_of("view", self.view_names[view], position)
 
     def gather(self, part: np.ndarray, view: np.ndarray) -> Tensor:
-        """Images, or the trunk's output, of these positions; arrays of (N, H, W, C) come out as (B, C, H, W) in
-        channels_last order.
+        """Images, or the trunk's output, of these positions; arrays of (N, H, W, C) come out as (B, C, H, W)
+        in channels_last order.
         """
         view = view % len(self.arrays)
         values = self.arrays[0].values[part]

@@ -1,4 +1,6 @@
-"""What a cached array was made from: the key in its name is a hash of it, and the same in words lies beside it."""
+"""What a cached array was made from: the key in its name is a hash of it, and the same in words lies beside
+it.
+"""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,8 +42,8 @@ class Note(NamedTuple):
             write_json(self._asdict(), note)
 
     def earlier(self, path: Path, contents: list[str]) -> Earlier | None:
-        """The array that differs from this one in its images alone and shares most of them: one changed image is no
-        reason to make all the others anew.
+        """The array that differs from this one in its images alone and shares most of them: one changed image
+        is no reason to make all the others anew.
         """
         best, most = None, 0
         for note, array in notes_like(path):

@@ -29,8 +29,8 @@ class Pictures(NamedTuple):
 
 
 def decode(run: Run, table: pd.DataFrame, clock: Clock | None = None, *, tolerant: bool = False) -> Pictures:
-    """Decode the table's images, unless that was done before. Raises ValueError that names the unreadable ones,
-    unless tolerant.
+    """Decode the table's images, unless that was done before. Raises ValueError that names the unreadable
+    ones, unless tolerant.
     """
     size, reader, cache = run.config.image_size, run.competition.read_image, run.settings.cache
     contents = image_contents(run, table)
@@ -47,7 +47,8 @@ def decode(run: Run, table: pd.DataFrame, clock: Clock | None = None, *, toleran
             print(f"{len(copies)} of {len(table)} images are decoded already, at {size} px", flush=True)
         need = gigabytes((len(table), size, size, 3), "uint8")
         print(
-            f"decoding {len(table) - len(copies)} images at {size} px, {need:.2f} GB in {cache}{note.why_anew(path)}",
+            f"decoding {len(table) - len(copies)} images at {size} px, {need:.2f} GB in"
+            f" {cache}{note.why_anew(path)}",
             flush=True,
         )
     decoded, unreadable = images.decode(

@@ -1,4 +1,6 @@
-"""The feature cache: where the backbone has a frozen trunk, its output for each image and view, computed once."""
+"""The feature cache: where the backbone has a frozen trunk, its output for each image and view, computed
+once.
+"""
 
 import time
 from collections.abc import Iterator
@@ -36,12 +38,12 @@ FLOPS = {"cpu": 1e11, "cuda": 2e13}
 
 
 def pays_to_cache(model: nn.Module, run: Run, num_images: int, num_views: int, passes: int) -> bool:
-    """Whether the trunk's output is worth a cache, and a line that says so. passes: how often each image would go
-    through the trunk otherwise.
+    """Whether the trunk's output is worth a cache, and a line that says so. passes: how often each image
+    would go through the trunk otherwise.
 
-    It is not where the trunk is quicker than reading its output back (only the stem is frozen), or where the output
-    would not fit. Multiplications are counted for that, not seconds: the same run must always go the same way, or
-    its last digits would differ.
+    It is not where the trunk is quicker than reading its output back (only the stem is frozen), or where the
+    output would not fit. Multiplications are counted for that, not seconds: the same run must always go the
+    same way, or its last digits would differ.
     """
     if not model.cut_at:
         if run.config.trainable != "all":
@@ -71,8 +73,8 @@ def device_of(model: nn.Module) -> torch.device:
 
 
 def output_shape(model: nn.Module, config: Config) -> tuple[int, ...]:
-    """How one output of the trunk is stored: (H, W, C) of a map (C, H, W), so that it is read back in channels_last
-    order.
+    """How one output of the trunk is stored: (H, W, C) of a map (C, H, W), so that it is read back in
+    channels_last order.
     """
     size = config.image_size
     output = model.features(torch.zeros(TRIED, 3, size, size, dtype=torch.uint8, device=device_of(model)))
@@ -92,8 +94,8 @@ def trunk_outputs(
     accelerator: Accelerator,
     clock: Clock | None = None,
 ) -> list[Array]:
-    """One Array per view, (N, H, W, C) or (N, ...) float32: the trunk's output for each image. It is made once, then
-    found by its key. trunk: a src.model.engines.Trunk.
+    """One Array per view, (N, H, W, C) or (N, ...) float32: the trunk's output for each image. It is made
+    once, then found by its key. trunk: a src.model.engines.Trunk.
     """
     weights = sorted(trunk.state().items())
     of = {
@@ -139,7 +141,9 @@ def cache_path(run: Run, engine: str, view: str, note: Note) -> Path:
 
 
 def trunk_code(config: Config, view: str) -> hashing.Units:
-    """The code on which the trunk's output of a view depends: an own network's, the view's, and ours around them."""
+    """The code on which the trunk's output of a view depends: an own network's, the view's, and ours around
+    them.
+    """
     if view == "plain":
         of_view = []
     elif hashing.has_choice("src.data.augment", "VIEWS", view):
@@ -165,11 +169,11 @@ def run_trunk(
     values: np.ndarray,
     progress: dict,
 ) -> Iterator[dict]:
-    """Fill `values` with the trunk's output, one pass over the images, from progress["done"] on. The time of a few
-    batches, without the first, tells how long all will take.
+    """Fill `values` with the trunk's output, one pass over the images, from progress["done"] on. The time of
+    a few batches, without the first, tells how long all will take.
 
-    A batch whose images all stand at the same places of an earlier array is copied from there: draws depend on the
-    place, and a sum's last digits on what is beside an image in its batch.
+    A batch whose images all stand at the same places of an earlier array is copied from there: draws depend
+    on the place, and a sum's last digits on what is beside an image in its batch.
     """
     num_images, num_run, num_copied, began = len(values), 0, 0, 0.0
     for start in range(progress.get("done", 0), num_images, batch_size):

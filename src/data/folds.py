@@ -191,8 +191,8 @@ def unseen_classes(table: pd.DataFrame, labels: pd.Series | pd.DataFrame) -> lis
         return []
     classes = listed([f"{names[code]!r} (fold {k})" for code, k in zip(alone["code"], alone["fold"])])
     return [
-        f"a class is held out whole, that fold's model never sees it: {classes}; try another fold_seed, or put"
-        " it in fold -1"
+        f"a class is held out whole, that fold's model never sees it: {classes}; try another fold_seed, or"
+        " put it in fold -1"
     ]
 
 

@@ -55,8 +55,8 @@ class Inputs:
 
 
 def epoch_steps(run: Run, table: FoldTable, epoch: int, batch_size: int) -> list[list[np.ndarray]]:
-    """The positions of each step of the optimizer in an epoch, in batches of at most batch_size: the sampler's order
-    of the training part. Raises ValueError for a sampler without images.
+    """The positions of each step of the optimizer in an epoch, in batches of at most batch_size: the
+    sampler's order of the training part. Raises ValueError for a sampler without images.
     """
     config, frame = run.config, table.frame
     training = frame.assign(label=joined(frame, run.competition.targets)).iloc[table.training]

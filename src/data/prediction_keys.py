@@ -1,4 +1,6 @@
-"""Which predictions of a fold's model are there already, and still of this model, these images and this code."""
+"""Which predictions of a fold's model are there already, and still of this model, these images
+and this code.
+"""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -29,8 +31,8 @@ def predicting_code(run: Run) -> hashing.Units:
 
 
 def prediction_key(run: Run, fold: int, code: hashing.Units, images: list) -> str:
-    """Of all that a fold's predictions depend on: its model, the images and extra columns, the views, the code. With
-    an equal key they are not made again.
+    """Of all that a fold's predictions depend on: its model, the images and extra columns, the views, the
+    code. With an equal key they are not made again.
 
     Code that training shares is not among it: with a fold's model belongs the code that trained it (see
     check_shared_code).
@@ -52,13 +54,15 @@ def check_shared_code(paths: RunPaths, numbers: Iterable[int], code: hashing.Uni
         edited = [unit for unit in reuse.changed_code(read_json(paths.fold(k).done)) if unit in units]
         if edited:
             raise ValueError(
-                f"{fold_name(k)} of {paths.root} was trained before {', '.join(edited)} changed, and would predict by"
-                f" the new code: make retrain RUN={paths.name}, or undo the edit"
+                f"{fold_name(k)} of {paths.root} was trained before {', '.join(edited)} changed, and would"
+                f" predict by the new code: make retrain RUN={paths.name}, or undo the edit"
             )
 
 
 def is_made(product: Path, note: Path, key: str) -> bool:
-    """Whether it is there, of these models and images, and as it was written. What is damaged is made again."""
+    """Whether it is there, of these models and images, and as it was written. What is damaged is
+    made again.
+    """
     if not product.exists() or not note.exists():
         return False
     try:

@@ -70,7 +70,9 @@ def is_other(value: Any, other: Any) -> bool:
 
 
 def differences(then: dict, now: Recipe) -> list[str]:
-    """In words, what was another when a fold was made; [] for the same recipe. then: its done.json or state."""
+    """In words, what was another when a fold was made; [] for the same recipe. then: its
+    done.json or state.
+    """
     if "facts" not in then:
         return ["an earlier version of the kit, which did not write all of its recipe down"]
     before, after = DEFAULTS | then["settings"], DEFAULTS | now["settings"]
@@ -82,11 +84,14 @@ def differences(then: dict, now: Recipe) -> list[str]:
 
 
 def check_trained(paths: RunPaths, numbers: list[int], now: Recipe) -> None:
-    """Raises ValueError where a fold was trained by another recipe than the run's settings and files now give."""
+    """Raises ValueError where a fold was trained by another recipe than the run's settings and files now
+    give.
+    """
     for k in numbers:
         if changes := differences(read_json(paths.fold(k).done), now):
             raise ValueError(
-                f"{fold_name(k)} of {paths.root} was trained with {'; '.join(changes)}: make train RUN={paths.name}"
+                f"{fold_name(k)} of {paths.root} was trained with {'; '.join(changes)}: make train"
+                f" RUN={paths.name}"
             )
 
 
@@ -104,9 +109,9 @@ def check_code(paths: RunPaths, recipe: Recipe, numbers: Sequence[int]) -> None:
         print(f"code changed since this run was trained: {names}; nothing is re-run: make retrain acts on it")
         return
     raise ValueError(
-        f"{', '.join(map(fold_name, edits))} of {paths.root} began before {names} changed, and other folds are still"
-        f" to be trained: folds of differing code can't be scored together. make retrain RUN={paths.name} trains them"
-        " anew (the old ones are kept), or undo the edit"
+        f"{', '.join(map(fold_name, edits))} of {paths.root} began before {names} changed, and other folds"
+        " are still to be trained: folds of differing code can't be scored together. make retrain"
+        f" RUN={paths.name} trains them anew (the old ones are kept), or undo the edit"
     )
 
 
@@ -160,8 +165,8 @@ def image_contents(run: Run, table: pd.DataFrame) -> list[str]:
 
 
 def init_recipe(run: Run, fold_hash: str) -> str:
-    """The recipe of the run that `init_from` names, "" for none. Its folds must be these, or weights would have
-    seen what is held out.
+    """The recipe of the run that `init_from` names, "" for none. Its folds must be these, or weights would
+    have seen what is held out.
     """
     name = run.config.init_from
     return source_run(run.paths, "init_from", name, fold_hash)["recipe"] if name else ""
@@ -201,6 +206,7 @@ def pseudo_hash(run: Run, fold_hash: str) -> str:
         done = source.fold(int(fold)).done
         if not done.exists() or read_json(done)["recipe"] != recipe:
             raise ValueError(
-                f"pseudo={name}: fold {fold} was trained anew since {path} was written: make pseudo RUN={name}"
+                f"pseudo={name}: fold {fold} was trained anew since {path} was written: make pseudo"
+                f" RUN={name}"
             )
     return sha256([file_sha(path), image_contents(run, labels)])

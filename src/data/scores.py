@@ -25,8 +25,8 @@ def summary(competition: Competition, held_out: pd.DataFrame, oof: pd.DataFrame)
 
 
 def over_folds(scores: np.ndarray) -> dict:
-    """Mean and spread (standard deviation) over the first axis, the folds: of those that have a score. A fold without
-    positives has no ROC AUC, for one.
+    """Mean and spread (standard deviation) over the first axis, the folds: of those that have a score. A fold
+    without positives has no ROC AUC, for one.
     """
     is_known = ~np.isnan(scores)
     number = is_known.sum(axis=0)
@@ -38,7 +38,9 @@ def over_folds(scores: np.ndarray) -> dict:
 
 
 def score_views(run: Run, table: pd.DataFrame, numbers: list[int]) -> tuple[dict, pd.DataFrame]:
-    """The out-of-fold score of each view and of their mean, which is what the test images get; and that mean."""
+    """The out-of-fold score of each view and of their mean, which is what the test images get;
+    and that mean.
+    """
     paths, competition = run.paths, run.competition
     held_out = table[table["fold"].isin(numbers)]
     for k in numbers:

@@ -36,7 +36,9 @@ def readable(table: pd.DataFrame, run: Run) -> pd.DataFrame:
 
 
 def limited(table: pd.DataFrame, run: Run) -> pd.DataFrame:
-    """`limit` images: of each class one per fold, as long as that lasts, then the same share of each class."""
+    """`limit` images: of each class one per fold, as long as that lasts, then the same share of
+    each class.
+    """
     limit = run.config.limit
     if not limit or limit >= len(table):
         return table

@@ -36,7 +36,9 @@ class FoldTable:
 
 @dataclass(frozen=True)
 class TrainingTable:
-    """What all folds of a run share: the table, and what it and the settings are, to compare with other runs."""
+    """What all folds of a run share: the table, and what it and the settings are, to compare with
+    other runs.
+    """
 
     run: Run
     frame: pd.DataFrame
@@ -79,8 +81,8 @@ class TrainingTable:
 
 
 def load_training_table(run: Run, weights_hash: str) -> TrainingTable:
-    """The table of a run with its recipe. weights_hash: of the pretrained weights, "" for none. Raises ValueError
-    for settings that the competition can't have, and for a folds.csv that is not what split wrote.
+    """The table of a run with its recipe. weights_hash: of the pretrained weights, "" for none. Raises
+    ValueError for settings that the competition can't have, and for a folds.csv that is not what split wrote.
     """
     check_settings(run)
     competition = run.competition
@@ -100,8 +102,9 @@ def check_settings(run: Run) -> None:
         )
     if config.class_weights != "none" and task == "multilabel":
         raise ValueError(
-            f"class_weights={config.class_weights} weighs an image by its class, and with task='multilabel' it"
-            " has any number of them: set class_weights=none; sampler=balanced shows rare combinations more often"
+            f"class_weights={config.class_weights} weighs an image by its class, and with task='multilabel'"
+            " it has any number of them: set class_weights=none; sampler=balanced shows rare combinations"
+            " more often"
         )
     if config.class_weights != "none" and TASKS[task].kind == "value":
         raise ValueError(
@@ -115,8 +118,8 @@ def warn_of_settings(run: Run) -> None:
     config, task = run.config, run.competition.task
     if config.label_smoothing and TASKS[task].loss != "cross_entropy":
         warn(
-            f"label_smoothing={config.label_smoothing:g} has no effect with task={task!r}, which has no single class"
-            " to smooth"
+            f"label_smoothing={config.label_smoothing:g} has no effect with task={task!r}, which has no"
+            " single class to smooth"
         )
     if config.head_epochs and config.trainable in ("head", 0):
         warn(f"head_epochs={config.head_epochs} has no effect with trainable=head: nothing else learns")
@@ -128,8 +131,8 @@ def warn_of_settings(run: Run) -> None:
 
 
 def class_weights(target: np.ndarray, is_training: np.ndarray, how: str) -> np.ndarray:
-    """The loss weight (N,) of each row, 1 on average over the training part. balanced: one over the share of the
-    row's class; sqrt: the root of that.
+    """The loss weight (N,) of each row, 1 on average over the training part. balanced: one over the share of
+    the row's class; sqrt: the root of that.
     """
     if how == "none":
         return np.ones(len(target), np.float32)
@@ -139,7 +142,9 @@ def class_weights(target: np.ndarray, is_training: np.ndarray, how: str) -> np.n
 
 
 def label_rows(run: Run, frame: pd.DataFrame, target: np.ndarray, num_real: int) -> pd.DataFrame:
-    """The table whose rows from num_real on have the labels that these targets are nearest to, for samplers."""
+    """The table whose rows from num_real on have the labels that these targets are nearest to,
+    for samplers.
+    """
     if run.competition.task == "multilabel":
         labels = np.where(target >= 0.5, "1", "0")
     else:
@@ -151,9 +156,9 @@ def label_rows(run: Run, frame: pd.DataFrame, target: np.ndarray, num_real: int)
 
 
 def add_pseudo_labels(table: TrainingTable) -> TrainingTable:
-    """The table with the test images of the run `pseudo` below the others. Fold k gets the labels that the other
-    run's fold k gives: their mean over the folds has seen the labels of every image, also of those that are held
-    out here, and would flatter the score.
+    """The table with the test images of the run `pseudo` below the others. Fold k gets the labels that the
+    other run's fold k gives: their mean over the folds has seen the labels of every image, also of those that
+    are held out here, and would flatter the score.
     """
     run, name, outputs = table.run, table.run.config.pseudo, list(table.run.competition.outputs)
     if not name:

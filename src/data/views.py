@@ -14,8 +14,8 @@ def flips_of(config: Config, competition: Competition) -> str:
 
 
 def training_views(config: Config, competition: Competition, *, has_trunk: bool) -> Views:
-    """With a trunk: the plain image and views-1 fixed draws of the augmentation, the same for all folds and seeds.
-    Without one, or with views=0: a single view named "", drawn afresh each epoch. Raises ValueError.
+    """With a trunk: the plain image and views-1 fixed draws of the augmentation, the same for all folds and
+    seeds. Without one, or with views=0: a single view named "", drawn afresh each epoch. Raises ValueError.
     """
     flips = flips_of(config, competition)
     transform = pick(AUGMENTS, config.augment, "augment", "src/data/augment.py")(config.image_size, flips)
@@ -28,7 +28,9 @@ def training_views(config: Config, competition: Competition, *, has_trunk: bool)
 
 
 def test_views(config: Config) -> Views:
-    """The plain image, and the views that `tta` names, one by one or by a word for several. Raises ValueError."""
+    """The plain image, and the views that `tta` names, one by one or by a word for several. Raises
+    ValueError.
+    """
     words: dict = {name: [name] for name in VIEWS} | VIEW_SETS
     names = [view for word in config.tta for view in pick(words, word, "tta view", "src/data/augment.py")]
     return {"plain": None} | {name: VIEWS[name] for name in names}

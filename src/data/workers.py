@@ -20,8 +20,8 @@ Draw = tuple[int, int, int]  # view, seed, position in the table
 
 
 class Decoded(Dataset):
-    """One item is a Draw -> image (3, H, W) uint8: that view's transform with draws from the seed, the same in
-    any process.
+    """One item is a Draw -> image (3, H, W) uint8: that view's transform with draws from the seed, the same
+    in any process.
     """
 
     def __init__(self, images: Array, transforms: Sequence[Transform | None]) -> None:
@@ -35,7 +35,9 @@ class Decoded(Dataset):
 
 
 class EpochDraws:
-    """A batch sampler whose batches are exchanged each epoch, so that one loader with living workers is enough."""
+    """A batch sampler whose batches are exchanged each epoch, so that one loader with living workers is
+    enough.
+    """
 
     def __init__(self) -> None:
         self.batches: list[list[Draw]] = []

@@ -37,7 +37,9 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet: for mod
 
 
 class Inception(nn.Module):
-    """A merge of branches: 1x1, 3x3 and two stacked 3x3, concatenated. Szegedy et al. 2015, arXiv:1409.4842."""
+    """A merge of branches: 1x1, 3x3 and two stacked 3x3, concatenated. Szegedy et al. 2015,
+    arXiv:1409.4842.
+    """
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__()
@@ -60,7 +62,9 @@ def convolution(channels_in: int, channels_out: int, size: int, stride: int = 1)
 
 
 def branch_cnn(config: Config) -> nn.Module:
-    """A small network of one's own, to start from: a stem, two merges of branches, features (B, 128, h, w)."""
+    """A small network of one's own, to start from: a stem, two merges of branches, features (B,
+    128, h, w).
+    """
     return nn.Sequential(
         convolution(3, 32, 3, stride=2),
         Inception(32, 64),

@@ -69,7 +69,9 @@ def trace(backbone: nn.Module) -> fx.Graph:
 
 
 def is_live(node: fx.Node, backbone: nn.Module) -> bool:
-    """Does this node itself learn, or draw at random while the others learn? (backbone is in training mode)"""
+    """Does this node itself learn, or draw at random while the others learn? (backbone is in
+    training mode)
+    """
     if node.op == "get_attr":
         value = backbone
         for part in node.target.split("."):
@@ -104,15 +106,15 @@ def find_end(graph: fx.Graph, backbone: nn.Module) -> fx.Node:
         raise CannotCut("learning begins at the first layer")
     if end.op == "placeholder":
         raise CannotCut(
-            f"learning begins at {node.name}, where {len(crossing)} tensors cross, as between branches side by"
-            " side, and a trunk passes on one"
+            f"learning begins at {node.name}, where {len(crossing)} tensors cross, as between branches side"
+            " by side, and a trunk passes on one"
         )
     return end
 
 
 def copy_ancestors(into: fx.Graph, node: fx.Node, copies: dict[fx.Node, fx.Node]) -> fx.Node:
-    """Copy `node` and what it needs, in the order of the graph; `copies` has what is copied already. Constants
-    (ViT's attn_mask) are copied along.
+    """Copy `node` and what it needs, in the order of the graph; `copies` has what is copied already.
+    Constants (ViT's attn_mask) are copied along.
     """
     needed, waiting = set(), [node]
     while waiting:

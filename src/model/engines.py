@@ -37,8 +37,8 @@ class Trunk:
         return self.model.trunk.state_dict()
 
     def compile(self, example: Tensor) -> None:
-        """Prepare the engine, if there is one; torch takes over, with a line that says why, where it can't run
-        this trunk. example: uint8 images (2, 3, H, W).
+        """Prepare the engine, if there is one; torch takes over, with a line that says why, where it can't
+        run this trunk. example: uint8 images (2, 3, H, W).
         """
         if not self.module or self.compiled:
             return
@@ -56,8 +56,8 @@ class Trunk:
 
 
 def find_engine(machine: Machine, accelerator: Accelerator):
-    """The module src/model/engine_<name>.py that shall run the trunk; None is torch. Raises ValueError where the
-    one that was asked for is not installed.
+    """The module src/model/engine_<name>.py that shall run the trunk; None is torch. Raises ValueError where
+    the one that was asked for is not installed.
     """
     name = machine.engine
     if name == "torch" or (accelerator.device.type, accelerator.mixed_precision) != ("cpu", "no"):

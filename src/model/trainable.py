@@ -1,8 +1,8 @@
 """Which layers learn: "head", "all", the last N groups, or patterns of parameter names. Setting it means
 setting requires_grad.
 
-What your own module adds to a pretrained one has no pretrained value to keep, so it always learns, as the head
-does.
+What your own module adds to a pretrained one has no pretrained value to keep, so it always learns, as the
+head does.
 """
 
 from difflib import get_close_matches

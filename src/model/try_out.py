@@ -78,8 +78,8 @@ def check_parameters(function: Callable[..., Any], wanted: list[str], title: str
 
 
 def run_once(module: nn.Module, inputs: tuple[Tensor, ...], title: str) -> Tensor:
-    """What the module returns in eval mode for a batch of 2. Raises ValueError in one line where it breaks, or
-    returns anything but one tensor with the batch first.
+    """What the module returns in eval mode for a batch of 2. Raises ValueError in one line where it breaks,
+    or returns anything but one tensor with the batch first.
     """
     running: list[tuple[str, nn.Module, Shape]] = []  # the layers in progress, the innermost last
 

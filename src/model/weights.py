@@ -147,8 +147,8 @@ def hub_reachable(timeout: float = 3.0) -> bool:
 
 
 def from_hub(backbone: str, folder: Path) -> Path:
-    """Download a timm backbone's weights into folder, so that every later run finds a plain local file. Raises
-    ValueError with the three ways out where that fails.
+    """Download a timm backbone's weights into folder, so that every later run finds a plain local file.
+    Raises ValueError with the three ways out where that fails.
     """
     import timm
     from huggingface_hub import constants

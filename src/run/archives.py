@@ -1,5 +1,5 @@
-"""Archives of a competition, unpacked beside themselves. They come from strangers: nothing is written outside the
-folder, nothing fills the disk, no code of theirs is put where the kit would run it.
+"""Archives of a competition, unpacked beside themselves. They come from strangers: nothing is written outside
+the folder, nothing fills the disk, no code of theirs is put where the kit would run it.
 """
 
 import contextlib
@@ -30,8 +30,8 @@ class Refused(ValueError):
 
 
 class Room:
-    """What an archive and those inside it may take together. Counted while they are written, since the sizes in
-    their headers may be false.
+    """What an archive and those inside it may take together. Counted while they are written, since the sizes
+    in their headers may be false.
     """
 
     def __init__(self, archive: Path, num_bytes: int, num_files: int) -> None:
@@ -54,8 +54,8 @@ class Room:
 def unpack(archive: Path, folder: Path, room: Room | None = None, depth: int = 0) -> None:
     """Extract a zip or tar, and the zips inside it, into a folder that isn't there yet: whole or not at all.
 
-    room: what the outer archive has left; depth: how many archives this one lies in. Raises ValueError for what
-    can't be unpacked or must not be.
+    room: what the outer archive has left; depth: how many archives this one lies in. Raises ValueError for
+    what can't be unpacked or must not be.
     """
     if folder.exists():
         raise Refused(f"{folder} exists already: move it away to unpack {archive.name} again")
@@ -107,7 +107,9 @@ def check_writable(folder: Path, archive: Path) -> None:
 
 
 def extract(archive: Path, folder: Path, room: Room) -> None:
-    """Write every member of an archive below a folder. Raises ValueError, and leaves what was written before."""
+    """Write every member of an archive below a folder. Raises ValueError, and leaves what was
+    written before.
+    """
     num_files = 0
     try:
         for name, source in members(archive):
@@ -136,12 +138,17 @@ def problem_of(error: Exception, archive: Path) -> str:
     if is_of_disk or getattr(error, "filename", None):
         return f"{archive} can't be unpacked: {error}"
     if isinstance(error, RuntimeError):  # a password, or another compression such as Deflate64
-        return f"{archive} can't be unpacked here ({error}): `7z x {archive.name}` may, into a folder of its name"
+        return (
+            f"{archive} can't be unpacked here ({error}): `7z x {archive.name}` may, into a folder of its"
+            " name"
+        )
     return f"{archive} is damaged ({error or type(error).__name__}): download it again"
 
 
 def members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
-    """(name, file to read) of each member; (name, None) of a folder. Raises Refused for a link or a device."""
+    """(name, file to read) of each member; (name, None) of a folder. Raises Refused for a link or
+    a device.
+    """
     special = "{} is not unpacked: {!r} is a link or a device, and may lead anywhere"
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as opened:

@@ -1,4 +1,6 @@
-"""From COMP, EXP, SET and MACHINE to config.json and the settings of each stage, which make compares by their times."""
+"""From COMP, EXP, SET and MACHINE to config.json and the settings of each stage, which make compares by their
+times.
+"""
 
 import os
 import sys
@@ -37,8 +39,8 @@ def load(path: Path) -> Settings:
 def configure(
     paths: RunPaths, environ: Mapping[str, str], experiments: Experiments, *, is_smoke: bool = False
 ) -> None:
-    """Write config.json and the stages' files, each only where its content changes. Raises ValueError, with all
-    problems at once, before anything is written.
+    """Write config.json and the stages' files, each only where its content changes. Raises ValueError, with
+    all problems at once, before anything is written.
     """
     settings = settings_for(paths, environ, experiments, is_smoke=is_smoke)
     settings = replace(settings, cache=writable_cache(settings.cache, settings.comp))
@@ -51,8 +53,8 @@ def configure(
 def settings_for(
     paths: RunPaths, environ: Mapping[str, str], experiments: Experiments, *, is_smoke: bool = False
 ) -> Settings:
-    """The settings that the environment asks for. COMP, EXP and SET, where it names none, are those that the run
-    remembers. Raises one ValueError for all problems.
+    """The settings that the environment asks for. COMP, EXP and SET, where it names none, are those that the
+    run remembers. Raises one ValueError for all problems.
     """
     problems: list[str] = []
 
@@ -73,7 +75,8 @@ def settings_for(
         text = smoke_settings(environ.get("SET", ""))
     if saved.get("comp", comp) != comp:
         raise ValueError(
-            f"{paths.root} belongs to COMP={saved['comp']}, not {comp}: choose another RUN, or remove that folder"
+            f"{paths.root} belongs to COMP={saved['comp']}, not {comp}: choose another RUN, or remove that"
+            " folder"
         )
     for variable in ("INPUTS", "CACHE", "SET", "MACHINE"):
         attempt(check_text, environ.get(variable, ""), variable)
@@ -114,8 +117,8 @@ def make_experiment(name: str, experiments: Experiments) -> Config:
 
 
 def writable_cache(cache: Path, comp: str) -> Path:
-    """The same cache if it can be written. Of one that can't, as under /kaggle/input, what is there is linked into
-    the default cache.
+    """The same cache if it can be written. Of one that can't, as under /kaggle/input, what is there is linked
+    into the default cache.
     """
     try:
         there = next(folder for folder in (cache, *cache.parents) if folder.exists())
@@ -139,7 +142,9 @@ def writable_cache(cache: Path, comp: str) -> Path:
 
 
 def write(settings: Settings, paths: RunPaths) -> list[str]:
-    """Write config.json and the stages' files, each only where its content changes; the stages that changed."""
+    """Write config.json and the stages' files, each only where its content changes; the stages
+    that changed.
+    """
     config = as_dict(settings) | {"inputs": str(settings.inputs), "cache": str(settings.cache)}
     contents = stage_contents(settings, paths)
     write_changed(config, paths.config)
@@ -147,7 +152,9 @@ def write(settings: Settings, paths: RunPaths) -> list[str]:
 
 
 def stage_contents(settings: Settings, paths: RunPaths) -> dict[str, dict]:
-    """stage -> its settings, and what else its products depend on: files of the competition, own functions."""
+    """stage -> its settings, and what else its products depend on: files of the competition, own
+    functions.
+    """
     config = settings.config
     contents = {name: stage(config, name) for name in STAGES}
     files, folders = look(settings.folder)
@@ -172,7 +179,9 @@ def stage_contents(settings: Settings, paths: RunPaths) -> dict[str, dict]:
 
 
 def code_of_stages(settings: Settings) -> dict[str, list[str]]:
-    """The competitor's own functions on which a stage's products depend: an edit of one is like another setting."""
+    """The competitor's own functions on which a stage's products depend: an edit of one is like another
+    setting.
+    """
     config, comp = settings.config, settings.comp
     split = [f"src.data.folds:SCHEMES[{config.fold_scheme}]"]
     for table in ("COMPETITIONS", "EXAMPLES"):
@@ -200,13 +209,15 @@ def write_changed(content: dict[str, Any], path: Path) -> bool:
 
 
 def report_changed_code(paths: RunPaths, stale: list[str]) -> None:
-    """A line where the run was trained, scored or submitted by other code. A stage that runs anyway says it itself."""
+    """A line where the run was trained, scored or submitted by other code. A stage that runs anyway says it
+    itself.
+    """
     folds = [read_json(paths.fold(k).done) for k in paths.finished()]
     trained = sorted({name for done in folds for name in reuse.changed_code(done)})
     if trained and "split" not in stale and "train" not in stale:
         print(
-            f"code changed since this run was trained: {', '.join(trained)}; nothing is re-run: make retrain acts"
-            " on it"
+            f"code changed since this run was trained: {', '.join(trained)}; nothing is re-run: make retrain"
+            " acts on it"
         )
     if stale:
         return

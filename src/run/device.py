@@ -8,8 +8,8 @@ from src.run import memory
 
 
 def make_accelerator(machine: Machine) -> Accelerator:
-    """The device that was asked for, or the best there is; with precision=auto bf16 from compute capability 8.0
-    on, fp16 below, full precision on MPS and CPU. Raises ValueError where the device is missing.
+    """The device that was asked for, or the best there is; with precision=auto bf16 from compute capability
+    8.0 on, fp16 below, full precision on MPS and CPU. Raises ValueError where the device is missing.
     """
     memory.keep_freed()
     has = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}

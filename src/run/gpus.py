@@ -13,13 +13,16 @@ from src.run.errors import Stopped
 
 
 def share_out(run: Path, gpus: int, *, device: str) -> None:
-    """Run a process per GPU, each taking unfinished folds until none is left. They need not talk: a fold's lock says
-    that it is taken. Raises ValueError for more than there are, and Stopped; exits with the code of one that failed.
+    """Run a process per GPU, each taking unfinished folds until none is left. They need not talk: a fold's
+    lock says that it is taken. Raises ValueError for more than there are, and Stopped; exits with the code of
+    one that failed.
     """
     if device != "cpu" and torch.cuda.device_count() < gpus:
         raise ValueError(
-            f"GPUS={gpus}: torch finds {torch.cuda.device_count()} CUDA devices here: leave GPUS out, and one process"
-            f' trains the folds one after another; MACHINE="device=cpu" lets {gpus} processes share the processor'
+            f"GPUS={gpus}: torch finds {torch.cuda.device_count()} CUDA devices here: leave GPUS out, and one"
+            " process"
+            f' trains the folds one after another; MACHINE="device=cpu" lets {gpus} processes share the'
+            " processor"
         )
     if torch.cuda.is_initialized():  # by the quick checks before, in this process
         memory.baseline("cuda")

@@ -1,4 +1,6 @@
-"""Where a competition's files are, and what lies there: an image or a table that changes makes stages stale."""
+"""Where a competition's files are, and what lies there: an image or a table that changes makes
+stages stale.
+"""
 
 import os
 from pathlib import Path
@@ -12,8 +14,8 @@ DEEPEST = 12  # folders within folders; more is a link that leads back up
 
 
 def find_inputs(inputs: Path, comp: str) -> Path:
-    """The folder that holds comp/: inputs itself, or one or two levels below it. Raises ValueError for none or
-    several.
+    """The folder that holds comp/: inputs itself, or one or two levels below it. Raises ValueError for none
+    or several.
     """
     try:
         inputs.exists()
@@ -28,8 +30,8 @@ def find_inputs(inputs: Path, comp: str) -> Path:
             return places[0]
     others = sorted(folder.name for folder in inputs.glob("[!.]*") if folder.is_dir())
     raise ValueError(
-        f"COMP={comp}: there is no folder {inputs / comp} (in {inputs} is {', '.join(others) or 'nothing'}): put"
-        " the files there, or a link to them"
+        f"COMP={comp}: there is no folder {inputs / comp} (in {inputs} is {', '.join(others) or 'nothing'}):"
+        " put the files there, or a link to them"
     )
 
 
@@ -43,8 +45,8 @@ def facts(path: str | Path) -> list[int]:
 
 
 def look(folder: Path) -> tuple[dict[str, list[int]], dict[str, list]]:
-    """What lies in the competition's folder: ({table: [size, time]}, {folder: [number of images, hash of their names,
-    sizes and times]}).
+    """What lies in the competition's folder: ({table: [size, time]}, {folder: [number of images, hash of
+    their names, sizes and times]}).
 
     What can't change, a read-only file system such as Kaggle's, is not looked through.
     """

@@ -1,7 +1,7 @@
 """File locks that say who holds them, and that end with their process.
 
-Why not filelock: it names no holder, and where a file system has no flock it falls back on marker files, which
-outlive a killed process.
+Why not filelock: it names no holder, and where a file system has no flock it falls back on marker files,
+which outlive a killed process.
 """
 
 import errno
@@ -74,5 +74,6 @@ def check_idle(folder: Path) -> None:
         with lock(path) as holder:
             if holder:
                 raise ValueError(
-                    f"{path.parent} is being trained by {holder}: nothing is removed; wait for it, or end it first"
+                    f"{path.parent} is being trained by {holder}: nothing is removed; wait for it, or end it"
+                    " first"
                 )

@@ -33,7 +33,9 @@ def nearest(name: str, names: list[str]) -> str:
 
 
 def explain(error: ValidationError, texts: Mapping[str, str] = {}) -> list[str]:
-    """A line per wrong setting of a Config or Machine: what was given (texts: as it was typed), what is allowed."""
+    """A line per wrong setting of a Config or Machine: what was given (texts: as it was typed), what is
+    allowed.
+    """
     schema = TypeAdapter({"Config": Config, "Machine": Machine}[error.title]).json_schema()["properties"]
     lines = {}
     for problem in error.errors():
@@ -60,7 +62,9 @@ def allowed(schema: Mapping[str, Any]) -> str:
 
 
 def parse_set(text: str, of: type = Config) -> dict[str, Any]:
-    """{"epochs": 9, "trainable": ("a", "b")} of "epochs=9 trainable=a,b". Raises one ValueError for all problems."""
+    """{"epochs": 9, "trainable": ("a", "b")} of "epochs=9 trainable=a,b". Raises one ValueError for all
+    problems.
+    """
     texts, problems = split_pairs(text, of)
     try:
         checked = of(**texts)
@@ -105,7 +109,9 @@ def variable_of(kind: type) -> str:
 
 
 def tidy(text: str) -> str:
-    """Settings as they are to be written, from how people write them: "epochs = 3, lr: 1e-3;" or "--epochs=3"."""
+    """Settings as they are to be written, from how people write them: "epochs = 3, lr: 1e-3;" or
+    "--epochs=3".
+    """
     text = re.sub(r"\s*[=:]\s*", "=", text.replace('"', "").replace("'", ""))
     pairs = re.sub(r"[\s,;]+(?:--?)?(?=\w+=)", " ", f" {text.strip(' ,;')}")
     return pairs.strip()

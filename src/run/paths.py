@@ -8,7 +8,8 @@ from src.run.files import check_file, read_json
 
 # a file's name may have 255 characters, and what is written beside it has an ending; W&B takes 128
 LONGEST_NAME = 120
-# the fold of the first model that learns from all images, -3 of the next: no image is in it, so none is held out
+# the fold of the first model that learns from all images, -3 of the next: no image is in it, so none is held
+# out
 REFIT = -2
 
 

@@ -158,7 +158,9 @@ def mean(members: Iterable[pd.DataFrame]) -> pd.DataFrame:
 
 
 def rank_mean(members: Iterable[pd.DataFrame]) -> pd.DataFrame:
-    """The mean of each column's ranks, scaled to 0..1: for metrics that read only the order, such as ROC AUC."""
+    """The mean of each column's ranks, scaled to 0..1: for metrics that read only the order, such
+    as ROC AUC.
+    """
     ranks = [member.rank(axis=0).sub(1).div(max(len(member) - 1, 1)) for member in aligned(members)]
     return mean(ranks)
 

@@ -91,7 +91,9 @@ def adopt_fold(paths: RunPaths, k: int, recipe_hash: str, comp: str) -> str:
 
 
 def adopt_split(paths: RunPaths) -> str:
-    """Take over folds.csv and competition.json from a run whose split.json is equal; that run's name, or ""."""
+    """Take over folds.csv and competition.json from a run whose split.json is equal; that run's
+    name, or "".
+    """
     settings = read_json(paths.settings("split"))
 
     def take(other: RunPaths) -> bool:
@@ -142,7 +144,9 @@ def skipping(other: RunPaths) -> Iterator[None]:
 
 
 def retire_changed(paths: RunPaths) -> None:
-    """Move the folds whose code was edited since they were trained to old/, but none that is being trained."""
+    """Move the folds whose code was edited since they were trained to old/, but none that is
+    being trained.
+    """
     for k in paths.begun():
         with lock(paths.lock(k)) as holder:
             source = origin(paths.fold(k))

@@ -1,9 +1,9 @@
 """One source file, read into its top-level names: a hash of each name's code, and what that code looks up.
 
 Files are read as they were when the process began, and never imported: what runs is what is hashed, also when
-a file is edited while a run trains. Comments, docstrings, annotations, layout and print statements don't count.
-Syntax trees are dropped as soon as a file is read: those of all files are a million objects, which every
-garbage collection would walk through.
+a file is edited while a run trains. Comments, docstrings, annotations, layout and print statements don't
+count. Syntax trees are dropped as soon as a file is read: those of all files are a million objects, which
+every garbage collection would walk through.
 """
 
 import ast

@@ -49,7 +49,9 @@ class Tracker:
         self._mirror(lambda: self.run.log(values))
 
     def finish(self, summary: dict, *, exit_code: int = 0) -> None:
-        """Close the W&B run with its summary. The stages keep the same figures in done.json and score.json."""
+        """Close the W&B run with its summary. The stages keep the same figures in done.json and
+        score.json.
+        """
         summary = plain(summary)
         self._mirror(lambda: self.run.summary.update(summary))
         self._mirror(lambda: self.run.finish(exit_code=exit_code))

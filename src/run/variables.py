@@ -1,7 +1,8 @@
-"""Check the variables of a make command line, and name the run that they ask for. Standard library only, for any
-Python 3.9: make calls it before there is an environment.
+"""Check the variables of a make command line, and name the run that they ask for. Standard library only, for
+any Python 3.9: make calls it before there is an environment.
 
-Run: python -m src.run.variables [--smoke] NAME ... -- COMP=x SET=lr=1 ...     all names that make knows, then what
+Run: python -m src.run.variables [--smoke] NAME ... -- COMP=x SET=lr=1 ...     all names that make knows, then
+what
 was typed; prints runs/NAME, or what is wrong in one line
      python -m src.run.variables --help                                        what `make help` shows
 """
@@ -72,7 +73,10 @@ def unknown_problems(known: list[str], values: dict[str, str], places: dict[str,
 
 def name_problem(variable: str, name: str) -> str:
     """Why this can't name a folder, a make target and a file; "" if it can."""
-    problem = f"{variable}={name} can't be a name: use letters, digits and . _ = - , (a letter or digit first, no ..)"
+    problem = (
+        f"{variable}={name} can't be a name: use letters, digits and . _ = - , (a letter or digit first,"
+        " no ..)"
+    )
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._=,-]*", name) or ".." in name:
         folder, _, last = name.rstrip("/").rpartition("/")
         instead = f"{variable}={last}" + (f" INPUTS={folder or '/'}" if variable == "COMP" else "")

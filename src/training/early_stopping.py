@@ -7,8 +7,8 @@ from torch import Tensor
 
 
 class EarlyStopping:
-    """The weights of the best epoch, and how many epochs ago it was. Each fold has its own, so that no fold is
-    stopped by the score of another. patience=0: never stops and keeps no weights.
+    """The weights of the best epoch, and how many epochs ago it was. Each fold has its own, so that no fold
+    is stopped by the score of another. patience=0: never stops and keeps no weights.
     """
 
     def __init__(self, patience: int, *, lower_is_better: bool) -> None:
@@ -21,7 +21,9 @@ class EarlyStopping:
         return self.patience > 0 and self.epoch - self.best_epoch >= self.patience
 
     def update(self, score: float, weights: dict[str, Tensor]) -> None:
-        """After an epoch: its score (NaN is never the best) and what the model had learned when it was made."""
+        """After an epoch: its score (NaN is never the best) and what the model had learned when
+        it was made.
+        """
         self.epoch += 1
         if self.patience and self.sign * score > self.best_score:
             self.best_score, self.best_epoch = self.sign * score, self.epoch

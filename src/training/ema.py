@@ -18,7 +18,9 @@ class Ema:
         self.average = {name: value.clone() for name, value in self.learned.items()}
 
     def update(self) -> None:
-        """After a step of the optimizer. Early averages follow quickly, or the first steps' noise would stay."""
+        """After a step of the optimizer. Early averages follow quickly, or the first steps' noise
+        would stay.
+        """
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         for name, value in self.learned.items():

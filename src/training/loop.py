@@ -99,8 +99,8 @@ def predict(forward: Forward, batches: Iterable, accelerator: Accelerator) -> tu
 
 
 def unused(model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[set[int], set[int]]:
-    """(learning parameters that the optimizer lacks, parameters of the optimizer that don't learn), by id. Both
-    must be empty: a layer set to learn after the optimizer was made would stay as it is, without a word.
+    """(learning parameters that the optimizer lacks, parameters of the optimizer that don't learn), by id.
+    Both must be empty: a layer set to learn after the optimizer was made would stay as it is, without a word.
     """
     learning = {id(p) for p in model.parameters() if p.requires_grad}
     optimized = {id(p) for group in optimizer.param_groups for p in group["params"]}

@@ -148,7 +148,9 @@ def plain_name(name: str) -> str:
 
 
 def without_affixes(names: list[str], columns: list[str]) -> tuple[str, ...]:
-    """The columns that the names are made of, with the same text before or after each: prob_cat, dog_score."""
+    """The columns that the names are made of, with the same text before or after each: prob_cat,
+    dog_score.
+    """
     for column in columns:
         for name in names:
             if not column or column not in name or column == name:

@@ -107,8 +107,8 @@ def doubt_of_classes(c: Competition, labels: pd.DataFrame) -> str:
         return ""
     numbers = sorted(map(int, c.classes))
     return (
-        f"{len(numbers)} whole numbers of {c.labels[0]}, {numbers[0]} to {numbers[-1]}, are taken for classes;"
-        " are they amounts, such as an age? Then " + state('task="regression"')
+        f"{len(numbers)} whole numbers of {c.labels[0]}, {numbers[0]} to {numbers[-1]}, are taken for"
+        " classes; are they amounts, such as an age? Then " + state('task="regression"')
     )
 
 

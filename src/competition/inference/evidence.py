@@ -238,7 +238,9 @@ def with_affixes(frame: pd.DataFrame, index: ImageIndex) -> dict[str, Naming]:
 
 
 def with_affix(column: pd.Series, index: ImageIndex) -> list[Naming]:
-    """The namings by a text before or after the cells, or by zeros; none where that isn't so for nearly all."""
+    """The namings by a text before or after the cells, or by zeros; none where that isn't so for
+    nearly all.
+    """
     values = column.tolist()
     distinct = list(dict.fromkeys(value for value in values if value))
     if len(distinct) < 0.9 * len(values) or len(distinct) < 3:

@@ -57,7 +57,9 @@ def level_patterns(home: str, below: list[list[str]]) -> dict[str, set[str]]:
 
 
 def sure_folders(ev: Evidence, roles: Roles, asked: list[str]) -> str:
-    """The pattern of the only level of folders whose names are the sample's labels, "" where there is none."""
+    """The pattern of the only level of folders whose names are the sample's labels, "" where
+    there is none.
+    """
     words = sample_words(roles, asked)
     levels = level_patterns(*folder_levels(ev)) if words else {}
     fitting = [pattern for pattern, names in levels.items() if len(names & words) >= 0.5 * len(words)]

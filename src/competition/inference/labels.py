@@ -79,8 +79,8 @@ def narrowed(columns: list[str], signs: list[Sign]) -> list[str]:
 def signs_of_contents(
     train: pd.DataFrame, test: pd.DataFrame, columns: list[str], asked: list[str], cells: list[str]
 ) -> list[Sign]:
-    """It holds the sample's columns, with something before or after, or joined in a cell; the test images have
-    no such column; it holds the sample's cells.
+    """It holds the sample's columns, with something before or after, or joined in a cell; the test images
+    have no such column; it holds the sample's cells.
     """
     values = {name: set(train[name].unique()) - {""} for name in columns}
     words = {cell for cell in cells if not is_number(cell)}

@@ -86,8 +86,8 @@ def refuse_cells(label: pd.Series, mark: str, asked: list[str], file: str) -> No
         )
     if is_outline(label):
         raise Unclear(
-            f"the cells of {name!r} are lists of numbers such as {label.iloc[0][:30]!r}, as outlines, boxes or"
-            f" keypoints have: this kit tells what an image shows, not where; else "
+            f"the cells of {name!r} are lists of numbers such as {label.iloc[0][:30]!r}, as outlines, boxes"
+            " or keypoints have: this kit tells what an image shows, not where; else "
             + state("task or make_table")
         )
 
