@@ -18,7 +18,7 @@ from src.data.decoding import decode
 from src.data.extra_columns import ExtraColumns
 from src.data.inputs import Inputs
 from src.data.recipe import check_code, differences
-from src.data.run import Run
+from src.data.run import Run, make_tracker
 from src.data.training_table import TrainingTable, add_pseudo_labels, load_training_table, warn_of_settings
 from src.data.views import test_views, training_views
 from src.evaluate import evaluate, score_lines
@@ -32,7 +32,7 @@ from src.run.device import make_accelerator
 from src.run.errors import Stopped, warn
 from src.run.files import file_sha, read_json, write_json
 from src.run.paths import REFIT, RunPaths, fold_name
-from src.train_fold import make_tracker, train_fold
+from src.train_fold import train_fold
 from src.training import state_files
 from src.training.loop import NotFinite
 from src.training.losses import LOSSES, ONE_CLASS

@@ -5,7 +5,6 @@ log.jsonl}
 import copy
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -15,10 +14,9 @@ import torch
 from src.competition import scoring
 from src.competition.groups import join_groups
 from src.competition.tasks import TASKS, logits_of, loss_name
-from src.config import as_dict
 from src.data.batches import Batches
 from src.data.inputs import Inputs, epoch_steps
-from src.data.run import Run
+from src.data.run import Run, make_tracker
 from src.data.training_table import FoldTable, TrainingTable
 from src.model.classifier import Classifier, build
 from src.run import memory, predictions, provenance, reuse
@@ -27,7 +25,6 @@ from src.run.errors import CheckFailed, Stopped
 from src.run.files import atomic, naming, write_text
 from src.run.paths import FoldPaths, fold_name
 from src.run.progress import progress_bar, show_epoch
-from src.run.tracking import Tracker
 from src.training import optimizer_state, state_files
 from src.training.checkpoint import Checkpoint
 from src.training.early_stopping import EarlyStopping
@@ -287,18 +284,3 @@ def write_fold(files: FoldPaths, model: Classifier, valid: pd.DataFrame, epochs:
     with atomic(files.valid_epochs) as part:
         numbered = [frame.assign(epoch=number) for number, frame in enumerate(epochs)]
         pd.concat(numbered).to_parquet(part, compression="zstd")
-
-
-def make_tracker(run: Run, log: Path, name: str, job_type: str) -> Tracker:
-    """log.jsonl and Weights & Biases: one group per run, one of its runs per fold and one for the summary."""
-    return Tracker(
-        log,
-        mode=run.machine.wandb,
-        project=f"podium-{run.settings.comp}",
-        group=run.paths.name,
-        name=f"{run.paths.name}-{name}",
-        job_type=job_type,
-        config=as_dict(run.config),
-        tags=[run.settings.exp],
-        dir=run.paths.root,
-    )

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from src.competition.facts import Competition
-from src.config import Config, Machine, Settings
+from src.config import Config, Machine, Settings, as_dict
 from src.run.paths import RunPaths
+from src.run.tracking import Tracker
 
 
 @dataclass(frozen=True)
@@ -30,3 +31,18 @@ class Run:
     def inputs(self) -> Path:
         """The folder with the competition's files."""
         return self.settings.folder
+
+
+def make_tracker(run: Run, log: Path, name: str, job_type: str) -> Tracker:
+    """log.jsonl and Weights & Biases: one group per run, one of its runs per fold and one for the summary."""
+    return Tracker(
+        log,
+        mode=run.machine.wandb,
+        project=f"podium-{run.settings.comp}",
+        group=run.paths.name,
+        name=f"{run.paths.name}-{name}",
+        job_type=job_type,
+        config=as_dict(run.config),
+        tags=[run.settings.exp],
+        dir=run.paths.root,
+    )
