@@ -1,8 +1,7 @@
-"""What a competition is: everything that is the host's and not ours. For the usual layouts nothing is to be
-written: the files tell it.
+"""What the files of a competition do not tell. For the usual layouts there is nothing to write.
 
-Where they do not, write a function that states the one fact and name it in COMPETITIONS; what is not stated
-is still inferred.
+Else write a function that states the one fact, and name it in COMPETITIONS. All other facts are still
+inferred; src/competition/facts.py lists them.
 """
 
 from collections.abc import Callable
@@ -17,11 +16,11 @@ from src.competition.facts import Competition
 from src.competition.inference.complete import infer
 from src.competition.stated import FILE, beside, fits
 
-# -- definitions: each states what its files do not tell, the rest is inferred
+# -- definitions: each states what its files do not tell
 
 
 def melanoma() -> Competition:
-    """SIIM-ISIC Melanoma: the same images lie there as DICOM and JPEG; patients have several; the metric
+    """SIIM-ISIC Melanoma: each image comes as DICOM and as JPEG, patients have several images, and the metric
     reads probabilities.
     """
     return Competition(
@@ -33,21 +32,21 @@ def melanoma() -> Competition:
 
 
 def rsna_mammography() -> Competition:
-    """RSNA 2022: some images per breast, a row per breast; test.csv names the row, for train.csv it is made.
-    Add read_image=read_dicom for the host's own files; as it stands it takes PNG.
+    """RSNA 2022: several images per breast, one row per breast. test.csv names the row; for train.csv it is
+    built. This reads PNG; add read_image=read_dicom for the host's own files.
     """
     return Competition(row="{patient_id}_{laterality}", group="patient_id")
 
 
 def dogs_vs_cats() -> Competition:
-    """No csv and no folders: train/cat.0.jpg. The sample's 0.5 asks for the probability of the later class,
-    dog.
+    """No csv and no folders: train/cat.0.jpg. The 0.5 of the sample asks for the probability of the later
+    class, dog.
     """
     return Competition(train_images="train/{label}.{number}.*", metric="log_loss")
 
 
 def mask() -> Competition:
-    """18 classes: mask * 6 + gender * 3 + age band; seven photographs of each person, which stay together."""
+    """18 classes: mask * 6 + gender * 3 + age band. The seven photographs of a person stay in one fold."""
     return Competition(
         make_table=mask_table,
         labels=("label",),
@@ -66,15 +65,14 @@ def mask_table(root: Path) -> pd.DataFrame:
     return table.assign(label=label.astype(int).astype(str))
 
 
-# of the kit: each applies under the host's full name, and only where its files are there
+# each applies to a folder with the host's full name, and only if its files are there
 EXAMPLES = {
     "siim-isic-melanoma-classification": melanoma,
     "rsna-breast-cancer-detection": rsna_mammography,
     "dogs-vs-cats-redux-kernels-edition": dogs_vs_cats,
     "boostcamp-mask-wearing-status-classification": mask,
 }
-# Add yours: a function above, the name of its folder here. Or write it into a file inputs/COMP/competition.py
-# and leave this one alone
+# add yours: a function above, under the name of its folder here; or write inputs/COMP/competition.py instead
 COMPETITIONS: dict[str, Callable[[], Competition]] = {}
 
 
@@ -82,8 +80,8 @@ COMPETITIONS: dict[str, Callable[[], Competition]] = {}
 
 
 def load(comp: str, inputs: Path) -> Competition:
-    """The competition in the folder inputs/comp: what its competition.py or COMPETITIONS states, and the rest
-    from the files. Raises ValueError.
+    """The competition in the folder inputs/comp: what is stated, completed from its files. Raises
+    ValueError where the files are missing or ambiguous.
     """
     root = inputs / comp
     if not root.is_dir():
@@ -95,7 +93,7 @@ def load(comp: str, inputs: Path) -> Competition:
 
 
 def stated_for(comp: str, root: Path) -> Competition:
-    """What is stated of the competition: beside its files, in COMPETITIONS, or by an example of the kit whose
+    """What is stated: in competition.py beside the files, else in COMPETITIONS, else in an example whose
     files are there.
     """
     if (root / FILE).is_file():
