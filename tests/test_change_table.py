@@ -1,5 +1,5 @@
-"""The README's change table: each change made in a copy of the kit by touching one place, then all of them
-used in one run.
+"""The change table of the README: each change is made in one place of a copy of the kit, then one run uses them
+all.
 """
 
 import os
@@ -13,7 +13,7 @@ from conftest import FAST, make_competition
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# file -> (an anchor in it, what a competitor writes after it): one edit each, at the end of the file
+# file -> what a competitor adds at its end
 CHANGES = {
     "src/training/losses.py": """
 def mine(logits, targets):
