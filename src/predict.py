@@ -23,7 +23,7 @@ from src.data.prediction_keys import check_shared_code, is_made, predicting_code
 from src.data.recipe import check_trained, image_contents, make_recipe
 from src.data.run import Run
 from src.data.scores import score_views, view_lines, write_views
-from src.data.views import Views, test_views, unseen_test_views
+from src.data.views import Views, tta_views, unseen_tta_views
 from src.model.classifier import Classifier, build
 from src.model.engines import Trunk
 from src.model.pretrained import pretrained_hash
@@ -45,7 +45,7 @@ def predict(run: Run, only: int | None = None) -> None:
     when a fold isn't trained.
     """
     table, paths, config = tables.read_folds(run.paths.folds), run.paths, run.config
-    for line in unseen_test_views(config, run.competition):
+    for line in unseen_tta_views(config, run.competition):
         warn(line)
     numbers = sorted(k for k in table["fold"].unique() if k >= 0) if only is None else [only]
     refits = paths.predicting(config.refit) if only is None and config.refit else []
@@ -94,7 +94,7 @@ def predict_test(run: Run, table: pd.DataFrame, numbers: list[int], clock: Clock
         image_contents(run, test),
         folds.features_hash(test, run.competition.features),
     ]
-    code, views = predicting_code(run), test_views(config)
+    code, views = predicting_code(run), tta_views(config)
     keys = {k: prediction_key(run, k, code, hashes) for k in numbers}
     todo = [k for k in numbers if not is_made(paths.fold(k).test, paths.fold(k).test_json, keys[k])]
     check_shared_code(paths, todo, code)
@@ -135,7 +135,7 @@ def predict_held_out(run: Run, table: pd.DataFrame, numbers: list[int], clock: C
     check_shared_code(paths, todo, code)
     if not todo:
         return
-    views = test_views(run.config)
+    views = tta_views(run.config)
     del views["plain"]
     # the trunk's outputs are used once here, and again by the next run that shares the trunk
     images = prepare_images(run, table, table, views, 2 * len(views), clock)

@@ -20,7 +20,7 @@ from src.data.inputs import Inputs
 from src.data.recipe import check_code, differences
 from src.data.run import Run, make_tracker
 from src.data.training_table import TrainingTable, add_pseudo_labels, load_training_table, warn_of_settings
-from src.data.views import test_views, training_views
+from src.data.views import training_views, tta_views
 from src.evaluate import evaluate, score_lines
 from src.model.classifier import build
 from src.model.engines import Trunk
@@ -263,7 +263,7 @@ def check_names(run: Run) -> None:
     pick(SAMPLERS, config.sampler, "sampler", "src/data/batches.py")
     decoders.choose(config.decode, run.competition)
     training_views(config, run.competition, has_trunk=False)
-    test_views(config)
+    tta_views(config)
 
 
 def refuse_held(paths: RunPaths, held: dict[int, str]) -> None:

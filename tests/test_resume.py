@@ -346,7 +346,7 @@ def test_a_fold_that_other_code_began_is_not_mixed_and_retrain_begins_it_anew(be
         patch.setattr(
             training_table,
             "training_code",
-            lambda settings, competition: {"src/training/losses.py": {"": "1", "cross_entropy": "1"}},
+            lambda run: {"src/training/losses.py": {"": "1", "cross_entropy": "1"}},
         )
         train_fold_0(bench, "", "x")
     with pytest.raises(

@@ -125,7 +125,9 @@ def test_early_stopping_without_any_score_keeps_the_last_weights(bench, monkeypa
     paths = bench.configure(fast("patience=1 epochs=3"))
     bench.stage("split", paths), bench.stage("train", paths)
     said = capsys.readouterr().out
-    assert "no epoch had a score (NaN)" in said and "folds without a score" in said and paths.score.exists()
+    assert (
+        "no epoch had a score (all NaN)" in said and "folds without a score" in said and paths.score.exists()
+    )
 
 
 def test_a_fold_without_positives_is_left_out_of_the_means_and_named(bench, monkeypatch, capsys):

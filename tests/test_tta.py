@@ -16,7 +16,7 @@ from src.competition.tables import read_folds
 from src.competition.tasks import softmax
 from src.data.augment import VIEW_SETS, VIEWS, unseen_views
 from src.data.images import read_square
-from src.data.views import test_views
+from src.data.views import tta_views
 from src.extras import compare, verify
 from src.extras.ensemble import command as ensemble
 from src.model.backbone import BACKBONES
@@ -253,4 +253,4 @@ def test_one_fold_alone_shows_its_views_and_leaves_no_score_of_the_whole(bench, 
         and not paths.tta.exists()
         and paths.fold(1).valid_views.exists()
     )
-    assert list(test_views(configure.load(paths.config).config)) == ["plain", "hflip"]
+    assert list(tta_views(configure.load(paths.config).config)) == ["plain", "hflip"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from src.data.recipe import backbone_code
 from src.data.run import Run
-from src.data.views import test_views
+from src.data.views import tta_views
 from src.run import hashing, reuse
 from src.run.errors import warn
 from src.run.files import Damaged, check_file, read_json, sha256
@@ -17,7 +17,7 @@ from src.run.paths import RunPaths, fold_name
 def predicting_code(run: Run) -> hashing.Units:
     """The code that predicts: the views, the reading of images, the model."""
     competition = run.competition
-    views = [f"src.data.augment:VIEWS[{view}]" for view in test_views(run.config) if view != "plain"]
+    views = [f"src.data.augment:VIEWS[{view}]" for view in tta_views(run.config) if view != "plain"]
     readers = [competition.read_image] if competition.read_image else []
     task = f"src.competition.tasks:TASKS[{competition.task}]"
     return hashing.reach(

@@ -27,7 +27,7 @@ def training_views(config: Config, competition: Competition, *, has_trunk: bool)
     return {"plain": None} | fixed
 
 
-def test_views(config: Config) -> Views:
+def tta_views(config: Config) -> Views:
     """The plain image, and the views that `tta` names, one by one or by a word for several. Raises
     ValueError.
     """
@@ -36,9 +36,9 @@ def test_views(config: Config) -> Views:
     return {"plain": None} | {name: VIEWS[name] for name in names}
 
 
-def unseen_test_views(config: Config, competition: Competition) -> list[str]:
+def unseen_tta_views(config: Config, competition: Competition) -> list[str]:
     """A line per reason why views of `tta` are not like what training saw."""
-    reasons = unseen_views(test_views(config), flips_of(config, competition), config.augment)
+    reasons = unseen_views(tta_views(config), flips_of(config, competition), config.augment)
     views_by_reason: dict[str, list[str]] = {}
     for view, reason in reasons.items():
         views_by_reason.setdefault(reason, []).append(view)

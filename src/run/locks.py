@@ -35,7 +35,7 @@ def lock(path: Path, *, wait: bool = False) -> Iterator[str]:
         if holder:
             yield holder
             return
-        if path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino:
+        if is_at(path, file):
             with naming(path):
                 file.truncate(0)
                 print(f"process {os.getpid()} on {platform.node()}", end="", file=file, flush=True)
@@ -47,6 +47,14 @@ def lock(path: Path, *, wait: bool = False) -> Iterator[str]:
     # the previous holder has removed the file that we opened: try again with a new one
     with lock(path, wait=wait) as holder:
         yield holder
+
+
+def is_at(path: Path, file: IO) -> bool:
+    """Whether the open file is still the one at this path: its last holder may have removed it."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
 
 
 def acquire(file: IO, wait: bool) -> str:

@@ -505,8 +505,8 @@ def test_each_kind_goes_from_the_split_to_a_csv_and_the_quick_doctor_agrees(benc
 def test_what_an_own_backbone_is_made_of_belongs_to_its_recipe_also_with_a_name_behind_a_colon(bench):
     """Its function, what that calls, and each file in a folder of weights."""
     paths = bench.configure(fast("backbone=gem:test_resnet"))
-    assert backbone_code(configure.load(paths.config)) == ["src.model.backbone:BACKBONES[gem]"]
-    code_units = hashing.reach(*backbone_code(configure.load(paths.config)))["src/model/backbone.py"]
+    assert backbone_code(configure.load(paths.config).config) == ["src.model.backbone:BACKBONES[gem]"]
+    code_units = hashing.reach(*backbone_code(configure.load(paths.config).config))["src/model/backbone.py"]
     assert {"gem", "GeM", "from_timm"} <= set(code_units)
     for name in ("test_resnet", "test_efficientnet"):
         Path(f"mine/{name}").mkdir(parents=True)

@@ -374,6 +374,26 @@ for number in range(12):
         assert os.listdir(tmp_path) == ["ledger.csv"]
 
 
+@pytest.mark.parametrize("call", [0, 1])
+def test_a_lock_whose_file_another_process_removes_meanwhile_is_taken_all_the_same(
+    tmp_path, monkeypatch, call
+):
+    """Under load one of four processes found the file, and in the next moment it was gone."""
+    path, real, calls = tmp_path / "x.lock", Path.stat, []
+
+    def stat(self, **how):
+        if self == path:
+            calls.append(self)
+            if len(calls) == call + 1:
+                raise FileNotFoundError(self)
+        return real(self, **how)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    with locks.lock(path, wait=True) as holder:
+        assert holder == ""
+    assert not os.path.exists(path)
+
+
 # ---- a fold that stays in memory ----
 
 
@@ -433,11 +453,11 @@ def test_a_damaged_run_does_not_stop_a_new_one(tiny, capsys, name):
     folds = paths.folds.read_bytes()
     (paths.root / name).write_bytes((paths.root / name).read_bytes()[:-9])
     other = bench.configure(fast("folds=2 epochs=1 lr=0.1"), "other")
+    bench.stage("split", other)
     assert (
         f"nothing is taken over from run tiny-run: runs/tiny-run/{name} is damaged ("
         in capsys.readouterr().err
     )
-    bench.stage("split", other)
     assert other.folds.read_bytes() == folds
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from src.data.augment import Transform, seeded
 from src.data.batches import Batches, Rows, in_steps
-from src.data.views import flips_of, training_views, unseen_test_views
+from src.data.views import flips_of, training_views, unseen_tta_views
 from src.extras.contact_sheet import Cell, draw_sheet
 from src.extras.doctor.setup import Check, Setup
 from src.extras.findings import Finding, fail, good, warn
@@ -137,7 +137,7 @@ def mirrors(setup: Setup) -> Finding:
             f"{', '.join(competition.classes[:10])}: a mirrored 2 is no 2",
             'SET="flips=auto"; or state flips in src/competitions.py when mirrors keep the label',
         )
-    if unseen := unseen_test_views(setup.config, competition):
+    if unseen := unseen_tta_views(setup.config, competition):
         return warn("; ".join(unseen), "leave them out of tta, unless predict's table of views shows a gain")
     if transform and "h" not in flips:
         share = share_mirrored(setup, transform)

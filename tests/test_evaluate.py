@@ -2,7 +2,7 @@
 
 import pytest
 
-from src import evaluate
+from src.evaluate import score_lines
 
 SCORE = {
     "metric": "roc_auc",
@@ -18,10 +18,10 @@ SCORE = {
 def test_the_gain_of_the_best_epoch_comes_with_the_caution_that_noise_has_one_too():
     assert (
         "2 would be best for all folds together (+0.0040 over the last; the best of several, so on noise too"
-        in evaluate.say(SCORE)
+        in score_lines(SCORE)
     )
     last = SCORE | {"epochs": SCORE["epochs"] | {"joint_best": 3, "joint_gain": 0.0}}
-    assert "epochs: the last of 3 is the best for all folds together; picking" in evaluate.say(last)
+    assert "epochs: the last of 3 is the best for all folds together; picking" in score_lines(last)
 
 
 @pytest.mark.parametrize(
@@ -29,5 +29,5 @@ def test_the_gain_of_the_best_epoch_comes_with_the_caution_that_noise_has_one_to
     [("roc_auc", True), ("average_precision", True), ("macro_f1", False), ("log_loss", False)],
 )
 def test_a_score_that_ranks_all_folds_in_one_list_says_so(metric, is_said):
-    text = evaluate.say(SCORE | {"metric": metric})
+    text = score_lines(SCORE | {"metric": metric})
     assert (f"the OOF {metric} ranks the images of all folds in one list" in text) is is_said
