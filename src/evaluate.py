@@ -61,7 +61,7 @@ def check_alike(paths: RunPaths, done: dict[int, dict]) -> None:
         if changes := differences(done[first], done[k]):
             reason = f"recipes, {'; '.join(changes)}"
         elif edits := hashing.changes(done[first]["code"], done[k]["code"]):
-            reason = f"code, {', '.join(edits[:5])}"
+            reason = f"code, {hashing.few(edits)}"
         if reason:
             raise ValueError(
                 f"{paths.root}: folds {first} and {k} were trained by differing {reason}: make retrain"

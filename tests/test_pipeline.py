@@ -1,4 +1,4 @@
-"""The real stages on a tiny competition: exact files, invariants, and the silent bugs of FIELD that must be
+"""The real stages on a tiny competition: exact files, invariants, and the silent bugs of the field that must be
 impossible.
 """
 
@@ -245,7 +245,7 @@ def test_early_stopping_is_marked_optimistic_and_keeps_the_best_epoch(bench):
         assert score["folds"][k] == pytest.approx(max(curve))
 
 
-def test_an_image_without_a_prediction_is_never_scored(bench):  # FIELD B1, B2, B5
+def test_an_image_without_a_prediction_is_never_scored(bench):
     paths = bench.run()
     valid = predictions.read(paths.fold(1).valid)
     for broken in (valid.iloc[1:], pd.concat([valid, valid.iloc[:1]]), predictions.read(paths.fold(0).valid)):
@@ -259,7 +259,7 @@ def test_an_image_without_a_prediction_is_never_scored(bench):  # FIELD B1, B2, 
             bench.stage("train", paths)
 
 
-# FIELD B3, B4: not the last batch, and the metric that was named
+# not the last batch, and the metric that was named
 def test_the_score_takes_the_whole_fold(bench):
     from sklearn.metrics import f1_score
 
@@ -271,7 +271,7 @@ def test_the_score_takes_the_whole_fold(bench):
         assert score["folds"][str(k)] == pytest.approx(f1_score(truth, valid.idxmax(axis=1), average="macro"))
 
 
-def test_what_is_predicted_for_the_test_is_no_oof(bench):  # FIELD B12
+def test_what_is_predicted_for_the_test_is_no_oof(bench):
     paths = bench.run()
     oof, folds = predictions.read(paths.oof), tables.read_folds(paths.folds)
     for k in range(3):
@@ -280,7 +280,7 @@ def test_what_is_predicted_for_the_test_is_no_oof(bench):  # FIELD B12
     assert not set(oof.index) & set(predictions.read(paths.test).index)
 
 
-def test_a_test_set_in_another_order_gets_the_same_answers_by_id(bench):  # FIELD B20
+def test_a_test_set_in_another_order_gets_the_same_answers_by_id(bench):
     bench.run()
     first = pd.read_csv("submissions/tiny-run.csv").set_index("id")["colour"]
     sample = pd.read_csv("inputs/tiny/sample_submission.csv").iloc[::-1]
@@ -292,7 +292,7 @@ def test_a_test_set_in_another_order_gets_the_same_answers_by_id(bench):  # FIEL
     ].equals(first)
 
 
-def test_folds_do_not_depend_on_the_order_of_the_table(bench):  # FIELD B11
+def test_folds_do_not_depend_on_the_order_of_the_table(bench):
     paths = bench.configure()
     bench.stage("split", paths)
     first = tables.read_folds(paths.folds)
@@ -302,7 +302,7 @@ def test_folds_do_not_depend_on_the_order_of_the_table(bench):  # FIELD B11
     assert first.equals(tables.read_folds(paths.folds))
 
 
-def test_every_class_has_its_place_by_one_list(bench):  # FIELD B16
+def test_every_class_has_its_place_by_one_list(bench):
     paths = bench.run()
     classes = read_json(paths.competition)["facts"]["outputs"]
     for k in range(3):
@@ -375,7 +375,7 @@ def test_rates_and_all_settings_are_written_out(bench):
     assert isinstance(saved.lr, float) and isinstance(saved.body_lr, float)
 
 
-def test_an_unreadable_test_image_gets_an_average_answer_and_is_told(bench, capsys):  # FIELD B19
+def test_an_unreadable_test_image_gets_an_average_answer_and_is_told(bench, capsys):
     (bench.inputs / "test" / "te004.png").write_bytes(b"half a picture")
     paths = bench.run(fast("tta=hflip"))
     test, folds = predictions.read(paths.test), tables.read_folds(paths.folds)

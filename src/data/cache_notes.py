@@ -66,7 +66,7 @@ class Note(NamedTuple):
         for note, _ in newest_first:
             edits = hashing.changes(note.code, self.code)
             if edits and sha256(note.of) == sha256(self.of):
-                return f"; made anew, for {', '.join(edits[:3])}{' ...' if len(edits) > 3 else ''} changed"
+                return f"; made anew, for {hashing.few(edits)} changed"
         return ""
 
 

@@ -54,7 +54,7 @@ def check_shared_code(paths: RunPaths, numbers: Iterable[int], code: hashing.Uni
         edited = [unit for unit in reuse.changed_code(read_json(paths.fold(k).done)) if unit in units]
         if edited:
             raise ValueError(
-                f"{fold_name(k)} of {paths.root} was trained before {', '.join(edited)} changed, and would"
+                f"{fold_name(k)} of {paths.root} was trained before {hashing.few(edited)} changed, and would"
                 f" predict by the new code: make retrain RUN={paths.name}, or undo the edit"
             )
 

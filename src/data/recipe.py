@@ -104,7 +104,7 @@ def check_code(paths: RunPaths, recipe: Recipe, numbers: Sequence[int]) -> None:
             edits[fold] = changed
     if not edits:
         return
-    names = ", ".join(sorted({name for changed in edits.values() for name in changed}))
+    names = hashing.few(name for changed in edits.values() for name in changed)
     if all(paths.fold(k).done.exists() for k in numbers):
         print(f"code changed since this run was trained: {names}; nothing is re-run: make retrain acts on it")
         return

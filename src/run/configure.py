@@ -216,8 +216,8 @@ def report_changed_code(paths: RunPaths, stale: list[str]) -> None:
     trained = sorted({name for done in folds for name in reuse.changed_code(done)})
     if trained and "split" not in stale and "train" not in stale:
         print(
-            f"code changed since this run was trained: {', '.join(trained)}; nothing is re-run: make retrain"
-            " acts on it"
+            f"code changed since this run was trained: {hashing.few(trained)}; nothing is re-run:"
+            " make retrain acts on it"
         )
     if stale:
         return
@@ -232,7 +232,7 @@ def report_changed_code(paths: RunPaths, stale: list[str]) -> None:
         if edits - set(trained):
             later[verb] = edits - set(trained)
     if later:
-        changed = ", ".join(sorted(set().union(*later.values())))
+        changed = hashing.few(set().union(*later.values()))
         print(
             f"code changed since this run was {' and '.join(later)}: {changed}; make submit RUN={paths.name}"
             " FORCE=1 does that again"

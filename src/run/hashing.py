@@ -5,7 +5,7 @@ a hash. `reach` collects them, `hash_of` makes one hash of them, `changes` and `
 import functools
 import inspect
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -198,3 +198,10 @@ def edited(units: dict[str, Any]) -> list[str]:
             now = {name: look_up(source, name)[0] for name in names if name}
             problems += [f"{file}: {name}" for name, sha in now.items() if sha != names[name]]
     return problems
+
+
+def few(names: Iterable[str], most: int = 5) -> str:
+    """Some of the names, for a message: "a, b, c, d, e and 7 more"."""
+    names = sorted(set(names))
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -76,7 +76,7 @@ def adopt_fold(paths: RunPaths, k: int, recipe_hash: str, comp: str) -> str:
         if done.get("recipe") != recipe_hash or read_json(other.config)["comp"] != comp:
             return False
         if changed := changed_code(done):
-            reason = f"{', '.join(changed)} changed since it was trained"
+            reason = f"{hashing.few(changed)} changed since it was trained"
             print(f"{fold_name(k)}: not taken over from run {other.name}: {reason}")
             return False
         check_fold(theirs)
@@ -154,7 +154,7 @@ def retire_changed(paths: RunPaths) -> None:
                 print(f"retrain: {fold_name(k)} is being trained by {holder} and stays")
             elif changed := changed_code(source):
                 place = retire(paths.fold(k), source["recipe"])
-                print(f"retrain: {', '.join(changed)} changed; {fold_name(k)} is kept in {place}")
+                print(f"retrain: {hashing.few(changed)} changed; {fold_name(k)} is kept in {place}")
                 # or after a kill, make would take the run for finished
                 for file in (paths.score, paths.test_json):
                     if file.exists():

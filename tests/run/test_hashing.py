@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from src.run import hashing
+
 ROOT = Path(__file__).parents[2]
 FORK = {
     "src/__init__.py": "",
@@ -287,3 +289,9 @@ def test_the_files_that_are_not_followed_exist():
     from src.run import hashing
 
     assert not [name for name in hashing.PLUMBING if not (ROOT / name).is_file()]
+
+
+def test_a_message_names_five_edits_and_counts_the_others():
+    """After the rooms were moved, a run of an earlier commit was answered with seventy names."""
+    assert hashing.few(["b", "a", "a"]) == "a, b"
+    assert hashing.few(str(number) for number in range(7)) == "0, 1, 2, 3, 4 and 2 more"
