@@ -78,11 +78,15 @@ def origin_of(fold: FoldPaths) -> dict[str, str]:
 
 
 def check_models(run: Run, table: pd.DataFrame, numbers: list[int], refits: list[int]) -> None:
-    """Raises ValueError unless all models are trained, and the folds' by the recipe that the run has now."""
+    """Raises ValueError unless all models are trained, by the recipe that the run has now."""
     for k in [*numbers, *refits]:
         if not run.paths.fold(k).done.exists():
             raise ValueError(f"{fold_name(k)} of {run.paths.root} is not trained: make train first")
-    check_trained(run.paths, numbers, make_recipe(run, table, pretrained_hash(run.config)))
+    recipe = make_recipe(run, table, pretrained_hash(run.config))
+    check_trained(run.paths, numbers, recipe)
+    for number, k in enumerate(refits):  # each has the next seed
+        settings = recipe["settings"] | {"seed": run.config.seed + number}
+        check_trained(run.paths, [k], recipe | {"settings": settings})
 
 
 def predict_test(run: Run, table: pd.DataFrame, numbers: list[int], clock: Clock) -> None:

@@ -166,7 +166,7 @@ def finish_fold(table: TrainingTable, inputs: Inputs, fold: int, clock: Clock, b
     """
     files = table.run.paths.fold(fold)
     with locks.lock(table.run.paths.lock(fold)) as holder:
-        if holder or is_finished(table, fold):
+        if holder or files.done.exists():  # it was unfinished and free before the inputs were prepared
             return
         if clock.asked:
             raise Stopped(f"{clock.asked}: {fold_name(fold)} is next; the same command goes on with it")

@@ -174,6 +174,7 @@ def test_a_new_run_says_why_it_does_not_take_over_a_fold(bench, monkeypatch, cap
         "fold 0: not taken over from run first: src/training/losses.py: cross_entropy changed since it was trained"
         in said
     )
+    assert said.count("not taken over from run first") == 1  # it is looked for once
 
 
 def test_a_model_does_not_predict_by_code_that_was_edited_since_it_was_trained(bench, monkeypatch):

@@ -106,6 +106,9 @@ def test_a_refit_of_another_recipe_or_code_is_kept_aside_and_early_stopping_is_r
         and (paths.old / recipe / "refit0/done.json").exists()
     )
     done = read_json(paths.fold(REFIT).done)
+    write_json(done | {"settings": done["settings"] | {"lr": 0.25}}, paths.fold(REFIT).done)
+    with pytest.raises(ValueError, match="refit 0 of .* was trained with lr=0.25, now 0.5: make train"):
+        bench.stage("predict", paths)
     write_json(done | {"code": {"src/competition/tasks.py": "0"}}, paths.fold(REFIT).done)
     reuse.retire_changed(paths)
     assert (
