@@ -32,6 +32,7 @@ from src.run.clock import Clock
 from src.run.device import make_accelerator
 from src.run.errors import Stopped, warn
 from src.run.files import atomic, file_sha, read_json, sha256, write_json
+from src.run.memory import BatchSize
 from src.run.paths import REFIT, FoldPaths, fold_name
 from src.training.loop import predict as predict_batches
 
@@ -167,6 +168,7 @@ class Images:
     is_cached: bool  # whether they are the trunk's outputs
     model: Classifier  # each fold's weights are loaded into it in turn
     accelerator: Accelerator
+    batch: BatchSize
 
 
 def prepare_images(
@@ -189,7 +191,8 @@ def prepare_images(
     if is_cached:
         trunk = Trunk(model, run.machine, accelerator)
         arrays = features.trunk_outputs(run, trunk, pictures, views, accelerator, clock)
-    return Images(images, pictures, views, arrays, is_cached, model, accelerator)
+    batch = BatchSize(2 * run.config.batch_size, "prediction")
+    return Images(images, pictures, views, arrays, is_cached, model, accelerator, batch)
 
 
 def predict_views(
@@ -203,7 +206,7 @@ def predict_views(
     extra = ExtraColumns.fit(table, competition.features, (table["fold"] != fold).to_numpy()).encode(
         images.table
     )
-    num_images, batch_size = len(images.table), 2 * run.config.batch_size
+    num_images = len(images.table)
     rows = Rows(np.zeros((num_images, 1), np.float32), np.ones(num_images, np.float32), extra)
     frames = {}
     for array, (name, view) in zip(images.arrays, images.views.items()):
@@ -211,14 +214,14 @@ def predict_views(
         batches = Batches([array], rows, device=images.accelerator.device)
 
         def logits_of(part: np.ndarray, forward=forward, batches=batches) -> np.ndarray:
-            predicted, logits = predict_batches(
-                forward, batches.evaluation(part, batch_size), images.accelerator
+            predicted, logits = images.batch.fit(
+                lambda count: predict_batches(forward, batches.evaluation(part, count), images.accelerator)
             )
             check_positions(predicted, part)
             return logits
 
         path = files.root / f"predicting-{name}-{sha256([key, images.pictures.key])}.npy"
-        size = max(len(positions), 1) if images.is_cached else PIECE * batch_size
+        size = max(len(positions), 1) if images.is_cached else PIECE * 2 * run.config.batch_size
         logits = in_pieces(logits_of, positions, size, path, len(competition.outputs), clock)
         frame = predictions.make(ids, task.activation(logits, model.unit), competition.outputs)
         frames[name] = predictions.check_ids(frame, ids, "predictions")

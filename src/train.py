@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from accelerate.utils import find_executable_batch_size
 
 from src.competition import decoders, scoring
 from src.competition.tasks import TASKS, loss_name
@@ -192,21 +191,9 @@ def train_with_largest_batch(
     memory.
     """
     config = table.run.config
-    size = 2 * config.batch_size
-
-    def halve() -> int:
-        nonlocal size
-        size //= 2
-        return size
-
-    @find_executable_batch_size(starting_batch_size=halve(), reduce_batch_size_fn=halve)
-    def attempt(batch_size: int) -> tuple[dict, memory.Watch]:
-        if batch_size < config.batch_size:
-            warn(f"out of memory: batch of {batch_size}, accumulated to {config.batch_size}")
-        return train_fold(table, inputs, fold, batch_size, clock)
-
+    batch = memory.BatchSize(config.batch_size, fold_name(fold), f", accumulated to {config.batch_size}")
     try:
-        return attempt()
+        return batch.fit(lambda size: train_fold(table, inputs, fold, size, clock))
     except NotFinite as error:
         ids = table.frame["id"].iloc[error.rows].tolist()
         raise ValueError(

@@ -184,6 +184,7 @@ class Validation:
     def __init__(self, run: Run, rows: FoldTable, model: Classifier, learner: Learner) -> None:
         self.run, self.rows, self.model, self.learner = run, rows, model, learner
         self.task, self.ids = TASKS[run.competition.task], rows.held_out_frame["id"]
+        self.batch = memory.BatchSize(2 * run.config.batch_size, f"the validation of {fold_name(rows.fold)}")
         self.score_of: Callable[[pd.DataFrame], float] = scoring.score_of(
             run.competition, rows.held_out_frame
         )
@@ -202,8 +203,9 @@ class Validation:
             return Valid(nothing, nothing, np.nan, np.nan, {})
         self.model.eval()
         with learner.ema.applied():
-            batches_of = batches.evaluation(held_out, 2 * learner.config.batch_size)
-            positions, logits = predict(learner.forward, batches_of, learner.accelerator)
+            positions, logits = self.batch.fit(
+                lambda size: predict(learner.forward, batches.evaluation(held_out, size), learner.accelerator)
+            )
         names, values = self.rows.frame["id"].iloc[positions], self.task.activation(logits, self.model.unit)
         frame = predictions.make(names, values, self.run.competition.outputs)
         predictions.check(frame, "valid", kind=self.task.kind, single_label=self.task.loss == "cross_entropy")

@@ -348,7 +348,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_accumulated(bench, monkeypatch,
     bench.stage("train", paths)
     assert (
         read_json(paths.fold(0).done)["batch_size"] == 2
-        and "batch of 4, accumulated to 8" in capsys.readouterr().err
+        and "fold 0 goes on with a batch of 4, accumulated to 8" in capsys.readouterr().err
     )
 
 

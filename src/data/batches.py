@@ -113,9 +113,10 @@ class Batches:
     def make_batch(self, part: np.ndarray, image: Tensor) -> Batch:
         beside = [torch.from_numpy(values[part]) for values in self.rows]
         tensors = (image, *beside, torch.from_numpy(part.astype(np.int64)))
-        if self.device.type == "cuda":  # or the copy would wait for the step before
-            tensors = tuple(tensor.pin_memory() for tensor in tensors)
-        return Batch(*(tensor.to(self.device, non_blocking=True) for tensor in tensors))
+        if self.device.type != "cuda":
+            return Batch(*(tensor.to(self.device) for tensor in tensors))
+        # pinned, or the copy would wait for the step before; MPS corrupts such copies (pytorch 189690)
+        return Batch(*(tensor.pin_memory().to(self.device, non_blocking=True) for tensor in tensors))
 
     def view_of(self, part: np.ndarray, epoch: int) -> np.ndarray:
         """The view (n,) that each image of the part has in this epoch."""

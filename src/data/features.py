@@ -28,6 +28,7 @@ from src.data.views import Views
 from src.run import hashing
 from src.run.clock import Clock
 from src.run.files import sha256
+from src.run.memory import BatchSize
 from src.run.seeds import seed_of
 
 READ_GB = 1.0  # a second, of an array that does not lie in memory: a common SSD
@@ -116,7 +117,7 @@ def trunk_outputs(
         trunk.compile(torch.from_numpy(pictures.decoded.values[:2].copy()).permute(0, 3, 1, 2))
         notes = notes_of(run.config, of, trunk.engine, views)  # torch may have taken over
     shape = (len(pictures.decoded), *output_shape(trunk.model, run.config))
-    arrays = []
+    arrays, batch = [], BatchSize(at_once(accelerator.device, 64), "the trunk")
     for view, note in notes.items():
         path = cache_path(run, trunk.engine, view, note)
         earlier = None
@@ -124,8 +125,7 @@ def trunk_outputs(
             if reason := note.why_anew(path):
                 print(f"trunk: view {view}{reason}")
             earlier = note.earlier(path, pictures.contents)
-        size = at_once(accelerator.device, 64)
-        fill = partial(run_trunk, trunk, pictures, earlier, views[view], view, size)
+        fill = partial(run_trunk, trunk, pictures, earlier, views[view], view, batch)
         arrays.append(make_in_steps(path, shape, "float32", fill, clock, room_gb=run.machine.cache_total_gb))
         note.write(path, pictures.contents)
     return arrays
@@ -165,7 +165,7 @@ def run_trunk(
     earlier: Earlier | None,
     transform: Transform | None,
     view: str,
-    batch_size: int,
+    batch: BatchSize,
     values: np.ndarray,
     progress: dict,
 ) -> Iterator[dict]:
@@ -175,7 +175,7 @@ def run_trunk(
     A batch whose images all stand at the same places of an earlier array is copied from there: draws depend
     on the place, and a sum's last digits on what is beside an image in its batch.
     """
-    num_images, num_run, num_copied, began = len(values), 0, 0, 0.0
+    num_images, batch_size, num_run, num_copied, began = len(values), batch.images, 0, 0, 0.0
     for start in range(progress.get("done", 0), num_images, batch_size):
         end = min(start + batch_size, num_images)
         if earlier and has_batch(earlier, pictures.contents, start, end):
@@ -198,10 +198,15 @@ def run_trunk(
             seeds = [seed_of("view", view, position) for position in range(start, end)]
             image = torch.stack([seeded(transform, one, seed) for one, seed in zip(image, seeds)])
         with torch.inference_mode():
-            values[start:end] = channels_last(trunk(image)).numpy()
+            values[start:end] = batch.fit(partial(in_batches, trunk, image))
         yield {"done": end}
     if num_copied:
         print(f"trunk: view {view}: {num_copied} of {num_images} outputs were there already", flush=True)
+
+
+def in_batches(trunk: Any, image: torch.Tensor, size: int) -> np.ndarray:
+    """The trunk's output for these images, at most `size` at once, as it is stored."""
+    return torch.cat([channels_last(trunk(part)) for part in image.split(size)]).numpy()
 
 
 def has_batch(earlier: Earlier, contents: list[str], start: int, end: int) -> bool:

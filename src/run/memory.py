@@ -1,4 +1,5 @@
-"""Between folds: give the finished fold's memory back, and check that nothing which learned in it is alive.
+"""Memory: batches that fit in it, and between folds the finished fold's is given back, with a check that
+nothing which learned in it is alive.
 
 Call watch(model) in the fold, let every name of the model go out of scope, then free(...) and judge(...). A
 shared trunk stays alive on purpose.
@@ -9,19 +10,58 @@ import gc
 import resource
 import sys
 import weakref
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from torch import nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
+from src.run.errors import warn
+
+T = TypeVar("T")
 MIB = 2**20
 ADVICE = (
     "keep loss.item(), output.detach().cpu() and value.clone() of a fold, but none of its own tensors;"
     " `make holders` names the variable that holds them"
 )
+
+
+class BatchSize:
+    """How many images are computed at once: halved where memory runs out, and so for all that follows.
+
+    work: whose batches they are, for the warning; accumulated: how a smaller batch is made up for.
+    """
+
+    def __init__(self, images: int, work: str, accumulated: str = "") -> None:
+        self.images, self.work, self.accumulated = images, work, accumulated
+
+    def fit(self, compute: Callable[[int], T]) -> T:
+        """compute(images); where that runs out of memory again with half as many, a quarter ... Raises what
+        compute raises, if only for one image.
+        """
+        while True:
+            try:
+                return compute(self.images)
+            except RuntimeError as error:
+                if not is_out_of_memory(error) or self.images == 1:
+                    raise
+            # only here, for the error's traceback holds the tensors that filled the memory
+            self.images //= 2
+            clear_device_cache(garbage_collection=True)
+            warn(f"out of memory: {self.work} goes on with a batch of {self.images}{self.accumulated}")
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """On any device, cuBLAS included, which finds no room for its workspace."""
+    return (
+        isinstance(error, torch.OutOfMemoryError)
+        or should_reduce_batch_size(error)
+        or "CUBLAS_STATUS_ALLOC_FAILED" in str(error)
+    )
 
 
 class Watch(NamedTuple):

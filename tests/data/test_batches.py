@@ -216,3 +216,26 @@ def test_shared_memory_that_ends_on_the_way_is_told_too(decoded, monkeypatch, pr
     problem = "another"
     with pytest.raises(RuntimeError, match="another"):
         collect(augmented(decoded, 0), 11, 0)
+
+
+@pytest.mark.parametrize("device, is_async", [("cuda", True), ("mps", False), ("cpu", False)])
+def test_only_pinned_memory_is_copied_without_waiting_and_only_to_cuda(
+    decoded, monkeypatch, device, is_async
+):
+    """On MPS such a copy reads memory that may have been freed."""
+    copies = []
+
+    def copy(tensor, to, non_blocking=False):
+        copies.append((to.type, non_blocking, getattr(tensor, "is_in_pinned", False)))
+        return tensor
+
+    def pin(tensor):
+        tensor.is_in_pinned = True
+        return tensor
+
+    monkeypatch.setattr(torch.Tensor, "to", copy)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    batch = next(
+        Batches([decoded], rows(11), device=torch.device(device)).evaluation(np.arange(4), batch_size=4)
+    )
+    assert len(batch.image) == 4 and copies == [(device, is_async, is_async)] * 5
