@@ -49,7 +49,8 @@ def train(run: Run, only: Sequence[int] | None = None, *, is_shared: bool = Fals
         )
     numbers = list(only or table.folds)
     check_code(run.paths, table.recipe, numbers)
-    held = finish_folds(table, numbers)
+    later = 0 if only else run.config.refit
+    held = finish_folds(table, numbers, later=None if is_shared else later)
     if is_shared:
         return
     refuse_held(run.paths, held)
@@ -68,11 +69,13 @@ def refit(run: Run) -> None:
         config = replace(run.config, seed=run.config.seed + number)
         seeded = replace(run, settings=replace(run.settings, config=config))
         table = load_training_table(seeded, pretrained_hash(config))
-        refuse_held(run.paths, finish_folds(table, [REFIT - number]))
+        later = run.config.refit - number - 1
+        refuse_held(run.paths, finish_folds(table, [REFIT - number], later=later))
 
 
-def finish_folds(table: TrainingTable, numbers: Sequence[int]) -> dict[int, str]:
+def finish_folds(table: TrainingTable, numbers: Sequence[int], *, later: int | None) -> dict[int, str]:
     """Train the folds that are not finished; returns those that other processes are at, and who that is.
+    later: how many models are to be trained after these; None where processes share the folds.
 
     It goes round until that brings nothing more: another process may have died, and left its fold.
     """
@@ -85,7 +88,8 @@ def finish_folds(table: TrainingTable, numbers: Sequence[int]) -> dict[int, str]
         inputs = prepare_inputs(table, clock)
         baseline = memory.baseline(inputs.device)
         while todo:
-            for fold in todo:
+            for position, fold in enumerate(todo, start=1):
+                clock.folds_after = None if later is None else len(todo) - position + later
                 finish_fold(table, inputs, fold, clock, baseline)
             todo, held = unfinished(table, numbers)
         return held

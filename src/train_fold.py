@@ -24,7 +24,7 @@ from src.run.clock import Clock
 from src.run.errors import CheckFailed, Stopped
 from src.run.files import atomic, naming, write_text
 from src.run.paths import FoldPaths, fold_name
-from src.run.progress import progress_bar, show_epoch
+from src.run.progress import Progress
 from src.training import optimizer_state, state_files
 from src.training.checkpoint import Checkpoint
 from src.training.early_stopping import EarlyStopping
@@ -58,23 +58,23 @@ def train_fold(
     num_batches = sum(map(len, epoch_steps(run, rows, checkpoint.epoch, batch_size)))
     with (
         make_tracker(run, files.log, files.root.name, "fold") as tracker,
-        progress_bar(config.epochs * num_batches, fold) as bar,
+        Progress(fold, config.epochs, num_batches, clock.folds_after) as progress,
     ):
-        bar.update(checkpoint.epoch * num_batches + checkpoint.batch)
+        progress.begin(checkpoint.epoch, checkpoint.batch)
         while checkpoint.epoch < config.epochs and not checkpoint.early_stopping.is_over:
             epoch = checkpoint.epoch
             steps = epoch_steps(run, rows, epoch, batch_size)
             model.train()
             for step in train_epoch(learner, batches.train_epoch(steps, epoch, checkpoint.batch), epoch):
                 checkpoint.advance(step)
-                bar.update()
+                progress.advance(step.num_images)
                 if step.has_updated and not step.ends_epoch:
                     save_or_stop(checkpoint, files, clock)
             valid = validation.after_epoch(batches)
             figures = {"loss": checkpoint.mean_loss, **valid.figures}
             with naming(files.log):
                 tracker.log({"epoch": epoch + 1, **figures, "lr": learner.optimizer.param_groups[-1]["lr"]})
-            show_epoch(bar, f"{fold_name(fold)}  epoch {epoch + 1}/{config.epochs}", figures)
+            progress.end_epoch(figures)
             validation.check(valid, checkpoint)
             checkpoint.end_epoch(valid.predictions, valid.score)
             save_or_stop(checkpoint, files, clock, ends_epoch=True)

@@ -20,6 +20,7 @@ class Clock:
         self.asked = ""  # the name of the signal that has asked for a stop
         self.slowest = 0.0  # seconds of the slowest step so far
         self.took = 0.0  # seconds of the last saving
+        self.folds_after: int | None = 0  # to be trained after this one; None where processes share them
         self.begin()
 
     def begin(self) -> None:
