@@ -4,7 +4,7 @@
 
 # ---- what is asked for ----
 SHARED := COMP EXP SET MACHINE RUN INPUTS CACHE
-TYPED := FOLD GPUS RUNS NAME ONLY A B BACKBONES CUT CHECKS FORCE FROM
+TYPED := FOLD GPUS RUNS NAME ONLY A B BACKBONES CUT CHECKS FORCE FROM ONCE
 # Values are taken as they were typed (value) and quoted for the shell; exporting them would run a $(shell ...) in them.
 unexport $(SHARED) $(TYPED)
 quoted = '$(subst ','\'',$1)'
@@ -39,7 +39,7 @@ ALWAYS := $(if $(call typed,FORCE),always)
 RETIRE := $(if $(filter retrain,$(MAKECMDGOALS)),retire)
 # What is newer than .started was made by this call.
 done = @[ $1 -nt $R/.started ] || echo "nothing to do: $1 is up to date"
-.PHONY: help setup data weights configure split train submit smoke retrain retire test test-all soak lint clean clean-cache always $(foreach x,advise audit bench compare doctor ensemble holders layers pseudo restore verify,$(call extra,$x))
+.PHONY: help setup data weights configure split train submit smoke retrain retire test test-all soak lint clean clean-cache always $(foreach x,advise audit bench compare doctor ensemble holders layers pseudo restore verify watch,$(call extra,$x))
 help: ## this screen
 	@$(PYTHON) -m src.run.variables --help
 setup: $(STAMP) ## a virtual environment in .venv with everything in it; nothing is installed twice
@@ -53,6 +53,10 @@ $(VENV)/.stamp: requirements.txt constraints.txt
 	@echo "setup: torch is here already and stays; adding what is missing" && $(PY) $(PIP) -r requirements-kaggle.txt && touch $@
 $(STAMP)-dev: requirements-dev.txt $(STAMP)
 	@echo "setup: what the tests need" && $(PY) $(PIP) -r requirements-dev.txt $(if $(HOSTED),,-c constraints.txt) && touch $@
+
+# What an extra needs beside requirements.txt; with PY= it is yours to install.
+$(STAMP)-%: requirements-%.txt $(STAMP)
+	@echo "setup: requirements-$*.txt" && $(PY) $(PIP) -r $< $(if $(HOSTED),,-c constraints.txt) && touch $@
 
 # ---- the pipeline ----
 data: | $(STAMP) ## the demo's data into inputs/demo; unpacks inputs/COMP.zip
@@ -111,6 +115,8 @@ $(call extra,restore): | $(STAMP) ## take up a run of a session that ended: FROM
 	@$(PODIUM) restore $R $(call quoted,$(call typed,FROM))
 $(call extra,verify): | $(STAMP) ## are a run's files as they were written, and do they give its score and csv?
 	@$(PODIUM) verify $R
+$(call extra,watch): | $(if $(STAMP),$(STAMP)-watch) ## the curves of a run in a second terminal while it trains: RUN=name, ONCE=1 draws once
+	@$(PODIUM) watch $R$(if $(call typed,ONCE), --once)
 $(call extra,bench): | $(STAMP) ## the kit against a plain loop, as ratios, 35 minutes: ONLY=head,adamp
 	@$(ASK) data weights --backbone tf_efficientnet_lite0 && $(ASK) bench
 # ---- the kit itself ----
