@@ -1,6 +1,6 @@
 """The curves of a run in the terminal, while it trains.  fold<k>/log.jsonl -> a picture of letters
 
-Run: make watch RUN=x, in a second terminal; ONCE=1 draws once and ends. Or python -m src watch runs/x [--once]
+Run: make watch RUN=x, in a second terminal; ONCE=1 draws once. Or python -m src watch runs/x [--once]
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""How far a training is: a bar on a terminal, else a line per epoch, or one per fold where epochs are short."""
+"""How far a training is: a bar on a terminal, else a line per epoch, or per fold where epochs are short."""
 
 import os
 import sys
