@@ -39,7 +39,7 @@ ALWAYS := $(if $(call typed,FORCE),always)
 RETIRE := $(if $(filter retrain,$(MAKECMDGOALS)),retire)
 # What is newer than .started was made by this call.
 done = @[ $1 -nt $R/.started ] || echo "nothing to do: $1 is up to date"
-.PHONY: help setup data weights configure split train submit smoke retrain retire test test-all soak lint clean clean-cache always $(foreach x,advise audit bench compare doctor ensemble holders layers pseudo restore verify watch,$(call extra,$x))
+.PHONY: help setup data weights configure split train submit smoke retrain retire infer test test-all soak lint clean clean-cache always $(foreach x,advise audit bench compare doctor ensemble holders layers pseudo restore verify watch,$(call extra,$x))
 help: ## this screen
 	@$(PYTHON) -m src.run.variables --help
 setup: $(STAMP) ## a virtual environment in .venv with everything in it; nothing is installed twice
@@ -90,6 +90,8 @@ smoke: submit ## a first look at your data: 200 images, 2 folds, 1 epoch, to a c
 retrain: train ## train the folds again whose code has changed; the old ones are kept in runs/RUN/old
 retire: configure
 	@$(PODIUM) retire $R
+infer: | $(STAMP) ## predict a new test set with a finished run, to submissions/RUN.infer.csv: RUN=name INPUTS=folder
+	@$(PODIUM) predict $R --inputs $(call quoted,$(if $(value INPUTS),$(strip $(value INPUTS)),inputs))
 weights: configure ## the pretrained weights of the run's backbone into weights/
 	@$(PODIUM) weights $R --hub
 

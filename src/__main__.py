@@ -109,10 +109,27 @@ def train(call: Call) -> None:
 
 
 def predict(call: Call) -> None:
+    """The run's test set; with --images or --inputs, others (see src/infer.py)."""
     from src import predict
 
+    if call.options.images or call.options.inputs:
+        predict_others(call)
+        return
     for fold in call.options.fold or [None]:
         predict.predict(call.run, fold)
+
+
+def predict_others(call: Call) -> None:
+    from src import infer
+    from src.run.paths import RunPaths
+
+    options, paths = call.options, RunPaths(call.folder)
+    out = options.out or Path("submissions") / f"{paths.name}.infer.csv"
+    run = infer.open_run(paths, options.inputs)
+    if options.images:
+        infer.infer_folder(run, options.images, out, options.hours)
+    else:
+        infer.infer_test(run, out, options.hours)
 
 
 def submit(call: Call) -> None:
@@ -183,6 +200,10 @@ def make_parser(extras: list[ModuleType]) -> argparse.ArgumentParser:
     parser.add_argument(
         "--fold", type=numbers, help="train, predict, submit: one fold alone; train: some, as 0,3"
     )
+    parser.add_argument("--images", type=Path, help="predict: the pictures of this folder")
+    parser.add_argument("--inputs", type=Path, help="predict: the test set below this folder, in COMP/")
+    parser.add_argument("--out", type=Path, help="predict: the csv of --images or --inputs")
+    parser.add_argument("--hours", type=float, default=0.0, help="predict: a limit for --images, --inputs")
     parser.add_argument("--gpus", type=int, default=1, help="train: processes that share the folds")
     parser.add_argument("--force", action="store_true", help="split: anew, without another run's folds")
     parser.add_argument("--smoke", action="store_true", help="configure: a small run for a first look")

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np  # noqa: F401    for functions of your own, such as a read_image
 import pandas as pd
 
-from src.competition import tables
+from src.competition import definition, tables
 from src.competition.facts import Competition
 from src.competition.inference.complete import infer
 from src.competition.stated import FILE, beside, fits
@@ -90,6 +90,16 @@ def load(comp: str, inputs: Path) -> Competition:
             f" folders), or link them: ln -s /where/they/are {root}"
         )
     return infer(replace(stated_for(comp, root), name=comp), root)
+
+
+def remembered(facts: dict[str, dict], comp: str, *folders: Path) -> Competition:
+    """The competition of a run as its split has written it down (definition.as_json): nothing is inferred, so
+    no training file need be there. folders: where its competition.py may be. Raises ValueError without it.
+    """
+    if not facts["functions"]:
+        return definition.from_json(facts, Competition())
+    root = next((folder for folder in folders if (folder / FILE).is_file()), Path(comp))
+    return definition.from_json(facts, stated_for(comp, root))
 
 
 def stated_for(comp: str, root: Path) -> Competition:

@@ -44,6 +44,7 @@ def split(run: Run, *, anew: bool = False) -> None:
     summary = {
         "facts": definition.model_facts(run.competition),
         "definition": definition.as_python(run.competition),
+        "competition": definition.as_json(run.competition),
         "images": {"train": len(table), "test": len(test)},
         "fold_hash": folds.fold_hash(assigned, run.competition.targets),
         "seconds": round(time.perf_counter() - began, 2),

@@ -39,10 +39,7 @@ def submit(run: Run, fold: int | None = None, folder: Path = SUBMISSIONS) -> Pat
     note = describe(run, path, fold) | decode | {"code": scoring_code(competition)}
     spent = seconds(run.paths)
     with atomic(path) as part:
-        answers.write(competition, answer, part)
-        # what lies on the disk, as the host will read it
-        written = tables.read_csv(part, header=competition.has_header)
-        answers.check_answer(competition, written, sample)
+        answers.write_checked(competition, answer, sample, part)
         note["sha256"] = file_sha(part)
         write_json(note, path.with_suffix(".json"))
         add_to_ledger(folder / "ledger.csv", note)

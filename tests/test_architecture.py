@@ -21,9 +21,13 @@ ALLOWED = {
     "experiments": {"config"},
     "competitions": {"competition"},
 }
-STAGES = {"fetch", "split", "train", "train_fold", "evaluate", "predict", "submit"}
+STAGES = {"fetch", "split", "train", "train_fold", "evaluate", "predict", "predict_chunks", "submit", "infer"}
 PARTS = {"config", "run", "competition", "model", "training", "data", "experiments", "competitions"}
-CALLS = {"train": {"train_fold", "evaluate"}}  # the only stages that a stage imports
+CALLS = {  # the only stages that a stage imports
+    "train": {"train_fold", "evaluate"},
+    "predict_chunks": {"predict"},
+    "infer": {"predict_chunks", "submit"},
+}
 
 # what does not hold yet; a name that holds is to be taken out here
 UNLIKE_THE_MAP: set[str] = set()

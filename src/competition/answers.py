@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from src.competition.facts import OUTPUT, WORDS, Competition
+from src.competition.formats import read_csv
 from src.competition.host_tables import host_table, label_separator, spaced
 from src.competition.messages import complain
 from src.competition.tables import make_test
@@ -92,6 +93,12 @@ def write(competition: Competition, answer: pd.DataFrame, path: Path) -> None:
     separator = "\t" if competition.sample_csv.lower().endswith(".tsv") else ","
     named = answer.rename(columns={"Unnamed: 0": ""})
     named.to_csv(path, index=False, header=competition.has_header, sep=separator)
+
+
+def write_checked(competition: Competition, answer: pd.DataFrame, sample: pd.DataFrame, path: Path) -> None:
+    """Write the answer, and check what lies on the disk as the host will read it. Raises ValueError."""
+    write(competition, answer, path)
+    check_answer(competition, read_csv(path, header=competition.has_header), sample)
 
 
 def check_answer(competition: Competition, answer: pd.DataFrame, sample: pd.DataFrame) -> None:

@@ -5,6 +5,7 @@ to be pasted.
 import re
 from dataclasses import fields
 from functools import partial
+from typing import Any
 
 from src.competition.facts import Competition
 from src.run import hashing
@@ -34,6 +35,32 @@ def stated_facts(competition: Competition) -> dict[str, object]:
     """The fields that differ from their defaults, by name."""
     values = {f.name: getattr(competition, f.name) for f in fields(Competition) if f.compare}
     return {name: value for name, value in values.items() if value != getattr(Competition, name)}
+
+
+def as_json(competition: Competition) -> dict[str, dict]:
+    """The facts as json can hold them, and the names of those that are functions: enough to predict a new
+    test set where the training files are not.
+    """
+    facts = stated_facts(competition)
+    functions = {name: as_code(value) for name, value in facts.items() if callable(value)}
+    values = {name: value for name, value in facts.items() if name not in functions}
+    return {"values": values, "functions": functions}
+
+
+def from_json(facts: dict[str, dict], stated: Competition) -> Competition:
+    """The competition that as_json has written down; its functions are those of `stated`. Raises ValueError
+    where one is missing there.
+    """
+    missing = [name for name in facts["functions"] if not callable(getattr(stated, name))]
+    if missing:
+        raise ValueError(
+            f"the run's competition has a function of its own for {', '.join(missing)}, which is not here:"
+            " put its competition.py beside the run's config.json, or its function into src/competitions.py"
+        )
+    facts_by_name: dict[str, Any] = {name: getattr(stated, name) for name in facts["functions"]}
+    for name, value in facts["values"].items():
+        facts_by_name[name] = tuple(value) if isinstance(value, list) else value  # json has no tuples
+    return Competition(**facts_by_name)
 
 
 def as_python(competition: Competition) -> str:

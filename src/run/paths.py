@@ -119,9 +119,9 @@ def check_name(value: str, what: str) -> str:
 
 def check_run_name(value: str, what: str) -> str:
     """The same value if it can name a run. Raises ValueError for the names of other files in submissions/:
-    ledger.csv and the csv files of single folds.
+    ledger.csv, and the csv files of single folds and of make infer.
     """
-    if check_name(value, what).lower() == "ledger" or re.search(r"\.fold\d+$", value):
+    if check_name(value, what).lower() == "ledger" or re.search(r"\.(fold\d+|infer)$", value):
         raise ValueError(
             f"{what}={value}: submissions/{value}.csv is the name of another file: choose another {what}"
         )
