@@ -25,10 +25,12 @@ from src.data.run import Run
 from src.data.views import tta_views
 from src.model.classifier import Classifier, build
 from src.model.engines import Trunk
+from src.model.frozen import load_frozen
 from src.predict import PIECE, Images, predict_views, stand_in
 from src.run import predictions
 from src.run.clock import Clock
 from src.run.device import make_accelerator
+from src.run.memory import BatchSize
 from src.run.pace import Pace, Plan
 from src.run.paths import fold_name
 
@@ -91,6 +93,8 @@ class Models:
     model: Classifier  # each fold's weights are loaded into it in turn
     accelerator: Accelerator
     is_cached: bool  # whether the trunk runs by itself, once per view for all models
+    trunk_batch: BatchSize
+    tail_batch: BatchSize
 
     @property
     def unit(self) -> int:
@@ -126,11 +130,15 @@ def load_models(run: Run) -> Models:
     accelerator = make_accelerator(run.machine)
     extra = ExtraColumns.fit(table, competition.features, np.ones(len(table), bool))
     model = build(config, len(competition.outputs), extra.size, is_proven=True).to(accelerator.device)
+    if run.paths.frozen.exists():
+        load_frozen(model, run.paths.frozen)
     num_views = len(tta_views(config))
     # of a few images: there is no cache that could be too large
     with redirect_stdout(None):
         is_cached = features.pays_to_cache(model, run, 1, num_views, len(numbers) * num_views)
-    return Models(run, table, tuple(numbers), model, accelerator, is_cached)
+    trunk_batch = BatchSize(at_once(accelerator.device, TRUNK_BATCH), "the trunk")
+    tail_batch = BatchSize(2 * config.batch_size, "prediction")
+    return Models(run, table, tuple(numbers), model, accelerator, is_cached, trunk_batch, tail_batch)
 
 
 def predict_images(run: Run, table: pd.DataFrame, folder: Path, hours: float = 0.0) -> Result:
@@ -195,7 +203,14 @@ def predict_chunk(
             with pace.timing("trunk", num):
                 array = trunk_output(models, trunk, pictures, view)  # type: ignore[assignment]
         images = Images(
-            chunk, pictures, {view: transform}, [array], models.is_cached, models.model, models.accelerator
+            chunk,
+            pictures,
+            {view: transform},
+            [array],
+            models.is_cached,
+            models.model,
+            models.accelerator,
+            models.tail_batch,
         )
         with pace.timing("tail", num * len(plan.models)):
             for k in plan.models:
@@ -209,8 +224,8 @@ def trunk_output(models: Models, trunk: Trunk, pictures: Pictures, view: str) ->
     config, decoded = models.run.config, pictures.decoded.values
     trunk.compile(torch.from_numpy(decoded[:2].copy()).permute(0, 3, 1, 2))
     values = np.zeros((len(decoded), *features.output_shape(models.model, config)), np.float32)
-    batch = at_once(models.accelerator.device, TRUNK_BATCH)
+    transform = tta_views(config)[view]
     with redirect_stdout(None):  # it would announce each chunk
-        for _ in features.run_trunk(trunk, pictures, None, tta_views(config)[view], view, batch, values, {}):
+        for _ in features.run_trunk(trunk, pictures, None, transform, view, models.trunk_batch, values, {}):
             pass
     return InMemory(values)

@@ -60,6 +60,7 @@ class RunPaths:
     test = file("test.parquet")
     test_json = file("test.json")  # written after it: which models it is the mean of
     score = file("score.json")
+    frozen = file("frozen.safetensors")  # in a bundle: what of the network no model has learned
     diff = file("code.diff")
     old = file("old")
 
