@@ -74,6 +74,7 @@ class Train:
     # of the epochs, those at the start in which the head learns alone
     head_epochs: Count = 0
     weight_decay: Amount = 0.01
+    schedule: Word = "cosine"  # of the rates: SCHEDULES in training/schedules.py
     warmup_epochs: Amount = 0.5
     clip_grad: Amount = 1.0  # largest gradient norm; 0: off
     loss: Word = "auto"  # LOSSES in training/losses.py; auto: the task's
@@ -203,6 +204,7 @@ NAMES_OF = {
     "augment": "aug",
     "loss": "criterion",
     "patience": "early_stopping",
+    "schedule": "scheduler lr_scheduler",
     "accumulate": "grad_accum",
     "seed": "random_state",
     "weights": "checkpoint",

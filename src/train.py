@@ -23,6 +23,7 @@ from src.data.views import training_views, tta_views
 from src.evaluate import evaluate, score_lines
 from src.model.classifier import build
 from src.model.engines import Trunk
+from src.model.heads import MARGINS
 from src.model.pretrained import pretrained_hash
 from src.run import locks, memory, predictions, reuse
 from src.run.choices import pick
@@ -35,6 +36,7 @@ from src.train_fold import train_fold
 from src.training import state_files
 from src.training.loop import NotFinite
 from src.training.losses import LOSSES, ONE_CLASS
+from src.training.schedules import SCHEDULES
 
 
 def train(run: Run, only: Sequence[int] | None = None, *, is_shared: bool = False) -> None:
@@ -251,6 +253,12 @@ def check_names(run: Run) -> None:
             f"loss={loss} is for one class per image, and task={task!r} is not: set loss=auto, which is"
             f" {TASKS[task].loss}"
         )
+    if config.head in MARGINS and TASKS[task].loss not in ONE_CLASS:
+        raise ValueError(
+            f"head={config.head} puts a margin between classes, and task={task!r} has no single class per"
+            " image: set head=cosine, or head=linear"
+        )
+    pick(SCHEDULES, config.schedule, "schedule", "src/training/schedules.py")
     pick(SAMPLERS, config.sampler, "sampler", "src/data/batches.py")
     decoders.choose(config.decode, run.competition)
     training_views(config, run.competition, has_trunk=False)

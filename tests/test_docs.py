@@ -269,9 +269,6 @@ def put_in(recipe: Recipe, root: Path) -> None:
     text = file.read_text(encoding="utf-8")
     if how == "at its end":
         text += "\n\n" + recipe.code
-    elif how.startswith("in place of the function "):
-        function = next(node for node in ast.parse(text).body if getattr(node, "name", "") == how.split()[-1])
-        text = text.replace(ast.get_source_segment(text, function), recipe.code)
     else:
         anchor = how.removeprefix("below the line ")
         lines = text.splitlines(keepends=True)
@@ -285,8 +282,8 @@ def put_in(recipe: Recipe, root: Path) -> None:
 TINY = fast("epochs=3 folds=2 warmup_epochs=0.5")
 RUNS = {  # run -> (COMP, EXP, SET)
     "plain": ("tiny", "bigger", fast("epochs=1 folds=2")),
-    "attention": ("tiny", "baseline", f"{TINY} head=attention pool_type=none"),
-    "arcface": ("tiny", "baseline", f"{TINY} head=cosine loss=arcface"),
+    "attention": ("tiny", "baseline", f"{TINY} head=attention pool_type=none schedule=late"),
+    "cosface": ("tiny", "baseline", f"{TINY} head=cosface"),
     "squeezed": ("tiny", "baseline", f"{fast('epochs=1 folds=2 backbone=squeezed:test_resnet')}"),
     "branches": ("tiny", "baseline", f"{fast('epochs=1 folds=2 backbone=two_branches')}"),
     "words": (
@@ -317,7 +314,7 @@ for name, (comp, exp, text) in json.loads(sys.argv[1]).items():
     configure.write(settings, paths)
     run = Run(paths, settings, competitions.load(comp, settings.inputs))
     split.split(run)
-    if name in ("attention", "arcface"):
+    if name in ("attention", "cosface"):
         failed += [(name, finding.check, finding.seen) for finding in examine(run, QUICK) if finding.level == "FAIL"]
     for stage in (train.train, predict.predict, submit.submit):
         stage(run)
@@ -401,7 +398,7 @@ def test_every_run_of_the_recipes_ends_in_a_checked_submission(kit):
 def test_the_heads_of_the_guide_pass_the_quick_checks_and_learn(kit):
     checks = json.loads((kit / "checks.json").read_text())
     assert checks["failed"] == [] and checks["quick"]
-    for name in ("attention", "arcface"):
+    for name in ("attention", "cosface"):
         losses = [
             json.loads(line)["loss"]
             for line in (kit / "runs" / name / "fold0" / "log.jsonl").read_text().splitlines()
@@ -413,7 +410,7 @@ def test_the_heads_of_the_guide_pass_the_quick_checks_and_learn(kit):
 def test_the_schedule_of_the_guide_falls_in_its_last_third_alone(kit):
     rates = [
         json.loads(line)["lr"]
-        for line in (kit / "runs" / "arcface" / "fold0" / "log.jsonl").read_text().splitlines()
+        for line in (kit / "runs" / "attention" / "fold0" / "log.jsonl").read_text().splitlines()
     ]
     assert rates[0] == rates[1] > rates[2] > 0
 

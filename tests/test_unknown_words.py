@@ -17,6 +17,7 @@ from src.training.optim import make_optimizer
 ROOT = Path(__file__).resolve().parent.parent
 AT_THE_JOB = {
     "loss": "src/training/losses.py",
+    "schedule": "src/training/schedules.py",
     "sampler": "src/data/batches.py",
     "augment": "src/data/augment.py",
     "tta": "src/data/augment.py",

@@ -120,6 +120,7 @@ def training_code(run: Run) -> hashing.Units:
     config, competition = run.config, run.competition
     chosen = [
         f"src.training.losses:LOSSES[{loss_name(config.loss, competition.task)}]",
+        f"src.training.schedules:SCHEDULES[{config.schedule}]",
         f"src.model.heads:HEADS[{config.head}]",
         f"src.data.batches:SAMPLERS[{config.sampler}]",
         f"src.competition.tasks:TASKS[{competition.task}]",

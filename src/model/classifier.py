@@ -2,6 +2,7 @@
 learned is saved and loaded.
 """
 
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.normalise, self.trunk, self.tail, self.head = normalise, trunk, tail, head
         self.cut_at, self.why, self.depths, self.unit = cut_at, why, depths, PLAIN
+        self.head_takes_targets = "targets" in signature(head.forward).parameters
         self.trunk.eval()  # and never anything else: see train()
 
     def features(self, image: Tensor) -> Tensor:
@@ -71,12 +73,15 @@ class Classifier(nn.Module):
         with torch.no_grad():
             return self.trunk(self.normalise(image))
 
-    def logits(self, features: Tensor, extra: Tensor) -> Tensor:
-        """What the trunk gave, and extra columns (B, E) -> (B, outputs)."""
-        return self.head(self.tail(features), extra)
+    def logits(self, features: Tensor, extra: Tensor, targets: Tensor | None = None) -> Tensor:
+        """What the trunk gave, and extra columns (B, E) -> (B, outputs). targets (B, outputs): in training,
+        for a head that takes them.
+        """
+        features = self.tail(features)
+        return self.head(features, extra, targets) if self.head_takes_targets else self.head(features, extra)
 
-    def forward(self, image: Tensor, extra: Tensor) -> Tensor:
-        return self.logits(self.features(image), extra)
+    def forward(self, image: Tensor, extra: Tensor, targets: Tensor | None = None) -> Tensor:
+        return self.logits(self.features(image), extra, targets)
 
     def train(self, mode: bool = True) -> "Classifier":
         """Training mode for what learns only; the trunk, and every frozen part of the tail, stay in eval."""

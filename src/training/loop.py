@@ -16,7 +16,8 @@ from src.training.ema import Ema
 from src.training.mix import mix
 from src.training.optim import set_rates
 
-Forward = Callable[[Tensor, Tensor], Tensor]  # (images or features (B, ...), extra columns (B, E)) -> (B, T)
+# (images or features (B, ...), extra columns (B, E), in training targets (B, T)) -> logits (B, T)
+Forward = Callable[..., Tensor]
 
 
 class Learner(NamedTuple):
@@ -66,7 +67,7 @@ def train_epoch(learner: Learner, batches: Iterable, epoch: int) -> Iterator[Ste
         if learner.label_smoothing:
             target = target * (1 - learner.label_smoothing) + learner.label_smoothing / target.shape[1]
         with accelerator.autocast():
-            logits = learner.forward(image, batch.extra)
+            logits = learner.forward(image, batch.extra, target)
         losses = learner.loss_fn(logits.float(), target)  # (B,)
         loss = (losses * weight).sum()
         mean_loss = loss.item() / len(losses)

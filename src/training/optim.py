@@ -1,12 +1,11 @@
-"""The optimizer with its parameter groups, and the schedule of rates."""
-
-import math
+"""The optimizer with its parameter groups, and the rates of each step."""
 
 from torch import nn
 from torch.optim import Optimizer
 
 from src.config import Config
 from src.training.adamp import AdamP
+from src.training.schedules import SCHEDULES
 
 
 def parameter_groups(learning: list[tuple[str, nn.Parameter, int]], config: Config) -> list[dict]:
@@ -44,25 +43,16 @@ def make_optimizer(learning: list[tuple[str, nn.Parameter, int]], config: Config
     return create_optimizer_v2(groups, opt=config.optimizer, lr=config.lr, weight_decay=config.weight_decay)
 
 
-def rate_scale(progress: float, warmup: float) -> float:
-    """Linear warm-up over the first `warmup` of the run (0..1), then half a cosine down to 0. Loshchilov and
-    Hutter 2017, arXiv:1608.03983.
-    """
-    if progress < warmup:
-        return progress / warmup
-    return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / max(1 - warmup, 1e-9)))
-
-
 def set_rates(optimizer: Optimizer, step: int, steps_per_epoch: int, config: Config) -> None:
     """Set each group's rate for this step (0, 1, ...). The backbone waits for head_epochs, then warms up by
     itself.
     """
-    total = steps_per_epoch * config.epochs
+    total, schedule = steps_per_epoch * config.epochs, SCHEDULES[config.schedule]
     for group in optimizer.param_groups:
         start = 0 if group["is_head"] else config.head_epochs * steps_per_epoch
         whole = max(total - start, 1)
         warmup = min(config.warmup_epochs * steps_per_epoch / whole, 0.5)
         # step + 1: the first step moves something, and the last one is just above 0
         group["lr"] = (
-            0.0 if step < start else group["rate"] * rate_scale((step + 1 - start) / (whole + 1), warmup)
+            0.0 if step < start else group["rate"] * schedule((step + 1 - start) / (whole + 1), warmup)
         )

@@ -194,5 +194,7 @@ def test_mean_and_deviation_are_the_backbones_own():
 
 
 def test_pick_names_the_choices():
-    with pytest.raises(ValueError, match="choose from linear, mlp, or add it in src/model/heads.py"):
+    with pytest.raises(
+        ValueError, match="choose from arcface, cosine, linear, mlp, .*or add it in src/model/heads.py"
+    ):
         classifier.pick(heads.HEADS, "liner", "head", "src/model/heads.py")

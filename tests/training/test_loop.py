@@ -13,9 +13,10 @@ from src.config import Config, resolve
 from src.data.batches import Batches, Rows, in_steps
 from src.training.ema import Ema
 from src.training.loop import Learner, NotFinite, predict, train_epoch, unused
-from src.training.losses import LOSSES
+from src.training.losses import LOSSES, tempered_softmax
 from src.training.mix import mix
-from src.training.optim import make_optimizer, rate_scale, set_rates
+from src.training.optim import make_optimizer, set_rates
+from src.training.schedules import SCHEDULES
 
 CONFIG = resolve(Config(epochs=2, batch_size=4, lr=1e-2, body_lr=1e-3, clip_grad=0.0, warmup_epochs=0.0))
 
@@ -50,7 +51,7 @@ def run(
     optimizer = make_optimizer([(name, p, -1) for name, p in model.named_parameters()], config)
     ema = Ema({name: p.detach() for name, p in model.named_parameters()}, config.ema if average else 0)
     learner = Learner(
-        lambda image, extra: model(image),
+        lambda image, extra, target: model(image),
         LOSSES["cross_entropy"],
         optimizer,
         ema,
@@ -115,6 +116,31 @@ def test_every_loss_gives_one_value_per_image_and_takes_mixed_targets():
     assert (LOSSES["focal"](logits, one_hot) <= LOSSES["cross_entropy"](logits, one_hot)).all()
 
 
+def test_the_tempered_loss_nears_cross_entropy_and_bounds_that_of_a_wrong_label():
+    torch.manual_seed(0)
+    logits, one_hot = torch.randn(6, 3, dtype=torch.float64), torch.eye(3, dtype=torch.float64)[[0, 1, 2] * 2]
+    bi_tempered, cross_entropy = LOSSES["bi_tempered"], LOSSES["cross_entropy"]
+    assert torch.allclose(tempered_softmax(30 * logits, 1.2).sum(1), torch.ones(6, dtype=torch.float64))
+    nearly = bi_tempered(logits, one_hot, 1 - 1e-5, 1 + 1e-5)
+    assert torch.allclose(nearly, cross_entropy(logits, one_hot), atol=1e-3)
+    assert torch.allclose(bi_tempered(1e4 * one_hot, one_hot), torch.zeros(6, dtype=torch.float64), atol=1e-3)
+    assert (
+        bi_tempered(-1e4 * one_hot, one_hot).max() < 6 < 1e4 <= cross_entropy(-1e4 * one_hot, one_hot).min()
+    )
+    assert torch.autograd.gradcheck(lambda x: bi_tempered(x, one_hot), logits.requires_grad_())
+
+
+def test_the_asymmetric_loss_is_binary_cross_entropy_without_its_discounts_and_forgets_easy_noes():
+    logits, target = torch.tensor([[-4.0, 2.0, -3.5]]), torch.tensor([[0.0, 1.0, 0.0]])
+    plain = LOSSES["asymmetric"](logits, target, gamma_yes=0, gamma_no=0, margin=0)
+    assert torch.allclose(plain, LOSSES["binary_cross_entropy"](logits, target))
+    easy_noes = LOSSES["asymmetric"](logits[:, [0, 2]], target[:, [0, 2]])  # probabilities below the margin
+    assert float(easy_noes) == 0
+    wrong = torch.tensor([[1e4, -1e4]], requires_grad=True)
+    LOSSES["asymmetric"](wrong, torch.tensor([[0.0, 1.0]])).sum().backward()
+    assert torch.isfinite(wrong.grad).all()
+
+
 def test_a_loss_that_is_not_finite_stops_with_the_images_at_fault(features):
     model = nn.Linear(6, 3)
     model.weight.data[0] = float("nan")
@@ -173,7 +199,7 @@ def test_balanced_classes_stay_balanced_when_mixed(settings):
     assert torch.allclose(torch.stack(shares).mean(0), torch.tensor([0.5, 0.5]), atol=0.005)
 
 
-@pytest.mark.parametrize("loss", ["cross_entropy", "focal", "binary_cross_entropy"])
+@pytest.mark.parametrize("loss", ["cross_entropy", "focal", "binary_cross_entropy", "asymmetric"])
 def test_a_mixed_image_has_the_loss_of_both_its_labels_each_by_its_weight(loss):
     torch.manual_seed(3)
     target, weight, logits, config = (
@@ -208,7 +234,6 @@ def test_the_boxes_of_cutmix_reach_beyond_the_image_as_in_the_paper():
 
 
 def test_rates_warm_up_then_fall_and_the_body_waits_for_its_turn():
-    assert rate_scale(0.0, 0.1) == 0 and rate_scale(0.1, 0.1) == 1 and rate_scale(1.0, 0.1) < 1e-9
     config = replace(CONFIG, epochs=4, head_epochs=1, warmup_epochs=1.0, layer_decay=0.5)
     head, near, deep = (nn.Parameter(torch.zeros(2, 2)) for _ in range(3))
     optimizer = make_optimizer([("head.w", head, -1), ("b.w", near, 0), ("a.w", deep, 1)], config)
@@ -223,6 +248,30 @@ def test_rates_warm_up_then_fall_and_the_body_waits_for_its_turn():
         and np.isclose(near_rate.max(), config.body_lr, rtol=0.02)
         and head_rate[-1] < 0.01 * config.lr
     )
+
+
+@pytest.mark.parametrize(
+    "name, expected",  # at 0, 10, 20, 50, 90 and 100 % of the run
+    [
+        ("cosine", [0.0, 1.0, 0.970, 0.587, 0.030, 0.0]),
+        ("one_cycle", [0.04, 0.28, 0.76, 0.811, 0.050, 0.0]),
+        ("constant", [0.0, 1.0, 1.0, 1.0, 0.5, 0.0]),
+    ],
+)
+def test_each_schedule_has_its_shape_and_ends_at_zero(name, expected):
+    rates = [SCHEDULES[name](progress, 0.1) for progress in (0.0, 0.1, 0.2, 0.5, 0.9, 1.0)]
+    assert np.allclose(rates, expected, atol=1e-3)
+    steps = [SCHEDULES[name](progress, 0.1) for progress in np.linspace(0, 1, 1001)]
+    assert max(steps) <= 1 and min(steps) >= 0 and np.abs(np.diff(steps)).max() < 0.011  # without a jump
+
+
+def test_the_rates_of_the_steps_follow_the_schedule_of_the_settings():
+    optimizer = make_optimizer([("w", nn.Parameter(torch.zeros(2, 2)), -1)], CONFIG)
+    seen = []
+    for step in range(100):
+        set_rates(optimizer, step, 50, replace(CONFIG, schedule="constant"))
+        seen.append(optimizer.param_groups[0]["lr"])
+    assert seen[10] == seen[79] == CONFIG.lr > seen[81] > seen[99] > 0
 
 
 def test_vectors_are_not_decayed():
