@@ -37,6 +37,7 @@ def submit(run: Run, fold: int | None = None, folder: Path = SUBMISSIONS) -> Pat
     name = run.paths.name if fold is None else f"{run.paths.name}.fold{fold}"
     path = make_folder(folder) / f"{name}.csv"
     note = describe(run, path, fold) | decode | {"code": scoring_code(competition)}
+    note["test_rows"] = len(answer)
     spent = seconds(run.paths)
     with atomic(path) as part:
         answers.write_checked(competition, answer, sample, part)
@@ -114,13 +115,15 @@ def describe(run: Run, path: Path, fold: int | None) -> dict:
         done = read_json(paths.fold(fold).done)
         made_of = {"recipe": done["recipe"], "fold_hash": done["fold_hash"]}
         return note | {"partial": f"fold {fold} only"} | made_of | {"fold_score": done["score"]}
-    score = paths.scored()[1]
+    oof, score = paths.scored()
+    note["oof_rows"] = len(predictions.read(oof))
     if refit and tested:
         share = 1 - 1 / len(score["folds"])
         note["refit"] = (
             f"{refit} models of all images; the OOF score is of the fold models, which saw {share:.0%} of"
             " them"
         )
+    note["lower_is_better"] = run.competition.lower_is_better
     names = ("metric", "oof", "mean", "spread", "folds", "recipe", "fold_hash")
     return note | {name: score[name] for name in names}
 
