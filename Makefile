@@ -4,7 +4,7 @@
 
 # ---- what is asked for ----
 SHARED := COMP EXP SET MACHINE RUN INPUTS CACHE
-TYPED := FOLD GPUS RUNS NAME ONLY A B BACKBONES CUT CHECKS FORCE FROM ONCE
+TYPED := FOLD GPUS RUNS NAME ONLY A B BACKBONES CUT CHECKS FORCE FROM ONCE MSG LAST PUBLIC
 # Values are taken as they were typed (value) and quoted for the shell; exporting them would run a $(shell ...) in them.
 unexport $(SHARED) $(TYPED)
 quoted = '$(subst ','\'',$1)'
@@ -31,6 +31,7 @@ PODIUM := $(PY) -m src
 ASK := $(if $(ASKED),env $(ASKED) )$(PODIUM)
 CLEAN_ENV := unset MAKEFLAGS MAKELEVEL MFLAGS; OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1}
 extra = $(if $(wildcard src/extras/$1.py src/extras/$1/command.py),$1)
+part = $(if $(call extra,$1),$2)
 check = $(if $(filter 0,$(call typed,CHECKS)),,$(call extra,$1))
 QUICK := --quick --quiet$(if $(filter -%,$(call typed,CHECKS)), --skip=$(call quoted,$(call typed,CHECKS)))
 TRAIN := $(if $(call check,audit),$(PODIUM) audit $R $(QUICK) && )$(PODIUM) $(strip weights $(call check,doctor) train)
@@ -39,7 +40,7 @@ ALWAYS := $(if $(call typed,FORCE),always)
 RETIRE := $(if $(filter retrain,$(MAKECMDGOALS)),retire)
 # What is newer than .started was made by this call.
 done = @[ $1 -nt $R/.started ] || echo "nothing to do: $1 is up to date"
-.PHONY: help setup data weights configure split train submit smoke retrain retire infer test test-all soak lint clean clean-cache always $(foreach x,advise audit bench compare doctor ensemble holders layers pseudo restore verify watch,$(call extra,$x))
+.PHONY: help setup data weights configure split train submit smoke retrain retire infer test test-all soak lint clean clean-cache always $(foreach x,advise audit bench compare doctor ensemble holders layers pseudo restore verify watch ledger,$(call extra,$x)) $(foreach x,push pull,$(call part,kaggle,$x))
 help: ## this screen
 	@$(PYTHON) -m src.run.variables --help
 setup: $(STAMP) ## a virtual environment in .venv with everything in it; nothing is installed twice
@@ -59,8 +60,8 @@ $(STAMP)-%: requirements-%.txt $(STAMP)
 	@echo "setup: requirements-$*.txt" && $(PY) $(PIP) -r $< $(if $(HOSTED),,-c constraints.txt) && touch $@
 
 # ---- the pipeline ----
-data: | $(STAMP) ## the demo's data into inputs/demo; unpacks inputs/COMP.zip
-	@$(ASK) data $R --verbose
+data: | $(STAMP) ## a competition's files into inputs/COMP: the demo's, those of inputs/COMP.zip, or Kaggle's
+	@$(if $(call extra,kaggle),$(ASK) kaggle download $R && )$(ASK) data $R --verbose
 # Each json is rewritten only when its settings change, so everything below runs again exactly when it should.
 configure: | $(STAMP)
 	@$(ASK) data configure $R$(SMOKE) && touch $R/.started
@@ -115,6 +116,12 @@ $(call extra,compare): | $(STAMP) ## is run B really better than run A? A=run B=
 	$(if $(and $(call typed,A),$(call typed,B)),,$(error compare needs A=run B=run))@$(PODIUM) compare $(addprefix runs/,$(call typed,A)) -- $(addprefix runs/,$(call typed,B))
 $(call extra,restore): | $(STAMP) ## take up a run of a session that ended: FROM=folder RUN=name
 	@$(PODIUM) restore $R $(call quoted,$(call typed,FROM))
+$(call part,kaggle,push): | $(if $(STAMP),$(STAMP)-submit) ## send a run's csv to Kaggle, once: RUN=name MSG="what is new"; LAST=1 also the day's last
+	@$(PODIUM) kaggle push $R --message=$(call quoted,$(call typed,MSG))$(if $(call typed,COMP), --slug $(call typed,COMP))$(if $(call typed,LAST), --last)
+$(call part,kaggle,pull): | $(if $(STAMP),$(STAMP)-submit) ## the public and private scores from Kaggle into the ledger
+	@$(PODIUM) kaggle pull$(if $(call typed,COMP), --slug $(call typed,COMP))
+$(call extra,ledger): | $(STAMP) ## all submissions: what the leaderboard adds to OOF, and two final picks: PUBLIC=0.3, its share
+	@$(PODIUM) ledger$(if $(call typed,COMP), --comp $(call typed,COMP))$(if $(call typed,PUBLIC), --public $(call typed,PUBLIC))
 $(call extra,verify): | $(STAMP) ## are a run's files as they were written, and do they give its score and csv?
 	@$(PODIUM) verify $R
 $(call extra,watch): | $(if $(STAMP),$(STAMP)-watch) ## the curves of a run in a second terminal while it trains: RUN=name, ONCE=1 draws once

@@ -66,9 +66,7 @@ def get_data(
     A run that is there already remembers its COMP. Raises ValueError where something can't be fetched or
     unpacked.
     """
-    saved = read_json(run / "config.json") if run and (run / "config.json").exists() else {}
-    comp = environ.get("COMP") or saved.get("comp", "demo")
-    inputs = Path(environ.get("INPUTS") or "inputs")
+    comp, inputs = wanted(run, environ)
     folder, archive = inputs / comp, inputs / f"{comp}.zip"
     if comp == "demo" and not (folder / "train.csv").exists():
         fetch_demo(folder, wheel)
@@ -82,6 +80,13 @@ def get_data(
         print(f"{folder} is there")
     else:
         print(f"put train.csv, sample_submission.csv and the images into {folder}/, or a link to them")
+
+
+def wanted(run: Path | None, environ: Mapping[str, str]) -> tuple[str, Path]:
+    """COMP, by default that of the run, and the folder where it belongs."""
+    saved = read_json(run / "config.json") if run and (run / "config.json").exists() else {}
+    comp = environ.get("COMP") or saved.get("comp", "demo")
+    return comp, Path(environ.get("INPUTS") or "inputs")
 
 
 def fetch_demo(folder: Path, wheel: Path | None = None) -> None:

@@ -32,7 +32,7 @@ DOCUMENTS = sorted(
 )
 GUIDE = ROOT / "docs" / "guide.md"
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-TARGETS = set(re.findall(r"^(?:\$\(call extra,)?([a-z-]+)\)?:", MAKEFILE, flags=re.MULTILINE))
+TARGETS = set(re.findall(r"^(?:\$\(call (?:extra|part,[a-z]+),)?([a-z-]+)\)?:", MAKEFILE, flags=re.MULTILINE))
 PLACEHOLDERS = {"its_name", "bigger"}  # experiments that a reader adds
 
 every_document = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)

@@ -373,7 +373,23 @@ def test_without_a_python_one_line_says_so_and_unknown_variables_are_a_calling_m
 
 @pytest.mark.parametrize(
     "variable",
-    ["FOLD", "GPUS", "RUNS", "NAME", "ONLY", "A", "B", "BACKBONES", "CUT", "CHECKS", "FORCE", "FROM"],
+    [
+        "FOLD",
+        "GPUS",
+        "RUNS",
+        "NAME",
+        "ONLY",
+        "A",
+        "B",
+        "BACKBONES",
+        "CUT",
+        "CHECKS",
+        "FORCE",
+        "FROM",
+        "MSG",
+        "LAST",
+        "PUBLIC",
+    ],
 )
 def test_what_someones_shell_exports_for_itself_changes_nothing(kit, variable):
     """NAME is the host's name on some systems, B or CUT anyone's."""
@@ -709,3 +725,21 @@ def test_what_advise_is_given_is_checked_and_passed_on(kit):
     advised = kit.calls("advise", "COMP=mine", "BACKBONES=gem:tf_efficientnet_lite1 resnet18")
     assert advised[-1] == "weights advise runs/mine-baseline --backbones gem:tf_efficientnet_lite1 resnet18"
     assert "can't be a name" in kit.make("advise", "COMP=mine", "BACKBONES=gem:;ls").stdout
+
+
+def test_push_pull_and_ledger_get_what_was_typed_and_are_gone_with_their_extras(kit):
+    assert "No rule to make target" in kit.make("push", "RUN=x").stdout
+    kit.write("src/extras/kaggle/command.py", ""), kit.write("src/extras/ledger/command.py", "")
+    text = 'it\'s $(touch x) `touch x` "new"; touch x'
+    pushed = kit.calls("push", "RUN=x", f"MSG={text}", "LAST=1", "COMP=slug")
+    assert pushed == [f"kaggle push runs/x --message={text} --slug slug --last"]
+    assert kit.calls("push", "RUN=x") == ["kaggle push runs/x --message="]
+    assert kit.calls("pull") == ["kaggle pull"] and kit.calls("pull", "COMP=slug") == [
+        "kaggle pull --slug slug"
+    ]
+    assert kit.calls("ledger", "COMP=x", "PUBLIC=0.3") == ["ledger --comp x --public 0.3"]
+    kit.write("inputs/x/train.csv", "id,label\n")
+    assert kit.calls("data", "COMP=x") == ["kaggle download runs/x-baseline"]
+    assert "make push" in kit.make("help").stdout and not (kit.root / "x").exists()
+    for wrong in ("PUBLIC=30", "LAST=yes"):
+        assert "must be" in kit.make("push", "RUN=x", wrong).stdout

@@ -20,6 +20,9 @@ LISTS = ("RUNS", "A", "B", "BACKBONES")  # of names
 RULES = {
     "FOLD": (r"\d+(,\d+)*", "must be a whole number, or several: 0,3"),
     "GPUS": (r"\d+", "must be a whole number"),
+    "PUBLIC": (r"0?\.\d+|1", "must be the share of the test rows that the public score is of, such as 0.3"),
+    "MSG": (r"[^\r\n]*", "must be one line"),
+    "LAST": (r"1", "must be 1, or left out"),
     "CUT": (r"[\d.]+", "must be a number such as 0.95"),
     "CHECKS": (r"[01]|-[a-z ,-]+", "must be 0 for none of the quick checks, or -name,name for all but these"),
 }
@@ -139,10 +142,11 @@ def help_text(makefile: str) -> str:
     """The targets with the text behind their ##, but for extras that are not there, and how to call make."""
     lines = []
     extras = Path(__file__).parents[1] / "extras"
-    for extra, name, text in re.findall(
-        r"^(\$\(call extra,)?([a-z-]+)\)?:.*## (.*)$", makefile, re.MULTILINE
+    for call, whole, name, text in re.findall(
+        r"^(\$\(call (?:extra|part,([a-z]+)),)?([a-z-]+)\)?:.*## (.*)$", makefile, re.MULTILINE
     ):
-        if not extra or (extras / name / "command.py").exists() or (extras / f"{name}.py").exists():
+        extra = whole or name
+        if not call or (extras / extra / "command.py").exists() or (extras / f"{extra}.py").exists():
             lines.append(f"make {name:9} {text}")
     return "\n".join(f"  {line}" for line in [*lines, "", *USAGE.splitlines()])
 
