@@ -40,7 +40,7 @@ ALWAYS := $(if $(call typed,FORCE),always)
 RETIRE := $(if $(filter retrain,$(MAKECMDGOALS)),retire)
 # What is newer than .started was made by this call.
 done = @[ $1 -nt $R/.started ] || echo "nothing to do: $1 is up to date"
-.PHONY: help setup data weights configure split train submit smoke retrain retire infer test test-all soak lint clean clean-cache always $(foreach x,advise audit bench compare doctor ensemble holders layers pseudo restore verify watch ledger,$(call extra,$x)) $(foreach x,push pull,$(call part,kaggle,$x))
+.PHONY: help setup data weights configure split train submit smoke retrain retire infer test test-all soak lint clean clean-cache always $(foreach x,advise audit bench compare doctor ensemble holders layers pseudo restore verify watch ledger,$(call extra,$x)) $(foreach x,push push-code pull,$(call part,kaggle,$x))
 help: ## this screen
 	@$(PYTHON) -m src.run.variables --help
 setup: $(STAMP) ## a virtual environment in .venv with everything in it; nothing is installed twice
@@ -118,6 +118,8 @@ $(call extra,restore): | $(STAMP) ## take up a run of a session that ended: FROM
 	@$(PODIUM) restore $R $(call quoted,$(call typed,FROM))
 $(call part,kaggle,push): | $(if $(STAMP),$(STAMP)-submit) ## send a run's csv to Kaggle, once: RUN=name MSG="what is new"; LAST=1 also the day's last
 	@$(PODIUM) kaggle push $R --message=$(call quoted,$(call typed,MSG))$(if $(call typed,COMP), --slug $(call typed,COMP))$(if $(call typed,LAST), --last)
+$(call part,kaggle,push-code): | $(if $(STAMP),$(STAMP)-submit) ## a bundle to Kaggle, as a private data set and a notebook that runs there: RUN=name
+	@$(PODIUM) kaggle push-code $R
 $(call part,kaggle,pull): | $(if $(STAMP),$(STAMP)-submit) ## the public and private scores from Kaggle into the ledger
 	@$(PODIUM) kaggle pull$(if $(call typed,COMP), --slug $(call typed,COMP))
 $(call extra,ledger): | $(STAMP) ## all submissions: what the leaderboard adds to OOF, and two final picks: PUBLIC=0.3, its share

@@ -734,6 +734,7 @@ def test_push_pull_and_ledger_get_what_was_typed_and_are_gone_with_their_extras(
     pushed = kit.calls("push", "RUN=x", f"MSG={text}", "LAST=1", "COMP=slug")
     assert pushed == [f"kaggle push runs/x --message={text} --slug slug --last"]
     assert kit.calls("push", "RUN=x") == ["kaggle push runs/x --message="]
+    assert kit.calls("push-code", "RUN=x") == ["kaggle push-code runs/x"]
     assert kit.calls("pull") == ["kaggle pull"] and kit.calls("pull", "COMP=slug") == [
         "kaggle pull --slug slug"
     ]

@@ -8,6 +8,8 @@ Where the shapes come from:
 - DownloadDataFiles is a redirect to a file with ETag, Last-Modified, Accept-Ranges and Content-Length
   (kagglesdk HttpRedirect; KaggleApi.download_file), which is sent in part where a Range is asked for;
 - an upload is a PUT to `createUrl` (KaggleApi.upload_complete);
+- data sets and notebooks: datasets/, blobs/ and kernels/types; a data set that is not there, or not yet, is
+  403 (quoted in public notes of 2026, with the body);
 - a competition's `ref` is its address (Kaggle/kaggle-cli issue 555), dates have milliseconds and a Z
   (kagglesdk DateTimeSerializer), pages have the server's own size (issue 899), a refused file shows up as a
   submission with status ERROR and an errorDescription (issue 1190);
@@ -16,19 +18,26 @@ Where the shapes come from:
 """
 
 import json
+import os
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from kagglesdk.blobs.types import blob_api_service as blobs
 from kagglesdk.competitions.types import competition_api_service as types
 from kagglesdk.competitions.types.submission_status import SubmissionStatus
+from kagglesdk.datasets.types import dataset_api_service as datasets
+from kagglesdk.datasets.types.dataset_enums import DatabundleVersionStatus
+from kagglesdk.kernels.types import kernels_api_service as kernels
 
 SLUG = "coloured-squares"
-SERVICE = "/api/v1/competitions.CompetitionApiService/"
+SERVICES = "competitions.CompetitionApiService datasets.DatasetApiService blobs.BlobApiService kernels.KernelsApiService"
 PAGE = 2  # submissions on a page
 
 
@@ -79,6 +88,17 @@ REFUSALS = {
     "notebooks": failed_precondition("This competition only accepts Submissions from Notebooks."),
     "closed": failed_precondition("Submissions have been disabled for this competition."),
     "file": failed_precondition('Submission files must be named "submission.json" for this Competition.'),
+    # of a data set that is not there; whole, in public notes of 2026
+    "no data set": Refusal(
+        403,
+        {
+            "error": {
+                "code": 403,
+                "message": "Permission 'datasets.get' was denied",
+                "status": "PERMISSION_DENIED",
+            }
+        },
+    ),
     # Kaggle/kaggle-cli issue 419: the number alone
     "bare": Refusal(400, {}),
 }
@@ -104,6 +124,10 @@ class Kaggle:
         self.ranges: list[str] = []  # asked for
         self.uploads: dict[str, bytes] = {}
         self.files: dict[str, str] = {}  # upload token -> file name
+        self.datasets: dict[str, list[dict[str, bytes]]] = {}  # owner/slug -> its versions: files by name
+        self.statuses: list[str] = []  # of a data set, at the next looks; then READY
+        self.notebooks: list[kernels.ApiSaveKernelRequest] = []
+        self.error = ""  # of the next data set or notebook
 
     # ---- the methods of the API: a request and its answer, by the client's own types
 
@@ -147,6 +171,57 @@ class Kaggle:
         answer.message, answer.ref = "Successfully submitted to Coloured Squares", submission.ref
         return answer
 
+    # ---- data sets and notebooks
+
+    def start_blob_upload(self, body: dict) -> blobs.ApiStartBlobUploadResponse:
+        answer = blobs.ApiStartBlobUploadResponse()
+        answer.token = f"token{len(self.files)}"
+        answer.create_url = f"http://localhost/upload/{answer.token}"
+        self.files[answer.token] = blobs.ApiStartBlobUploadRequest.from_dict(body).name
+        return answer
+
+    def create_dataset(self, body: dict) -> datasets.ApiCreateDatasetResponse:
+        request = datasets.ApiCreateDatasetRequest.from_dict(body)
+        assert request.is_private
+        return self.keep(f"{request.owner_slug}/{request.slug}", request.files)
+
+    def create_dataset_version(self, body: dict) -> datasets.ApiCreateDatasetResponse:
+        request = datasets.ApiCreateDatasetVersionRequest.from_dict(body)
+        return self.keep(f"{request.owner_slug}/{request.dataset_slug}", request.body.files)
+
+    def keep(self, name: str, files: list[datasets.ApiDatasetNewFile]) -> datasets.ApiCreateDatasetResponse:
+        answer = datasets.ApiCreateDatasetResponse()
+        answer.status, answer.error = "error" if self.error else "ok", self.error
+        if not self.error:
+            content = {self.files[file.token]: self.uploads[file.token] for file in files}
+            self.datasets.setdefault(name, []).append(content)
+        return answer
+
+    def get_dataset_status(self, body: dict) -> "datasets.ApiGetDatasetStatusResponse | Refusal":
+        request = datasets.ApiGetDatasetStatusRequest.from_dict(body)
+        status = self.statuses.pop(0) if self.statuses else "READY"
+        if f"{request.owner_slug}/{request.dataset_slug}" not in self.datasets or status == "no data set":
+            return REFUSALS["no data set"]
+        answer = datasets.ApiGetDatasetStatusResponse()
+        answer.status = DatabundleVersionStatus[status]
+        return answer
+
+    def get_dataset(self, body: dict) -> datasets.ApiDataset:
+        request = datasets.ApiGetDatasetRequest.from_dict(body)
+        answer = datasets.ApiDataset()
+        answer.current_version_number = len(self.datasets[f"{request.owner_slug}/{request.dataset_slug}"])
+        return answer
+
+    def save_kernel(self, body: dict) -> kernels.ApiSaveKernelResponse:
+        request = kernels.ApiSaveKernelRequest.from_dict(body)
+        self.notebooks.append(request)
+        answer = kernels.ApiSaveKernelResponse()
+        answer.url, answer.version_number = f"https://www.kaggle.com/code/{request.slug}", len(self.notebooks)
+        answer.invalid_dataset_sources = [
+            one for one in request.dataset_data_sources if one not in self.datasets
+        ]
+        return answer
+
     def add(self, file_name: str, description: str, date: datetime | None = None) -> types.ApiSubmission:
         """A submission that is to be scored."""
         one = types.ApiSubmission()
@@ -167,6 +242,12 @@ METHODS = {
     "GetSubmissionLimits": Kaggle.get_submission_limits,
     "StartSubmissionUpload": Kaggle.start_submission_upload,
     "CreateSubmission": Kaggle.create_submission,
+    "StartBlobUpload": Kaggle.start_blob_upload,
+    "CreateDataset": Kaggle.create_dataset,
+    "CreateDatasetVersion": Kaggle.create_dataset_version,
+    "GetDatasetStatus": Kaggle.get_dataset_status,
+    "GetDataset": Kaggle.get_dataset,
+    "SaveKernel": Kaggle.save_kernel,
 }
 
 
@@ -176,7 +257,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        method = urlsplit(self.path).path.removeprefix(SERVICE)
+        service, method = urlsplit(self.path).path.removeprefix("/api/v1/").split("/")
+        assert service in SERVICES
         kaggle = self.kaggle
         kaggle.calls[method] += 1
         slug = body.get("competitionName", SLUG)
@@ -189,7 +271,11 @@ class Handler(BaseHTTPRequestHandler):
         elif method == "DownloadDataFiles":
             self.answer(302, b"", {"Location": "http://localhost/storage/archive.zip?X-Goog-Signature=1"})
         else:
-            text = METHODS[method](kaggle, body).to_json()
+            answer = METHODS[method](kaggle, body)
+            if isinstance(answer, Refusal):
+                self.refuse(answer)
+                return
+            text = answer.to_json()
             kaggle.after.get(method, lambda: None)()
             if method in kaggle.lose:
                 self.close_connection = True
@@ -252,3 +338,25 @@ def environment(server: ThreadingHTTPServer, home: str) -> dict[str, str]:
         "no_proxy": "",
         "NO_PROXY": "",
     }
+
+
+@contextmanager
+def signed_in(folder: Path, monkeypatch) -> Iterator[Kaggle]:
+    """The server's state, while the client of this process is signed in there, in a folder of its own."""
+    state, server = start()
+    home = folder / "home"
+    home.mkdir()
+    for name in [name for name in os.environ if name.startswith("KAGGLE_")]:
+        monkeypatch.delenv(name)
+    for name, value in environment(server, str(home)).items():
+        monkeypatch.setenv(name, value)
+    from kaggle.api.kaggle_api_extended import KaggleApi
+
+    monkeypatch.setattr(KaggleApi, "args", ["--local"])  # read once, when it is imported
+    monkeypatch.setattr(KaggleApi, "config", str(home / "kaggle.json"))
+    monkeypatch.setattr("tempfile.tempdir", str(home))  # where it keeps unfinished uploads
+    monkeypatch.setattr("time.sleep", lambda seconds: None)  # between its tries
+    monkeypatch.chdir(folder)
+    yield state
+    server.shutdown()
+    server.server_close()

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import FAST, ROOT, make_competition
-from kaggle_server import REFUSALS, SLUG, Kaggle, environment, start
+from kaggle_server import REFUSALS, SLUG, Kaggle, signed_in
 
 pytest.importorskip("kaggle")
 
@@ -29,23 +29,8 @@ LEDGER = Path("submissions/ledger.csv")
 
 @pytest.fixture
 def kaggle(tmp_path, monkeypatch):
-    """The server's state; the client of this process is signed in there, in a folder of its own."""
-    state, server = start()
-    home = tmp_path / "home"
-    home.mkdir()
-    for name in [name for name in os.environ if name.startswith("KAGGLE_")]:
-        monkeypatch.delenv(name)
-    for name, value in environment(server, str(home)).items():
-        monkeypatch.setenv(name, value)
-    from kaggle.api.kaggle_api_extended import KaggleApi
-
-    monkeypatch.setattr(KaggleApi, "args", ["--local"])  # read once, when it is imported
-    monkeypatch.setattr(KaggleApi, "config", str(home / "kaggle.json"))
-    monkeypatch.setattr("time.sleep", lambda seconds: None)  # between its tries
-    monkeypatch.chdir(tmp_path)
-    yield state
-    server.shutdown()
-    server.server_close()
+    with signed_in(tmp_path, monkeypatch) as state:
+        yield state
 
 
 def make_csv(name: str = "squares-baseline", label: str = "blue", **more) -> str:

@@ -33,7 +33,7 @@ CAUSES = {
 }
 # in Kaggle's message; the first that fits
 PATTERNS = {
-    r"verif(y|ied|ication)": "phone",
+    r"verif(y|ied|ication)": "phone",  # a guess: no such answer is on record
     r"accept .*rules": "rules",
     r"only accepts submissions from notebooks": "notebooks",
     r"submissions have been disabled|deadline": "closed",
