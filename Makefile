@@ -4,7 +4,7 @@
 
 # ---- what is asked for ----
 SHARED := COMP EXP SET MACHINE RUN INPUTS CACHE
-TYPED := FOLD GPUS RUNS NAME ONLY A B BACKBONES CUT CHECKS FORCE FROM ONCE MSG LAST PUBLIC
+TYPED := FOLD GPUS RUNS NAME ONLY A B BACKBONES CUT CHECKS FORCE FROM ONCE MSG LAST PUBLIC REPORT
 # Values are taken as they were typed (value) and quoted for the shell; exporting them would run a $(shell ...) in them.
 unexport $(SHARED) $(TYPED)
 quoted = '$(subst ','\'',$1)'
@@ -36,11 +36,13 @@ check = $(if $(filter 0,$(call typed,CHECKS)),,$(call extra,$1))
 QUICK := --quick --quiet$(if $(filter -%,$(call typed,CHECKS)), --skip=$(call quoted,$(call typed,CHECKS)))
 TRAIN := $(if $(call check,audit),$(PODIUM) audit $R $(QUICK) && )$(PODIUM) $(strip weights $(call check,doctor) train)
 OPTIONS := $R$(if $(call check,doctor), $(QUICK))$(if $(call typed,GPUS), --gpus $(call typed,GPUS))$(if $(call typed,FOLD), --fold $(call typed,FOLD))
+# At the end of submit: a report that takes a tenth of the run's time, REPORT=1: any. It can fail without harm (-).
+LOOK := $(if $(filter 0,$(call typed,REPORT)),,$(if $(call extra,report),-@$(PODIUM) report $R$(if $(call typed,REPORT),, --if-quick)))
 ALWAYS := $(if $(call typed,FORCE),always)
 RETIRE := $(if $(filter retrain,$(MAKECMDGOALS)),retire)
 # What is newer than .started was made by this call.
 done = @[ $1 -nt $R/.started ] || echo "nothing to do: $1 is up to date"
-.PHONY: help setup data weights configure split train submit smoke retrain retire infer test test-all soak lint clean clean-cache always $(foreach x,advise audit bench compare doctor ensemble holders layers pseudo restore verify watch ledger,$(call extra,$x)) $(foreach x,push push-code pull,$(call part,kaggle,$x))
+.PHONY: help setup data weights configure split train submit smoke retrain retire infer test test-all soak lint clean clean-cache always $(foreach x,advise audit bench compare doctor ensemble holders layers pictures pseudo report restore runs board verify watch ledger,$(call extra,$x)) $(foreach x,push push-code pull,$(call part,kaggle,$x))
 help: ## this screen
 	@$(PYTHON) -m src.run.variables --help
 setup: $(STAMP) ## a virtual environment in .venv with everything in it; nothing is installed twice
@@ -73,6 +75,7 @@ $R/test.json: $R/train.json $R/folds.csv $R/predict.json $(RETIRE) $(ALWAYS)
 	$(if $(filter-out %/predict.json,$?),$(TRAIN) predict $(OPTIONS),$(PODIUM) train predict $R)
 $(CSV): $R/submit.json $R/test.json $(ALWAYS)
 	$(PODIUM) submit $R
+	$(LOOK)
 .PRECIOUS: $R/folds.csv $R/test.json $(CSV) # written whole or not at all, so that a stop need not remove them
 split: $R/folds.csv ## each image into a fold: runs/RUN/folds.csv
 	$(call done,$<)
@@ -128,6 +131,14 @@ $(call extra,verify): | $(STAMP) ## are a run's files as they were written, and 
 	@$(PODIUM) verify $R
 $(call extra,watch): | $(if $(STAMP),$(STAMP)-watch) ## the curves of a run in a second terminal while it trains: RUN=name, ONCE=1 draws once
 	@$(PODIUM) watch $R$(if $(call typed,ONCE), --once)
+$(call extra,report): | $(STAMP) ## a finished run as a page to look at: runs/RUN/report.html
+	@$(PODIUM) report $R
+$(call extra,board): | $(STAMP) ## all runs as one page: runs/index.html
+	@$(PODIUM) board
+$(call extra,runs): | $(STAMP) ## all runs as a table, the best first
+	@$(PODIUM) runs $(call typed,COMP)
+$(call extra,pictures): $(if $(STAMP),$(STAMP)-dev) # the pictures of the documents, from the runs of clothing
+	@$(PODIUM) pictures
 $(call extra,bench): | $(STAMP) ## the kit against a plain loop, as ratios, 35 minutes: ONLY=head,adamp
 	@$(ASK) data weights --backbone tf_efficientnet_lite0 && $(ASK) bench
 # ---- the kit itself ----

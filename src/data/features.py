@@ -17,6 +17,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from src.config import Config
+from src.data import cache
 from src.data.arrays import Array, gigabytes, make_in_steps
 from src.data.augment import Transform, seeded
 from src.data.batches import at_once
@@ -98,20 +99,7 @@ def trunk_outputs(
     """One Array per view, (N, H, W, C) or (N, ...) float32: the trunk's output for each image. It is made
     once, then found by its key. trunk: a src.model.engines.Trunk.
     """
-    weights = sorted(trunk.state().items())
-    of = {
-        "backbone": run.config.backbone,
-        "cut_at": trunk.cut_at,
-        "pool_type": run.config.pool_type,
-        "weights": sha256(b"".join(v.detach().cpu().contiguous().numpy().tobytes() for _, v in weights)),
-        "images": pictures.key,
-        "decoded": pictures.made_by,
-        "device": accelerator.device.type,
-        "precision": accelerator.mixed_precision,
-        "torch": torch.__version__,
-        "timm": timm.__version__,
-        "torchvision": torchvision.__version__,
-    }
+    of = made_from(run, trunk, pictures, accelerator)
     notes = notes_of(run.config, of, trunk.engine, views)
     if not all(cache_path(run, trunk.engine, view, note).exists() for view, note in notes.items()):
         trunk.compile(torch.from_numpy(pictures.decoded.values[:2].copy()).permute(0, 3, 1, 2))
@@ -129,6 +117,32 @@ def trunk_outputs(
         arrays.append(make_in_steps(path, shape, "float32", fill, clock, room_gb=run.machine.cache_total_gb))
         note.write(path, pictures.contents)
     return arrays
+
+
+def made_from(run: Run, trunk: Any, pictures: Pictures, accelerator: Accelerator) -> dict[str, Any]:
+    """All that the trunk's output depends on, beside engine, view and code."""
+    weights = sorted(trunk.state().items())
+    return {
+        "backbone": run.config.backbone,
+        "cut_at": trunk.cut_at,
+        "pool_type": run.config.pool_type,
+        "weights": sha256(b"".join(v.detach().cpu().contiguous().numpy().tobytes() for _, v in weights)),
+        "images": pictures.key,
+        "decoded": pictures.made_by,
+        "device": accelerator.device.type,
+        "precision": accelerator.mixed_precision,
+        "torch": torch.__version__,
+        "timm": timm.__version__,
+        "torchvision": torchvision.__version__,
+    }
+
+
+def cached_output(run: Run, trunk: Any, pictures: Pictures, accelerator: Accelerator) -> Array | None:
+    """The trunk's output for the plain images, where it was computed before; None else."""
+    of = made_from(run, trunk, pictures, accelerator)
+    note = notes_of(run.config, of, trunk.engine, {"plain": None})["plain"]
+    path = cache_path(run, trunk.engine, "plain", note)
+    return Array(path) if cache.use(path) else None
 
 
 def notes_of(config: Config, of: dict[str, Any], engine: str, views: Views) -> dict[str, Note]:

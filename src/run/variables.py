@@ -24,6 +24,7 @@ RULES = {
     "MSG": (r"[^\r\n]*", "must be one line"),
     "LAST": (r"1", "must be 1, or left out"),
     "CUT": (r"[\d.]+", "must be a number such as 0.95"),
+    "REPORT": (r"[01]", "must be 0 for no report after make submit, or 1 for one however long it takes"),
     "CHECKS": (r"[01]|-[a-z ,-]+", "must be 0 for none of the quick checks, or -name,name for all but these"),
 }
 LONGEST_NAME = 120
@@ -35,7 +36,7 @@ The same command again does what is left to do, and nothing else. A changed sett
 MACHINE="workers=4"  what can't change a score     RUN=name  your own name for the run     FOLD=0  one fold alone, or some: FOLD=0,3
 INPUTS=folder  where COMP is, up to three levels deep     CACHE=folder  what can be computed again     PY=python  your own environment
 FORCE=1  call every stage, whatever the file times say     GPUS=2  folds side by side, one per GPU
-CHECKS=0  no quick checks; CHECKS=-labels  all but this one"""
+CHECKS=0  no quick checks; CHECKS=-labels  all but this one     REPORT=0  no report at the end of make submit"""
 PLACES = {"Split": "SET", "Train": "SET", "Predict": "SET", "Submit": "SET", "Machine": "MACHINE"}
 
 

@@ -10,7 +10,7 @@ from conftest import fast, make_competition
 from src import competitions
 from src.competition import paired, scoring, tables
 from src.competition.facts import Competition
-from src.extras import compare
+from src.extras import compare, comparison
 from src.run import predictions
 from src.run.files import read_json
 
@@ -75,19 +75,19 @@ def scans(positives: int, per_group: int = 1):
 
 
 def test_a_real_difference_is_seen_and_has_a_direction(competition):
-    result = compare.compare(competition, *frames(competition, 0.6, 0.9))
+    result = comparison.compare(competition, *frames(competition, 0.6, 0.9))
     assert (
         result.interval[0] > 0.1
         and result.p < 0.01
         and result.verdict() == "B is better"
         and all(gain > 0 for gain in result.per_class.values())
     )
-    assert compare.compare(competition, *frames(competition, 0.9, 0.6)).verdict() == "A is better"
+    assert comparison.compare(competition, *frames(competition, 0.9, 0.6)).verdict() == "A is better"
 
 
 def test_noise_is_called_noise(competition):
     verdicts = [
-        compare.compare(competition, *frames(competition, 0.8, 0.8, n=150, seed=seed)).verdict()
+        comparison.compare(competition, *frames(competition, 0.8, 0.8, n=150, seed=seed)).verdict()
         for seed in range(5)
     ]
     assert sum(verdict.startswith("no difference") for verdict in verdicts) >= 4
@@ -104,15 +104,15 @@ def test_the_interval_over_rows_of_several_images_holds_its_own_difference(compe
         a = predictions.make(
             table["id"], np.where(luck[:, None], truth, np.roll(truth, 1, axis=1)), competition.outputs
         )
-        result = compare.compare(competition, table, [a], b)
+        result = comparison.compare(competition, table, [a], b)
         assert result.interval[0] < result.gain < result.interval[1] and result.gain == pytest.approx(
             result.b - result.a
         )
 
 
 def test_a_row_counts_once_however_many_images_it_has(competition):
-    one = compare.compare(competition, *frames(competition, 0.7, 0.8, n=100))
-    eight = compare.compare(competition, *copies(*frames(competition, 0.7, 0.8, n=100), times=4))
+    one = comparison.compare(competition, *frames(competition, 0.7, 0.8, n=100))
+    eight = comparison.compare(competition, *copies(*frames(competition, 0.7, 0.8, n=100), times=4))
     assert one.interval == pytest.approx(eight.interval) and one.num_rows == eight.num_rows == 100
 
 
@@ -133,7 +133,7 @@ def copies(table, a, b, times):
 
 def test_rare_positives_never_make_the_loser_the_better_one():
     for positives in (2, 3, 6):
-        result = compare.compare(CANCER, *scans(positives))
+        result = comparison.compare(CANCER, *scans(positives))
         assert (
             result.b == 1
             and result.a < 0.7
@@ -143,18 +143,18 @@ def test_rare_positives_never_make_the_loser_the_better_one():
 
 
 def test_where_the_metric_has_no_value_without_a_group_there_is_no_verdict():
-    result = compare.compare(CANCER, *scans(2, per_group=2))  # both positives are of one patient
+    result = comparison.compare(CANCER, *scans(2, per_group=2))  # both positives are of one patient
     assert np.isnan(result.p) and result.verdict().startswith(
         "no verdict: the metric has no value without some of these images"
     )
-    assert "p = " not in compare.summary_lines(result, ("one", "two"), "roc_auc")
+    assert "p = " not in comparison.summary_lines(result, ("one", "two"), "roc_auc")
 
 
 def test_a_fold_without_positives_does_not_silence_the_others():
     table, a, b = scans(12)
     # folds 3 and 4 have none
     table["fold"] = np.where(np.arange(60) < 12, np.arange(60) % 3, np.arange(60) % 5)
-    result = compare.compare(CANCER, table, a, b)
+    result = comparison.compare(CANCER, table, a, b)
     assert np.isnan(result.per_fold).sum() == 2 and result.verdict() == "B is better"
 
 
@@ -183,8 +183,8 @@ def test_images_of_one_row_are_left_out_together_even_where_their_groups_differ(
 def test_the_noise_of_folds_counts_only_where_it_exceeds_that_of_their_images():
     over_images = paired.Difference(gain=0.02, error=0.01, num_parts=50)
     sizes = np.full(5, 100)
-    calm = compare.noise_of(over_images, np.array([[0.01], [0.03], [0.02], [0.0], [0.04]]), sizes)
-    wild = compare.noise_of(over_images, np.array([[0.11], [-0.07], [0.02], [0.1], [-0.06]]), sizes)
+    calm = comparison.noise_of(over_images, np.array([[0.01], [0.03], [0.02], [0.0], [0.04]]), sizes)
+    wild = comparison.noise_of(over_images, np.array([[0.11], [-0.07], [0.02], [0.1], [-0.06]]), sizes)
     assert calm.variance == pytest.approx(1e-4) and calm.training == 0
     excess = np.var([0.11, -0.07, 0.02, 0.1, -0.06], ddof=1) - 5 * 1e-4
     assert wild.training == pytest.approx(excess * (1 / 5 + 1 / 4)) and wild.freedom < calm.freedom
@@ -198,26 +198,26 @@ def test_several_seeds_tell_what_one_can_not(competition):
     rng = np.random.default_rng(0)
     by_seed = 0.03 + rng.normal(0, 0.05, (5, 3))
     one, three = (
-        compare.noise_of(over_images, seeds, np.full(5, 100)) for seeds in (by_seed[:, :1], by_seed)
+        comparison.noise_of(over_images, seeds, np.full(5, 100)) for seeds in (by_seed[:, :1], by_seed)
     )
     assert three.training < one.training and three.freedom > one.freedom
     table, a, b = frames(competition, 0.7, 0.8)
     more = [frames(competition, 0.7, 0.8, seed=seed)[1:] for seed in (0, 0)]
-    result = compare.compare(competition, table, [*a, *more[0][0]], [*b, *more[1][1]])
+    result = comparison.compare(competition, table, [*a, *more[0][0]], [*b, *more[1][1]])
     assert result.num_seeds == 2 and result.gain == pytest.approx(
-        compare.compare(competition, table, a, b).gain
+        comparison.compare(competition, table, a, b).gain
     )
     with pytest.raises(ValueError, match="name as many seeds of each"):
-        compare.compare(competition, table, a * 2, b)
+        comparison.compare(competition, table, a * 2, b)
 
 
 def test_what_would_show_the_difference_is_said(competition):
-    result = compare.compare(competition, *frames(competition, 0.78, 0.80, seed=1))
+    result = comparison.compare(competition, *frames(competition, 0.78, 0.80, seed=1))
     assert "rows (here 300)" in result.verdict() and "more seeds would not do" in result.verdict()
-    noise = compare.Noise(compare.Part(0.01**2, 49), compare.Part(0.02**2, 4), compare.Part(0, 1))
+    noise = comparison.Noise(comparison.Part(0.01**2, 49), comparison.Part(0.02**2, 4), comparison.Part(0, 1))
     says = result._replace(over_images=paired.Difference(0.04, 0.01, 50), noise=noise).verdict()
     assert "takes about 740 rows (here 300) or 4 seeds of each run" in says, says
-    assert [compare.rounded(number) for number in (7, 2341, 68001, 1e9)] == [
+    assert [comparison.rounded(number) for number in (7, 2341, 68001, 1e9)] == [
         "7",
         "2,400",
         "69,000",
@@ -227,14 +227,14 @@ def test_what_would_show_the_difference_is_said(competition):
 
 def test_equal_runs_differ_by_nothing(competition):
     table, a, _ = frames(competition, 0.8, 0.8)
-    result = compare.compare(competition, table, a, a)
+    result = comparison.compare(competition, table, a, a)
     assert result.interval == (0, 0) and result.p == 1 and "There is none" in result.verdict()
 
 
 def test_differing_images_are_refused(competition):
     table, a, b = frames(competition, 0.8, 0.8)
     with pytest.raises(ValueError, match="missing"):
-        compare.compare(competition, table, a, [b[0].iloc[1:]])
+        comparison.compare(competition, table, a, [b[0].iloc[1:]])
 
 
 def test_runs_are_compared_from_their_files(bench, capsys):

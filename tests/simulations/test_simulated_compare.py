@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from src.competition import paired
-from src.extras import compare
+from src.extras import comparison
 
 PRIOR = np.array([0.4, 0.3, 0.15, 0.1, 0.05])
 BETTER = 0.23  # of latent quality: 5.6 points of macro F1
@@ -90,8 +90,8 @@ def gains(drawn: Draw, rows: np.ndarray) -> np.ndarray:
     return np.array(b) - np.array(a)
 
 
-def judge(drawn: Draw) -> compare.Comparison:
-    """As compare.compare does, by the same parts, error and noise; only the scores are taken in numpy, a
+def judge(drawn: Draw) -> comparison.Comparison:
+    """As comparison.compare does, by the same parts, error and noise; only the scores are taken in numpy, a
     hundred times as fast.
     """
     part = paired.parts(pd.DataFrame({"row": np.arange(len(drawn.truth)), "group": drawn.group.astype(str)}))
@@ -103,14 +103,14 @@ def judge(drawn: Draw) -> compare.Comparison:
         np.array([gains(drawn, drawn.fold == k) for k in range(5)]),
         np.bincount(drawn.fold, minlength=5),
     )
-    return compare.Comparison(
+    return comparison.Comparison(
         a=0.0,
         b=0.0,
         over_images=over_images,
         per_fold=by_seed.mean(axis=1).tolist(),
         per_class={},
         num_rows=len(drawn.truth),
-        noise=compare.noise_of(over_images, by_seed, sizes),
+        noise=comparison.noise_of(over_images, by_seed, sizes),
         num_seeds=by_seed.shape[1],
     )
 
@@ -125,8 +125,8 @@ def simulate(
         rows.append(
             [
                 low <= true <= high,
-                result.p < compare.SURE,
-                result.p < compare.PROBABLE,
+                result.p < comparison.SURE,
+                result.p < comparison.PROBABLE,
                 low > 0 or high < 0,
                 old_rule(result),
             ]
@@ -136,7 +136,7 @@ def simulate(
     )
 
 
-def old_rule(result: compare.Comparison) -> bool:
+def old_rule(result: comparison.Comparison) -> bool:
     """The interval is off 0, and so is Nadeau and Bengio's test, which inflates the noise of held-out images
     too.
     """
