@@ -33,7 +33,8 @@ def board(folder: Path = RUNS, ledger: Path = LEDGER) -> Path:
     sections = [overview(results, known)]
     for comp, metric in sorted({(result.comp, result.score["metric"]) for result in results}):
         of_comp = [one for one in results if (one.comp, one.score["metric"]) == (comp, metric)]
-        sections.append(competition(comp, metric, of_comp, known))
+        if len(of_comp) > 1:
+            sections.append(competition(comp, metric, of_comp, known))
     html = render(
         "board.html.j2",
         Path(__file__).parent,
@@ -60,9 +61,20 @@ def overview(results: Sequence[Result], known: dict[str, dict[str, float]]) -> S
     )
     rows = [row_of(result, results, known.get(result.name, {})) for result in results]
     caption = "The newest first. A name leads to the run's report, where there is one."
-    return Section(
-        "runs", "Runs", sentence, [Table(caption, COLUMNS, rows, NUMERIC, can_filter=True, first=100)]
-    )
+    return Section("runs", "Runs", sentence, [filled(caption, rows)])
+
+
+def filled(caption: str, rows: Sequence[Sequence[Cell]]) -> Table:
+    """The table without the columns that are empty, or say the same competition and metric of all runs."""
+    shown = []
+    for place, name in enumerate(COLUMNS):
+        texts = {row[place].text for row in rows}
+        is_plain = name in ("competition", "metric") and len(texts) == 1 and len(rows) > 1
+        if texts != {""} and not is_plain:
+            shown.append(place)
+    numeric = frozenset(number for number, place in enumerate(shown) if place in NUMERIC)
+    kept = [[row[place] for place in shown] for row in rows]
+    return Table(caption, [COLUMNS[place] for place in shown], kept, numeric, can_filter=True, first=100)
 
 
 def row_of(result: Result, results: Sequence[Result], public: dict[str, float]) -> list[Cell]:
