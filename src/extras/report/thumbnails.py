@@ -16,7 +16,7 @@ def encode(pixels: np.ndarray, size: int, quality: int = 62) -> str:
     if picture.width > size:
         picture = picture.resize((size, size), Image.Resampling.LANCZOS, reducing_gap=2.0)
     file = io.BytesIO()
-    picture.save(file, "WEBP", quality=quality, method=4)
+    picture.save(file, "WEBP", quality=quality, method=2)
     return base64.b64encode(file.getvalue()).decode("ascii")
 
 
