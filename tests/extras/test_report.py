@@ -11,7 +11,7 @@ from conftest import COLOURS, fast, make_competition, open_run
 
 from src import competitions
 from src.competition.facts import Competition
-from src.extras import runs
+from src.extras import pictures, runs
 from src.extras.board import command as board
 from src.extras.ensemble import command as ensemble
 from src.extras.report import command as report
@@ -208,6 +208,8 @@ def test_only_a_finished_run_has_a_report(bench):
         report.report(open_run(bench.configure()))
     with pytest.raises(ValueError, match="no finished run yet"):
         board.board()
+    with pytest.raises(ValueError, match="is not there: make submit COMP=clothing"):
+        pictures.pictures()
 
 
 # -- what is computed

@@ -2,16 +2,20 @@
 by keyboard, and fit for a screen reader by axe-core.
 """
 
+import io
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import Bench, fast, open_run
+from PIL import Image
 from test_report import SCRIPT
 
+from src.extras import pictures
 from src.extras.board import command as board
 from src.extras.report import command as report
 
@@ -173,6 +177,14 @@ def test_the_board_is_filtered_and_sorted(opened):
     assert column(page, "The newest first", 1) == ["first", "second"]
     assert page.locator("#runs svg.spark").count() == 1
     assert page.locator("#runs a").first.get_attribute("href") == "second/report.html"
+
+
+def test_pictures_are_taken_of_parts_of_the_pages(browser, pages, tmp_path):
+    shot = pictures.Shot("", "#curves", 600, 400, "dark")
+    picture = Image.open(io.BytesIO(pictures.take(browser, pages["report"], shot)))
+    assert picture.size == (600, 400) and np.asarray(picture.convert("L")).mean() < 100
+    path = pictures.save(picture, tmp_path / "images" / "curves.webp")
+    assert Image.open(path).format == "WEBP" and path.stat().st_size < 40_000
 
 
 def test_a_page_is_readable_on_paper_and_without_its_script(browser, pages):
