@@ -65,11 +65,10 @@
     (!wanted.answer || item.answers.includes(Number(wanted.answer))) &&
     (!wanted.fold || item.fold === Number(wanted.fold));
 
-  const doubtless = { right: -1 };
   const update = (limit = FIRST) => {
     const wanted = Object.fromEntries(selects.map(select => [select.name, select.value]));
     shown = items.map((item, place) => place).filter(place => matches(items[place], wanted));
-    if (doubtless[wanted.kind]) shown.reverse();
+    if (wanted.kind === "right") shown.reverse(); // the surest first
     const number = Math.min(limit, shown.length);
     tiles.replaceChildren(...shown.slice(0, number).map(tile));
     count.textContent = shown.length ? `${number} of ${shown.length} images that are in this page` : "No image of this kind is in this page.";
