@@ -26,7 +26,7 @@ class Change(NamedTuple):
     there: str
 
     def __str__(self) -> str:
-        return f"{self.name}={self.here} ({self.there})"
+        return f"{self.name}={self.here}, there {self.there}"
 
 
 class Result:

@@ -166,9 +166,9 @@ def test_a_second_run_is_compared_with_the_one_it_differs_least_from(bench, caps
     second = bench.run(fast("epochs=2"), "second")
     results = {one.name: one for one in finished(Path("runs"))}
     assert neighbour(results["second"], [*results.values()]).name == "first"
-    assert [str(one) for one in changes(results["second"], results["first"])] == ["epochs=2 (1)"]
+    assert [str(one) for one in changes(results["second"], results["first"])] == ["epochs=2, there 1"]
     html = report.report(open_run(second)).read_text(encoding="utf-8")
-    assert "it differs least from first, in epochs=2 (1)" in html and "Gain over first" in html
+    assert "it differs least from first, in epochs=2, there 1" in html and "gain" in html
     two = RunPaths(Path("runs/two"))
     ensemble.ensemble(two, ["first", "second"], "mean")
     page = checked(report.report(open_run(two)))

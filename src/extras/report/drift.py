@@ -63,9 +63,11 @@ def histogram(measured: dict[str, dict[str, np.ndarray]], name: str, value: floa
 
 def answers(material: Material) -> Block:
     """How often each class is answered for test images, beside the training images' classes."""
-    if not material.paths.test.exists() or material.has_values:
-        return Note("How often each class is answered can't be compared here.")
+    if not material.paths.test.exists():
+        return Note("The test images are not predicted yet.")
     test = predictions.read(material.paths.test)[list(material.competition.outputs)].to_numpy(dtype=float)
+    if material.has_values:
+        return values_figure(material.predicted[:, 0], test[:, 0], material.classes[0])
     size = len(material.classes)
     if material.competition.task == "multilabel":
         trained, answered = material.target.mean(axis=0), (test >= 0.5).mean(axis=0)
@@ -85,6 +87,14 @@ def answers(material: Material) -> Block:
     if abs(gap[most]) > 4 * error[most]:
         return Note(f"{text}: more than chance, so the test has another mix of classes, or is harder.", "bad")
     return Note(f"Of all classes {text}: the largest difference, and within chance.", "good")
+
+
+def values_figure(train: np.ndarray, test: np.ndarray, name: str) -> Figure:
+    """The numbers that are predicted for both sides."""
+    parts = [("training images, out of fold", train, "c0"), ("test images", test, "c1")]
+    drawing = histograms(parts, title=f"Predicted {name} of training and test images", x_label=name)
+    caption = f"Predicted {name}: the means differ by {shift(train, test):+.2f} standard deviations."
+    return Figure(drawing, caption, [(colour, title) for title, _, colour in parts])
 
 
 def side_by_side(sides: dict[str, np.ndarray]) -> list[Block]:

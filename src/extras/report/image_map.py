@@ -22,6 +22,10 @@ SPRITE, COLUMNS = 48, 40  # pixels of a thumbnail, and thumbnails in a row of th
 SIDE = 1000  # of the map, in its own units
 NUM_COLOURS = 8
 BATCH = 64
+CLASSES = (
+    "Classes that overlap look alike to the network before the layers that learn: more of them may help."
+)
+VALUES = "Where light and dark mix, the network before the layers that learn does not see the number."
 
 
 def image_map(material: Material) -> Section:
@@ -38,16 +42,16 @@ def image_map(material: Material) -> Section:
     data = {
         "points": [point(material, row, place, int(colour[row])) for row, place in zip(rows, flat)],
         "sheet": thumbnails.sprite_sheet(pictures, SPRITE, COLUMNS),
-        "size": SPRITE,
         "columns": COLUMNS,
         "legend": legend,
         "side": SIDE,
         "number": len(rows),
+        "palette": "q" if material.has_values else "c",
+        "ringed": "the tenth that is furthest off" if material.has_values else "answered wrongly",
     }
     sentence = (
-        f"Each point is one of {len(rows):,} held-out images, by {method} of what {seen_by} gives; wrong"
-        " answers are ringed. Classes that overlap here look alike to the frozen network: there, more layers"
-        " have to learn."
+        f"Each point is one of {len(rows):,} held-out images, by {method} of what {seen_by} gives. "
+        + (VALUES if material.has_values else CLASSES)
     )
     neighbours = neighbour_share(material, rows, values)
     blocks = [Note(neighbours)] if neighbours else []
@@ -167,7 +171,7 @@ def colours(material: Material) -> tuple[np.ndarray, list[tuple[str, str]]]:
         rank = material.target[:, 0].argsort(kind="stable").argsort(kind="stable") / len(material.table)
         edges = np.quantile(material.target[:, 0], np.linspace(0, 1, NUM_COLOURS + 1))
         names = [f"{low:.4g} – {high:.4g}" for low, high in zip(edges, edges[1:])]
-        return (rank * NUM_COLOURS).astype(int), [(f"c{number}", name) for number, name in enumerate(names)]
+        return (rank * NUM_COLOURS).astype(int), [(f"q{number}", name) for number, name in enumerate(names)]
     # of several labels the first
     place = material.target.argmax(axis=1) if material.competition.task == "multilabel" else material.label
     if len(material.classes) <= NUM_COLOURS:

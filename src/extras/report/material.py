@@ -57,8 +57,9 @@ class Material:
 
     @cached_property
     def others(self) -> list[Result]:
-        """The other finished runs beside this one."""
-        return [one for one in finished(self.paths.root.parent) if one.name != self.paths.name]
+        """The other finished runs of this competition."""
+        beside = finished(self.paths.root.parent)
+        return [one for one in beside if one.name != self.paths.name and one.comp == self.result.comp]
 
     @cached_property
     def neighbour(self) -> Result | None:

@@ -142,7 +142,7 @@ for (const figure of document.querySelectorAll("figure.matrix")) {
 (() => {
   const figure = document.getElementById("map-figure");
   if (!figure) return;
-  const { points, sheet, size, columns, side } = JSON.parse(document.getElementById("map-data").textContent);
+  const { points, sheet, columns, side, palette } = JSON.parse(document.getElementById("map-data").textContent);
   const canvas = figure.querySelector("canvas"), tip = figure.querySelector(".tip"), plane = figure.querySelector(".plane");
   const picture = tip.querySelector(".tile"), words = tip.querySelector("p");
   picture.style.backgroundImage = `url(data:image/webp;base64,${sheet})`;
@@ -157,7 +157,7 @@ for (const figure of document.querySelectorAll("figure.matrix")) {
   const draw = () => {
     const width = plane.clientWidth, height = Math.max(320, Math.round(width * 0.62)), ratio = window.devicePixelRatio || 1;
     canvas.width = width * ratio; canvas.height = height * ratio; canvas.style.height = `${height}px`;
-    const style = getComputedStyle(document.documentElement), colour = n => style.getPropertyValue(n < 0 ? "--strong" : `--c${n}`);
+    const style = getComputedStyle(document.documentElement), colour = n => style.getPropertyValue(n < 0 ? "--strong" : `--${palette}${n}`);
     const pen = canvas.getContext("2d"), radius = width < 500 ? 2.2 : 3;
     pen.scale(ratio, ratio);
     points.forEach((point, i) => {

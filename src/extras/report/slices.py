@@ -100,14 +100,14 @@ def by_group(material: Material) -> pd.Series | None:
     return group if group.nunique() < len(group) else None
 
 
-def quarters(values: np.ndarray, text: Callable[[float], str]) -> pd.Series | None:
+def quarters(values: np.ndarray, text: Callable[[float], str], unit: str = "") -> pd.Series | None:
     """Quarters of the images by a number; None where that is the same for nearly all."""
     if len(np.unique(values)) < QUARTERS:
         return None
     edges = np.unique(np.quantile(values, np.linspace(0, 1, QUARTERS + 1)))
     if len(edges) < 3:
         return None
-    names = [f"{text(low)} – {text(high)}" for low, high in zip(edges, edges[1:])]
+    names = [f"{text(low)} – {text(high)}{unit}" for low, high in zip(edges, edges[1:])]
     if len(set(names)) < len(names):
         return None
     return pd.Series(pd.cut(values, edges, labels=names, include_lowest=True))
@@ -118,7 +118,7 @@ def by_size(material: Material) -> pd.Series | None:
     known = np.unique(side[side > 0])
     if len(known) <= 2 * QUARTERS:
         return pd.Series([f"{one:.0f} px" if one else np.nan for one in side])
-    return quarters(side, lambda one: f"{one:.0f} px")
+    return quarters(side, lambda one: f"{one:.0f}", " px")
 
 
 def by_shape(material: Material) -> pd.Series | None:
@@ -131,7 +131,7 @@ def by_shape(material: Material) -> pd.Series | None:
 def by_bytes(material: Material) -> pd.Series | None:
     files = [material.run.inputs / path for path in material.table["path"]]
     kilobytes = np.array([file.stat().st_size / 1000 if file.is_file() else 0.0 for file in files])
-    return quarters(kilobytes, lambda value: f"{value:.3g} kB")
+    return quarters(kilobytes, lambda value: f"{value:.3g}", " kB")
 
 
 def brightness(pixels: np.ndarray) -> np.ndarray:
