@@ -183,7 +183,6 @@ def luck(num: int, seed: int = 0) -> tuple[float, float]:
 # ---- in the tests
 
 
-@pytest.mark.slow
 def test_the_advice_contains_the_truly_best_more_often_than_either_score_alone():
     for name in ("public share 30 %", "the test set differs much"):
         found = simulate(CASES[name], 60)
