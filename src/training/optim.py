@@ -4,7 +4,6 @@ from torch import nn
 from torch.optim import Optimizer
 
 from src.config import Config
-from src.training.adamp import AdamP
 from src.training.schedules import SCHEDULES
 
 
@@ -32,6 +31,8 @@ def make_optimizer(learning: list[tuple[str, nn.Parameter, int]], config: Config
     """
     groups = parameter_groups(learning, config)
     if config.optimizer == "adamp":
+        from src.training.adamp import AdamP  # not above: predicting must not need the package
+
         return AdamP(groups, lr=config.lr, weight_decay=config.weight_decay)
     from timm.optim import create_optimizer_v2, list_optimizers
 
