@@ -354,6 +354,16 @@ def test_two_folders_of_a_competitions_name_are_an_error_that_names_both(kit):
         find_inputs(Path("inputs"), "demo2")
 
 
+def test_a_run_that_is_called_like_its_competition_is_not_the_competition(tmp_path, monkeypatch):
+    """As below /kaggle/input, where a bundle or the output of an earlier session lies beside it."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("inputs/clothing", "inputs/podium-models/runs/clothing"):
+        Path(folder).mkdir(parents=True)
+    for name in ("config.json", "folds.csv"):
+        Path("inputs/podium-models/runs/clothing", name).touch()
+    assert find_inputs(Path("inputs"), "clothing") == Path("inputs")
+
+
 def test_a_run_of_another_competition_is_refused_and_an_ensemble_left_alone(kit):
     run()
     (kit / "inputs/other").mkdir()

@@ -22,7 +22,8 @@ def find_inputs(inputs: Path, comp: str) -> Path:
     except OSError as error:
         raise ValueError(f"INPUTS={str(inputs)[:50]}...: {error.strerror}") from error
     for pattern in (comp, f"*/{comp}", f"*/*/{comp}"):
-        places = sorted(folder.parent for folder in inputs.glob(pattern) if folder.is_dir())
+        folders = [folder for folder in inputs.glob(pattern) if folder.is_dir() and not is_run(folder)]
+        places = sorted(folder.parent for folder in folders)
         if len(places) > 1:
             names = " and in ".join(map(str, places))
             raise ValueError(f"COMP={comp} is in {names}: say which one with INPUTS=folder")
@@ -33,6 +34,11 @@ def find_inputs(inputs: Path, comp: str) -> Path:
         f"COMP={comp}: there is no folder {inputs / comp} (in {inputs} is {', '.join(others) or 'nothing'}):"
         " put the files there, or a link to them"
     )
+
+
+def is_run(folder: Path) -> bool:
+    """A run that is called like its competition, in an attached bundle or session, is not the competition."""
+    return (folder / "config.json").exists() and (folder / "folds.csv").exists()
 
 
 def facts(path: str | Path) -> list[int]:
