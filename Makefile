@@ -42,7 +42,7 @@ ALWAYS := $(if $(call typed,FORCE),always)
 RETIRE := $(if $(filter retrain,$(MAKECMDGOALS)),retire)
 # What is newer than .started was made by this call.
 done = @[ $1 -nt $R/.started ] || echo "nothing to do: $1 is up to date"
-.PHONY: help setup data weights configure split train submit smoke retrain retire infer test test-all soak lint clean clean-cache always $(foreach x,advise audit bench compare doctor ensemble holders layers pictures pseudo report restore runs board verify watch ledger,$(call extra,$x)) $(foreach x,push push-code pull,$(call part,kaggle,$x))
+.PHONY: help setup data weights configure split train submit smoke retrain retire infer test test-all soak lint clean clean-cache always $(foreach x,advise audit bench bundle card compare doctor ensemble export holders layers pictures pseudo rehearse report restore runs board verify watch ledger,$(call extra,$x)) $(foreach x,push push-code pull,$(call part,kaggle,$x))
 help: ## this screen
 	@$(PYTHON) -m src.run.variables --help
 setup: $(STAMP) ## a virtual environment in .venv with everything in it; nothing is installed twice
@@ -139,6 +139,14 @@ $(call extra,runs): | $(STAMP) ## all runs as a table, the best first
 	@$(PODIUM) runs $(call typed,COMP)
 $(call extra,pictures): $(if $(STAMP),$(STAMP)-dev) # the pictures of the documents, from the runs of clothing
 	@$(PODIUM) pictures
+$(call extra,bundle): $(CSV) ## a run for a code competition without internet: a data set and a notebook in bundles/RUN/
+	@$(PODIUM) bundle $R
+$(call extra,rehearse): | $(STAMP) ## run that notebook without a network; its csv must equal the local one
+	@$(PODIUM) rehearse $R
+$(call extra,export): $R/test.json ## a run as one ONNX file, checked against torch, in runs/RUN/export/
+	@$(PODIUM) export $R
+$(call extra,card): $R/test.json ## one model of a run as a Hugging Face folder that timm loads, with its card: FOLD=0
+	@$(PODIUM) card $R$(if $(call typed,FOLD), --fold $(call typed,FOLD))
 $(call extra,bench): | $(STAMP) ## the kit against a plain loop, as ratios, 35 minutes: ONLY=head,adamp
 	@$(ASK) data weights --backbone tf_efficientnet_lite0 && $(ASK) bench
 # ---- the kit itself ----
