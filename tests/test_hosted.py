@@ -96,7 +96,8 @@ def test_a_session_goes_from_attached_files_to_a_submission(bench, kaggle):
 def test_what_a_session_has_saved_before_its_end_the_next_one_takes_up(bench, kaggle):
     submit = f"make submit COMP=tiny INPUTS=/kaggle/input {SETTINGS}"
     first = kaggle.session(
-        submit.replace("epochs=2", "epochs=2 lr=1e-3") + " RUN=earlier",  # decodes, and fills the trunk's cache
+        submit.replace("epochs=2", "epochs=2 lr=1e-3")
+        + " RUN=earlier",  # decodes, and fills the trunk's cache
         submit.replace("wandb=off", "wandb=off max_hours=0.000001 save_minutes=0") + " RUN=tiny-run",
         code=2,
     )
