@@ -26,6 +26,7 @@ VENV ?= .venv
 HOSTED := $(if $(wildcard $(VENV)/bin/python),,$(KAGGLE_KERNEL_RUN_TYPE)$(COLAB_RELEASE_TAG)$(wildcard /kaggle /content))
 STAMP := $(if $(PY),,$(if $(HOSTED),.hosted-stamp,$(VENV)/.stamp))
 PY ?= $(if $(HOSTED),$(PYTHON),$(VENV)/bin/python)
+NEW_ENOUGH = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "setup needs Python 3.11 or newer, $(PYTHON) is older: make setup PYTHON=python3.12"; exit 2; }
 PIP := -m pip install --quiet --disable-pip-version-check
 PODIUM := $(PY) -m src
 ASK := $(if $(ASKED),env $(ASKED) )$(PODIUM)
@@ -48,11 +49,12 @@ help: ## this screen
 setup: $(STAMP) ## a virtual environment in .venv with everything in it; nothing is installed twice
 	@echo "setup: $(PY) is ready"
 $(VENV)/.stamp: requirements.txt constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "setup needs Python 3.11 or newer: make setup PYTHON=python3.12"; exit 2; }
+	@$(NEW_ENOUGH)
 	@echo "setup 1/3: a virtual environment in $(VENV)" && $(PYTHON) -m venv $(VENV)
 	@echo "setup 2/3: torch, the large part (some GB, once; minutes)" && $(VENV)/bin/python $(PIP) torch torchvision -c constraints.txt
 	@echo "setup 3/3: the rest of requirements.txt" && $(VENV)/bin/python $(PIP) -r requirements.txt -c constraints.txt && touch $@
 .hosted-stamp: requirements-kaggle.txt
+	@$(NEW_ENOUGH)
 	@echo "setup: torch is here already and stays; adding what is missing" && $(PY) $(PIP) -r requirements-kaggle.txt && touch $@
 $(STAMP)-dev: requirements-dev.txt $(STAMP)
 	@echo "setup: what the tests need" && $(PY) $(PIP) -r requirements-dev.txt $(if $(HOSTED),,-c constraints.txt) && touch $@

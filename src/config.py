@@ -144,8 +144,8 @@ class Machine:
     # what runs the frozen trunk; auto: openvino where it is installed and the device is a CPU. Proven within
     # 5e-5 of torch, as torch's versions are
     engine: Literal["auto", "torch", "openvino"] = "auto"
-    # torch.compile of what learns: half a minute or more first; for long trainings on a GPU
-    compile: bool = False
+    # the same bits in each run on a GPU too; slower, and an error where an operation can't be
+    deterministic: bool = False
     max_hours: Amount = 0.0  # stop and save before this; 0: no limit
     save_minutes: Amount = 10.0
     # when a finished fold is still in memory, warn; strict: end there

@@ -69,6 +69,9 @@ def check_alike(paths: RunPaths, done: dict[int, dict]) -> None:
             )
         if done[first]["versions"] != done[k]["versions"]:
             warn(f"folds {first} and {k} were trained by differing versions of the packages")
+        precisions = [done[number].get("precision", "") for number in (first, k)]
+        if all(precisions) and precisions[0] != precisions[1]:
+            warn(f"folds {first} and {k} were trained with differing precision: {' and '.join(precisions)}")
 
 
 def read_epochs(paths: RunPaths, numbers: list[int]) -> dict[int, pd.DataFrame]:

@@ -156,7 +156,9 @@ def prepare_inputs(table: TrainingTable, clock: Clock) -> Inputs:
         model.to(accelerator.device)
         template = model if model.cut_at == "all" else None
         passes = run.config.epochs * run.config.folds
-        if "" in views or not features.pays_to_cache(model, run, len(table.frame), len(views), passes):
+        if "" in views or not features.pays_to_cache(
+            model, run, len(table.frame), len(views), passes, num_drawn=len(views) - 1
+        ):
             return Inputs(run, accelerator, [pictures.decoded], False, views, template)
         trunk = Trunk(model, run.machine, accelerator)
         arrays = features.trunk_outputs(run, trunk, pictures, views, accelerator, clock)
@@ -177,8 +179,6 @@ def finish_fold(table: TrainingTable, inputs: Inputs, fold: int, clock: Clock, b
             raise Stopped(f"{clock.asked}: {fold_name(fold)} is next; the same command goes on with it")
         clock.begin()
         result, watch = train_with_largest_batch(table, inputs, fold, clock)
-        if table.run.machine.compile:
-            torch.compiler.reset()  # it holds the model
         used = memory.free(watch, inputs.accelerator, device=inputs.device)
         written = [
             file for file in (files.model, files.valid, files.valid_epochs, files.log) if file.exists()
@@ -202,9 +202,7 @@ def train_with_largest_batch(
         return batch.fit(lambda size: train_fold(table, inputs, fold, size, clock))
     except NotFinite as error:
         ids = table.frame["id"].iloc[error.rows].tolist()
-        raise ValueError(
-            f"{fold_name(fold)}: {error}; images {ids}. Lower lr (now {config.lr:g}) or set clip_grad"
-        ) from error
+        raise ValueError(f"{fold_name(fold)}: {error}; images {ids}: {error.advice}") from error
 
 
 def judge_memory(run: Run, fold: int, watch: memory.Watch, device: torch.device, baseline: int) -> None:

@@ -21,7 +21,8 @@ from src.data.training_table import FoldTable, TrainingTable
 from src.model.classifier import Classifier, build
 from src.run import memory, predictions, provenance, reuse
 from src.run.clock import Clock
-from src.run.errors import CheckFailed, Stopped
+from src.run.device import prepared
+from src.run.errors import CheckFailed, Stopped, warn
 from src.run.files import atomic, naming, write_text
 from src.run.paths import FoldPaths, fold_name
 from src.run.progress import Progress
@@ -29,7 +30,7 @@ from src.training import optimizer_state, state_files
 from src.training.checkpoint import Checkpoint
 from src.training.early_stopping import EarlyStopping
 from src.training.ema import Ema
-from src.training.loop import Learner, predict, train_epoch, unused
+from src.training.loop import Learner, NotFinite, predict, train_epoch, unused
 from src.training.losses import LOSSES
 from src.training.optim import make_optimizer
 from src.training.sanity import STOP_AFTER, below_constant, constant_answer, dead
@@ -128,13 +129,13 @@ def make_checkpoint(table: TrainingTable, inputs: Inputs, model: Classifier, bat
         f"{len(missing)} learning parameters are not in the optimizer, {len(strangers)} in it do not learn"
     )
     optimizer_state.state_dict(optimizer)  # refuses one that could not go on, before hours are spent on it
-    if accelerator.scaler:  # for that alone: accelerate's wrapper costs a sixth of a head's step
-        optimizer = accelerator.prepare(optimizer)
+    optimizer = prepared(accelerator, optimizer)
     origin = table.recipe | {
         "recipe": table.recipe_hash,
         "batch_size": batch_size,
         "code": table.code,
         "versions": provenance.versions(),
+        "precision": accelerator.mixed_precision,
     }
     ema = Ema(model.learned(), run.config.ema)
     stopping = EarlyStopping(run.config.patience, lower_is_better=run.competition.lower_is_better)
@@ -144,7 +145,13 @@ def make_checkpoint(table: TrainingTable, inputs: Inputs, model: Classifier, bat
 def resume(checkpoint: Checkpoint, state: dict | None, files: FoldPaths) -> None:
     """Go on from a saved state, if there is one, with the log as it was then."""
     if state:
+        precision = checkpoint.origin["precision"]
         checkpoint.load_state_dict(state)
+        if precision != checkpoint.origin["precision"]:
+            warn(
+                f"{files.root.name} began with precision {checkpoint.origin['precision']}, and goes on with"
+                f" {precision}"
+            )
         print(f"{files.root.name} goes on after {checkpoint.place}", flush=True)
     else:
         state_files.clear(files.state)
@@ -153,9 +160,8 @@ def resume(checkpoint: Checkpoint, state: dict | None, files: FoldPaths) -> None
 
 def make_learner(run: Run, inputs: Inputs, model: Classifier, checkpoint: Checkpoint, fold: int) -> Learner:
     task = TASKS[run.competition.task]
-    forward = inputs.forward_of(model)
     return Learner(
-        forward=torch.compile(forward) if run.machine.compile else forward,
+        forward=inputs.forward_of(model),
         loss_fn=LOSSES[loss_name(run.config.loss, run.competition.task)],
         optimizer=checkpoint.optimizer,
         ema=checkpoint.ema,
@@ -206,6 +212,9 @@ class Validation:
             positions, logits = self.batch.fit(
                 lambda size: predict(learner.forward, batches.evaluation(held_out, size), learner.accelerator)
             )
+        if (is_bad := ~np.isfinite(logits).all(axis=1)).any():
+            problem = f"{is_bad.sum()} of {len(logits)} predictions of the validation are not finite"
+            raise NotFinite(learner, problem, positions[is_bad].tolist())
         names, values = self.rows.frame["id"].iloc[positions], self.task.activation(logits, self.model.unit)
         frame = predictions.make(names, values, self.run.competition.outputs)
         predictions.check(frame, "valid", kind=self.task.kind, single_label=self.task.loss == "cross_entropy")

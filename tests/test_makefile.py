@@ -637,9 +637,16 @@ def test_where_torch_is_already_present_it_is_not_replaced(kit, hosted):
         }
         for which in ("", "-kaggle")
     ]
-    assert {name.split(">")[0] for name in names[0] - names[1]} == {"torch", "torchvision", "timm"} and names[
-        1
-    ] < names[0]
+    assert {name.split(">")[0] for name in names[0] - names[1]} == {"torch", "torchvision"}
+    assert names[1] < names[0]
+
+
+@pytest.mark.parametrize("hosted", [{}, {"KAGGLE_KERNEL_RUN_TYPE": "Interactive"}])
+def test_a_python_that_is_too_old_is_told_before_anything_is_installed(kit, hosted):
+    kit.write("old", f'#!/bin/sh\n[ "$1" = -c ] && exit 1\nexec {sys.executable} "$@"\n').chmod(0o755)
+    done = kit.make("setup", "PYTHON=./old", py="", env=hosted)
+    assert done.returncode == 2 and "pip" not in done.stdout
+    assert "setup needs Python 3.11 or newer, ./old is older: make setup PYTHON=python3.12" in done.stdout
 
 
 @pytest.mark.parametrize("words", [(), ("RUN=demo-demo",)])

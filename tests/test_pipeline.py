@@ -117,26 +117,6 @@ def test_a_skipped_cache_learns_from_the_same_views(bench):
     assert np.allclose(cached.loc[whole.index], whole, atol=1e-4)
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a compiler on a CPU")
-def test_compiled_folds_learn_the_same_and_give_their_memory_back(bench):
-    """That the second fold begins at all is the proof: what is compiled holds the first one's model until it
-    is forgotten.
-    """
-    plain = bench.run(fast("trainable=1 folds=2"), "plain")
-    (bench.folder / "elsewhere").mkdir()
-    plain.root.rename("elsewhere/plain")
-    compiled = bench.run(
-        fast("trainable=1 folds=2"),
-        "compiled",
-        machine="wandb=off workers=0 device=cpu compile=true memory=strict",
-    )
-    assert np.allclose(
-        predictions.read(compiled.oof), pd.read_parquet("elsewhere/plain/oof.parquet"), atol=1e-3
-    )
-    assert read_json(compiled.score)["machine"]["compile"] is True
-
-
 def test_a_finished_run_does_nothing_and_a_killed_one_goes_on(bench):
     paths = bench.run()
     before = {

@@ -25,7 +25,7 @@ from src.__main__ import exit_code
 from src.data import training_table
 from src.data.batches import SAMPLERS
 from src.run import clock as clock_module
-from src.run import locks, predictions, reuse
+from src.run import device, locks, predictions, reuse
 from src.run.clock import Clock
 from src.run.errors import Stopped
 from src.run.files import HOST, atomic, read_json
@@ -113,12 +113,16 @@ def test_a_state_at_epoch_ends_alone_goes_on_to_the_same_bytes(bench, monkeypatc
 
 
 def test_a_gradient_scaler_goes_on_with_its_scale(bench, monkeypatch):
+    def make_scaler(kind=None):
+        return torch.amp.GradScaler("cpu", growth_interval=3)  # as fp16 on a GPU has one
+
     def with_scaler(machine):
         accelerator = Accelerator(cpu=True)
-        accelerator.scaler = torch.amp.GradScaler("cpu", growth_interval=3)  # as fp16 on a GPU has one
+        accelerator.scaler = make_scaler()
         return accelerator
 
     monkeypatch.setattr(train, "make_accelerator", with_scaler)
+    monkeypatch.setattr(device, "get_grad_scaler", make_scaler)
     expected = whole_run(bench, "epochs=3")
     with monkeypatch.context() as patch, pytest.raises(Killed):
         after_steps(patch, 5, kill)

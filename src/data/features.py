@@ -14,13 +14,13 @@ import torch
 import torchvision
 from accelerate import Accelerator
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from src.config import Config
 from src.data import cache
 from src.data.arrays import Array, gigabytes, make_in_steps
 from src.data.augment import Transform, seeded
 from src.data.batches import at_once
+from src.data.cache_gain import DRAW_SECONDS, READ_GB, count_work, saves_time, trunk_seconds
 from src.data.cache_notes import Earlier, Note
 from src.data.decoding import Pictures
 from src.data.recipe import augment_code, backbone_code
@@ -32,38 +32,38 @@ from src.run.files import sha256
 from src.run.memory import BatchSize
 from src.run.seeds import seed_of
 
-READ_GB = 1.0  # a second, of an array that does not lie in memory: a common SSD
 TIMED = 4  # batches of the trunk, before the time of all is printed
 TRIED = 2  # images at once, as when a model is built: a CPU's kernels for that are there
-# a second, what convolutions reach on two cores and on a common GPU: only the order of size matters
-FLOPS = {"cpu": 1e11, "cuda": 2e13}
 
 
-def pays_to_cache(model: nn.Module, run: Run, num_images: int, num_views: int, passes: int) -> bool:
+def pays_to_cache(
+    model: nn.Module, run: Run, num_images: int, num_views: int, passes: int, *, num_drawn: int = 0
+) -> bool:
     """Whether the trunk's output is worth a cache, and a line that says so. passes: how often each image
-    would go through the trunk otherwise.
+    would go through the trunk otherwise; num_drawn: of the views, those that are augmented.
 
     It is not where the trunk is quicker than reading its output back (only the stem is frozen), or where the
-    output would not fit. Multiplications are counted for that, not seconds: the same run must always go the
-    same way, or its last digits would differ.
+    output would not fit.
     """
     if not model.cut_at:
         if run.config.trainable != "all":
             print(f"no trunk to cache: {model.why}")
         return False
-    with FlopCounterMode(display=False) as counter:
-        shape = output_shape(model, run.config)
+    output, work = count_work(model.trunk, model.normalise(tried_images(model, run.config)))
+    shape = stored_shape(output)
     size = num_views * gigabytes((num_images, *shape), "float32")
-    flops = FLOPS.get(device_of(model).type, FLOPS["cpu"])
-    trunk_seconds, read_seconds = (
-        counter.get_total_flops() / TRIED / flops,
-        gigabytes(shape, "float32") / READ_GB,
-    )
     what = f"{num_views} views of {num_images} images, {size:.2f} GB"
     if size > run.machine.cache_gb:
         print(f"trunk cache skipped, above cache_gb={run.machine.cache_gb:g}: {what}")
         return False
-    if num_views * (trunk_seconds + read_seconds) + passes * read_seconds >= passes * trunk_seconds:
+    if not saves_time(
+        trunk=trunk_seconds(work, device_of(model).type),
+        read=gigabytes(shape, "float32") / READ_GB,
+        draw=DRAW_SECONDS * run.config.image_size**2,
+        num_views=num_views,
+        num_drawn=num_drawn,
+        passes=passes,
+    ):
         print(f"trunk cache skipped, {passes} passes of this trunk cost less: {what}")
         return False
     print(f"trunk cache: {what}; {num_views} passes of the trunk instead of {passes}", flush=True)
@@ -74,12 +74,16 @@ def device_of(model: nn.Module) -> torch.device:
     return next((p.device for p in model.parameters()), torch.device("cpu"))
 
 
-def output_shape(model: nn.Module, config: Config) -> tuple[int, ...]:
+def tried_images(model: nn.Module, config: Config) -> torch.Tensor:
+    """Black images (TRIED, 3, H, W) on the model's device."""
+    size = config.image_size
+    return torch.zeros(TRIED, 3, size, size, dtype=torch.uint8, device=device_of(model))
+
+
+def stored_shape(output: torch.Tensor) -> tuple[int, ...]:
     """How one output of the trunk is stored: (H, W, C) of a map (C, H, W), so that it is read back in
     channels_last order.
     """
-    size = config.image_size
-    output = model.features(torch.zeros(TRIED, 3, size, size, dtype=torch.uint8, device=device_of(model)))
     return tuple(channels_last(output).shape[1:])
 
 
@@ -104,7 +108,8 @@ def trunk_outputs(
     if not all(cache_path(run, trunk.engine, view, note).exists() for view, note in notes.items()):
         trunk.compile(torch.from_numpy(pictures.decoded.values[:2].copy()).permute(0, 3, 1, 2))
         notes = notes_of(run.config, of, trunk.engine, views)  # torch may have taken over
-    shape = (len(pictures.decoded), *output_shape(trunk.model, run.config))
+    tried = trunk.model.features(tried_images(trunk.model, run.config))
+    shape = (len(pictures.decoded), *stored_shape(tried))
     arrays, batch = [], BatchSize(at_once(accelerator.device, 64), "the trunk")
     for view, note in notes.items():
         path = cache_path(run, trunk.engine, view, note)

@@ -29,7 +29,8 @@ def load(path: Path) -> Settings:
         raise ValueError(f"{path} does not exist: `python -m src configure {path.parent}` writes it")
     saved = read_json(path, "comp", "exp", "set", "inputs", "cache", "config", "machine")
     try:
-        config, machine = Config(**saved["config"]), Machine(**saved["machine"])
+        known = {name: value for name, value in saved["machine"].items() if hasattr(Machine, name)}
+        config, machine = Config(**saved["config"]), Machine(**known)  # one that is no more changes nothing
     except ValidationError as error:
         raise ValueError(f"{path} was written by other code: " + "; ".join(explain(error))) from error
     inputs, cache = Path(saved["inputs"]), Path(saved["cache"])

@@ -15,8 +15,6 @@ from src.training.early_stopping import EarlyStopping
 from src.training.ema import Ema
 from src.training.loop import Step
 
-FIRST_SCALE = {"scale": 2.0**16, "_growth_tracker": 0}  # of a GradScaler
-
 
 class Checkpoint:
     """Where a fold's training is. learned: what the model learns, name -> tensor, changed in place by the
@@ -40,8 +38,6 @@ class Checkpoint:
         self.first_loss = 0.0
         self.predictions: list[np.ndarray] = []  # of the held-out images (n, T), one per epoch
         self.seconds_before, self.began = 0.0, time.perf_counter()
-        if scaler:  # all folds share it, and none may begin with the scale of the one before
-            scaler.load_state_dict(scaler.state_dict() | FIRST_SCALE)
 
     @property
     def seconds(self) -> float:
@@ -112,4 +108,5 @@ class Checkpoint:
         self.losses, self.sizes = state["losses"], state["sizes"]
         self.first_loss, self.seconds_before = state["first_loss"], state["seconds"]
         self.predictions = [values.numpy() for values in state["predictions"]]
-        self.origin = {key: state[key] for key in self.origin}  # as it began, batch size and code too
+        # as it began, batch size and code too
+        self.origin = {key: state.get(key, value) for key, value in self.origin.items()}

@@ -44,11 +44,15 @@ class Step(NamedTuple):
 
 
 class NotFinite(Exception):
-    """The loss became NaN or infinite; `rows` are the positions in the table of the images at fault."""
+    """A number became NaN or infinite. rows: the positions in the table of images at fault; advice: what to
+    change.
+    """
 
-    def __init__(self, epoch: int, batch: int, rows: list[int]) -> None:
-        super().__init__(f"the loss is not finite in epoch {epoch}, batch {batch}")
-        self.rows = rows
+    def __init__(self, learner: Learner, problem: str, rows: list[int]) -> None:
+        super().__init__(problem)
+        self.rows, self.advice = rows[:5], f"lower lr (now {learner.config.lr:g}) or set clip_grad"
+        if learner.accelerator.mixed_precision == "fp16":
+            self.advice = 'fp16 ends at 65504: MACHINE="precision=no", or precision=bf16 where the GPU has it'
 
 
 def train_epoch(learner: Learner, batches: Iterable, epoch: int) -> Iterator[Step]:
@@ -70,16 +74,22 @@ def train_epoch(learner: Learner, batches: Iterable, epoch: int) -> Iterator[Ste
             logits = learner.forward(image, batch.extra, target)
         losses = learner.loss_fn(logits.float(), target)  # (B,)
         loss = (losses * weight).sum()
-        mean_loss = loss.item() / len(losses)
-        if not np.isfinite(mean_loss):
-            raise NotFinite(epoch, batch.number, batch.index[~torch.isfinite(losses.detach())].tolist()[:5])
         accelerator.backward(loss / batch.step_size)
+        mean_loss = loss.item() / len(losses)  # waits for the GPU, which has its work by now
+        if not np.isfinite(mean_loss):
+            at_fault = batch.index[~torch.isfinite(losses.detach())].tolist()
+            raise NotFinite(
+                learner, f"the loss is not finite in epoch {epoch}, batch {batch.number}", at_fault
+            )
         if batch.ends_step:
             set_rates(optimizer, epoch * batch.num_steps + batch.step, batch.num_steps, config)
             if config.clip_grad:
                 accelerator.clip_grad_norm_(parameters, config.clip_grad)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
+            if accelerator.optimizer_step_was_skipped and accelerator.scaler.get_scale() < 1:
+                problem = f"the gradients overflow at any scale in epoch {epoch}, batch {batch.number}"
+                raise NotFinite(learner, problem, batch.index.tolist())
             learner.ema.update()
         step = Step(batch.number, mean_loss, len(losses), batch.ends_step, batch.ends_epoch)
         del logits, losses, loss  # or the graph would live through the validation

@@ -39,7 +39,9 @@ def is_cached(setup: Setup) -> bool:
     config, model = setup.config, setup.model
     views = training_views(setup.config, setup.competition, has_trunk=bool(model.cut_at))
     passes = config.epochs * config.folds
-    return "" not in views and pays_to_cache(model, setup.run, len(setup.table), len(views), passes)
+    return "" not in views and pays_to_cache(
+        model, setup.run, len(setup.table), len(views), passes, num_drawn=len(views) - 1
+    )
 
 
 def seconds_per_image(setup: Setup) -> dict[str, float]:
@@ -62,7 +64,7 @@ def seconds_per_image(setup: Setup) -> dict[str, float]:
         seconds["trunk"] = timed(setup, lambda: setup.features_of(batch)) / number
     step = step_seconds(setup, cached) / number
     if step * config.batch_size < 2:  # a small batch says little about a large one, whose memory counts too
-        rows = torch.arange(config.batch_size, device=setup.device) % number
+        rows = torch.arange(config.batch_size).to(setup.device) % number
         parts = {name: getattr(cached, name)[rows] for name in ("image", "target", "weight", "extra")}
         step = step_seconds(setup, cached._replace(**parts)) / config.batch_size
     return seconds | {"step": step, "valid": step / 3}  # a backward pass costs about two forward ones

@@ -52,7 +52,7 @@ def attempt(check: Check, setup: Setup) -> Finding:
         return check(setup)
     except NotFinite as error:
         ids = [setup.table["id"][i] for i in error.rows]
-        return fail(f"{error}; images {ids}", 'try a lower lr, or SET="clip_grad=1"; see the check loss')
+        return fail(f"{error}; images {ids}", f"{error.advice}; see the check loss")
     except Exception as error:
         place = place_of(error)
         if isinstance(error, ValueError) and place:

@@ -205,9 +205,8 @@ def normalised(setup: Setup) -> Finding:
     cfg = pretrained_cfg(setup)
     if "mean" not in cfg:
         return good("the backbone states no mean and std of its own; ImageNet's are used")
-    pixels = (
-        torch.tensor([0, 255], dtype=torch.uint8, device=setup.device).view(2, 1, 1, 1).expand(2, 3, 1, 1)
-    )
+    pixels = torch.tensor([0, 255], dtype=torch.uint8).to(setup.device)
+    pixels = pixels.view(2, 1, 1, 1).expand(2, 3, 1, 1)
     black, white = setup.model.normalise(pixels).flatten(1).cpu()
     mean, std = torch.tensor(cfg["mean"]), torch.tensor(cfg["std"])
     is_black = torch.allclose(black, -mean / std, atol=1e-3)

@@ -10,6 +10,7 @@ from torch import Tensor
 from src.extras.doctor.plots import draw_curve
 from src.extras.doctor.setup import NUM_IMAGES, Check, Forward, Setup
 from src.extras.findings import Finding, fail, good, warn
+from src.run.device import prepared
 from src.training.optim import make_optimizer
 
 SECONDS = 30.0  # for all its steps
@@ -51,7 +52,7 @@ def sweep(setup: Setup, most: int = 80) -> tuple[np.ndarray, np.ndarray]:
     long; ends where the loss explodes.
     """
     batch, model = setup.features_of(setup.sample(128)), copy.deepcopy(setup.model)
-    optimizer = make_optimizer(model.learning(), setup.config)
+    optimizer = prepared(setup.accelerator, make_optimizer(model.learning(), setup.config))
     forward, rng, began = setup.forward(model), np.random.default_rng(0), time.thread_time()
     rates, losses = [1e-6], []
     model.train()
@@ -81,7 +82,7 @@ def step(
         logits = forward(image, extra)
     loss = setup.loss_fn(logits.float(), target).mean()
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    setup.accelerator.backward(loss)
     optimizer.step()
     return float(loss.detach())
 

@@ -24,12 +24,14 @@ from src.extras.findings import Finding
 from src.model import weights
 from src.model.backbone import make_backbone
 from src.model.classifier import Classifier
+from src.run.device import prepared
 from src.training.ema import Ema
 from src.training.loop import Learner, train_epoch
 from src.training.losses import LOSSES
 from src.training.optim import make_optimizer
 
 NUM_IMAGES = 16  # of a batch: the fewest that BatchNorm and a few classes can do with
+MOST_STEPS = 40  # until two have changed the weights; a scaler is at its end after 17 that have not
 
 Forward = Callable[[Tensor, Tensor], Tensor]
 
@@ -160,7 +162,7 @@ class Setup:
         learner = Learner(
             forward or model.forward,
             self.loss_fn,
-            self.accelerator.prepare(make_optimizer(model.learning(), config)),
+            prepared(self.accelerator, make_optimizer(model.learning(), config)),
             Ema({}, 0),
             self.accelerator,
             config,
@@ -174,22 +176,31 @@ class Setup:
 
     @cached_property
     def stepped(self) -> Stepped:
-        """Two steps, because behind a norm that begins at zero (resnet) the first has no gradient."""
+        """Two steps, because behind a norm that begins at zero (resnet) the first has no gradient.
+
+        Under fp16 the first ones overflow and change nothing but the scale of the gradients: these do not
+        count.
+        """
         model = copy.deepcopy(self.model)
         before = {name: value.clone() for name, value in tensors(model).items()}
         gradients = {name: -1.0 for name, p in model.named_parameters() if p.requires_grad}
 
         def remember(name: str) -> Callable[[Tensor], None]:
             def hook(parameter: Tensor) -> None:
-                gradients[name] = max(gradients[name], float(parameter.grad.abs().max()))
+                scaler = self.accelerator.scaler
+                largest = float(parameter.grad.abs().max()) / (scaler.get_scale() if scaler else 1)
+                if np.isfinite(largest):
+                    gradients[name] = max(gradients[name], largest)
 
             return hook
 
         for name in gradients:
             model.get_parameter(name).register_post_accumulate_grad_hook(remember(name))
-        two_steps = replace(self.config, epochs=2, head_epochs=0, warmup_epochs=0.0)
-        for _ in self.steps(model, self.sample(), two_steps):
-            pass
+        config, done = replace(self.config, epochs=MOST_STEPS, head_epochs=0, warmup_epochs=0.0), 0
+        for _ in self.steps(model, self.sample(), config):
+            done += not self.accelerator.optimizer_step_was_skipped
+            if done == 2:
+                break
         moved = {name for name, value in tensors(model).items() if not torch.equal(value, before[name])}
         return Stepped(moved, gradients, model)
 
