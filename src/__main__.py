@@ -23,6 +23,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from src.run.errors import CheckFailed, Stopped
+from src.run.threads import limit_spinning
 
 if TYPE_CHECKING:
     from src.data.run import Run
@@ -234,6 +235,7 @@ def commands_of(words: list[str]) -> list[str]:
 def run_commands(words: list[str]) -> None:
     """Import what the commands need, read the options, then run one after another."""
     names = commands_of(words)
+    limit_spinning(os.environ)
     gc.disable()  # else it looks through what torch and timm build up: 2 of 5 seconds of importing them
     try:
         core = [import_module(COMMANDS[name][1]) for name in names if name in COMMANDS]

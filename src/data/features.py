@@ -80,6 +80,11 @@ def tried_images(model: nn.Module, config: Config) -> torch.Tensor:
     return torch.zeros(TRIED, 3, size, size, dtype=torch.uint8, device=device_of(model))
 
 
+def output_shape(model: nn.Module, config: Config) -> tuple[int, ...]:
+    """The shape that one output of the model's trunk is stored in."""
+    return stored_shape(model.features(tried_images(model, config)))
+
+
 def stored_shape(output: torch.Tensor) -> tuple[int, ...]:
     """How one output of the trunk is stored: (H, W, C) of a map (C, H, W), so that it is read back in
     channels_last order.
@@ -108,8 +113,7 @@ def trunk_outputs(
     if not all(cache_path(run, trunk.engine, view, note).exists() for view, note in notes.items()):
         trunk.compile(torch.from_numpy(pictures.decoded.values[:2].copy()).permute(0, 3, 1, 2))
         notes = notes_of(run.config, of, trunk.engine, views)  # torch may have taken over
-    tried = trunk.model.features(tried_images(trunk.model, run.config))
-    shape = (len(pictures.decoded), *stored_shape(tried))
+    shape = (len(pictures.decoded), *output_shape(trunk.model, run.config))
     arrays, batch = [], BatchSize(at_once(accelerator.device, 64), "the trunk")
     for view, note in notes.items():
         path = cache_path(run, trunk.engine, view, note)

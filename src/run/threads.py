@@ -1,0 +1,17 @@
+"""The threads of OpenMP, by which torch computes on a CPU. No torch here: it reads this as it is loaded."""
+
+from collections.abc import MutableMapping
+
+SPIN_COUNT = "10000"  # of libgomp, which torch's wheels for Linux bring
+BLOCK_MILLISECONDS = "1"  # of Intel's and LLVM's OpenMP, on macOS and in conda's torch
+
+
+def limit_spinning(environ: MutableMapping[str, str]) -> None:
+    """Let threads that wait for each other spin for a short while only, then sleep, unless the environment
+    says how they shall wait.
+
+    They spin for milliseconds otherwise, and take the processor from another process that computes.
+    """
+    if "OMP_WAIT_POLICY" not in environ:
+        environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
+        environ.setdefault("KMP_BLOCKTIME", BLOCK_MILLISECONDS)
