@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -16,6 +17,8 @@ class Ema:
         self.decay, self.updates = decay, 0
         self.learned = learned if decay else {}
         self.average = {name: value.clone() for name, value in self.learned.items()}
+        self.floating = [name for name, value in self.learned.items() if value.is_floating_point()]
+        self.whole = [name for name in self.learned if name not in self.floating]  # BatchNorm's counters
 
     def update(self) -> None:
         """After a step of the optimizer. Early averages follow quickly, or the first steps' noise
@@ -23,12 +26,13 @@ class Ema:
         """
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        for name, value in self.learned.items():
-            average = self.average[name]
-            if average.is_floating_point():
-                average.lerp_(value, 1 - decay)
-            else:
-                average.copy_(value)
+        if self.floating:  # all tensors in one kernel
+            averages, values = (
+                [state[name] for name in self.floating] for state in (self.average, self.learned)
+            )
+            torch._foreach_lerp_(averages, values, 1 - decay)
+        for name in self.whole:
+            self.average[name].copy_(self.learned[name])
 
     def swap(self) -> None:
         """Exchange the model's weights and their averages in place; a second call exchanges them back."""

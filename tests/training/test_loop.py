@@ -297,3 +297,41 @@ def test_an_unknown_optimizer_names_some():
     with pytest.raises(ValueError, match="adamp"):
         make_optimizer([("w", nn.Parameter(torch.zeros(2, 2)), -1)], replace(CONFIG, optimizer="adamw9"))
     assert make_optimizer([("w", nn.Parameter(torch.zeros(2, 2)), -1)], replace(CONFIG, optimizer="lamb"))
+
+
+def test_the_average_of_all_weights_at_once_is_that_of_each_alone():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    learned = model.state_dict()
+    ema, expected = Ema(learned, 0.9), {name: value.clone() for name, value in learned.items()}
+    for update in range(1, 30):
+        model(torch.randn(2, 3, 8, 8))
+        with torch.no_grad():
+            for p in model.parameters():
+                p += torch.randn_like(p)
+        ema.update()
+        decay = min(0.9, (1 + update) / (10 + update))
+        for name, value in learned.items():
+            average = expected[name]
+            is_counter = not value.is_floating_point()
+            expected[name] = value.clone() if is_counter else average + (1 - decay) * (value - average)
+    assert ema.average["1.num_batches_tracked"] == 29
+    for name, average in ema.average.items():
+        torch.testing.assert_close(average, expected[name])
+    assert {*ema.state_dict()} == {"average", "updates"}
+
+
+def test_the_loss_is_waited_for_after_the_backward_pass_and_before_the_step(features, monkeypatch):
+    """A GPU has the whole backward pass to do while the processor waits; a loss that is not finite changes
+    no weight.
+    """
+    calls = []
+    backward, item = Accelerator.backward, torch.Tensor.item
+    monkeypatch.setattr(Accelerator, "backward", lambda *a: (calls.append("backward"), backward(*a))[1])
+    monkeypatch.setattr(torch.Tensor, "item", lambda self: (calls.append("item"), item(self))[1])
+    run(features, CONFIG, orders=(range(4),))
+    assert calls.index("backward") < calls.index("item")
+    model = nn.Linear(6, 3)
+    with pytest.raises(NotFinite):
+        run(features, CONFIG, model=model, weights=np.full(14, np.nan, np.float32))
+    assert all(p.isfinite().all() for p in model.parameters())
