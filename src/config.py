@@ -1,6 +1,7 @@
 """All settings: Config (can change a prediction) and Machine (can't). Imports pydantic only."""
 
 import dataclasses
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -53,7 +54,11 @@ class Train:
     drop_path_rate: Share = 0.0
     image_size: Annotated[int, Field(ge=8, le=4096)] = 224  # pixels, square
     # data
-    augment: Word = "none"  # AUGMENTS in data/augment.py: none, light, medium, strong
+    resize: Word = "squash"  # to a square; RESIZES in data/images.py: squash, crop, pad
+    # images are decoded at this times image_size, so that a random crop need not enlarge them; auto: by
+    # augmentation, DECODE_SCALES below
+    decode_scale: Annotated[float, Field(ge=1, le=4)] | Literal["auto"] = "auto"
+    augment: Word = "none"  # AUGMENTS in data/augment.py: none, light, medium, strong, randaugment
     # mirrors that keep the label; auto: the competition's
     flips: Literal["auto", "h", "v", "hv", "none"] = "auto"
     # fixed versions of an image, cached after the trunk; 0: always fresh
@@ -96,6 +101,9 @@ class Predict:
 
     # VIEWS and VIEW_SETS in data/augment.py, beside the plain picture
     tta: tuple[Word, ...] = ()
+    # pixels, square, at which images are predicted; 0: image_size. Often a little larger is better (Touvron
+    # et al. 2019, arXiv:1906.06423)
+    test_size: Annotated[int, Field(ge=0, le=4096)] = 0
     # models trained on all images, with seed, seed+1, ..., that predict in the folds' place
     refit: Count = 0
 
@@ -135,7 +143,9 @@ class Config(Submit, Predict, Train, Split):
 class Machine:
     """What can't change a prediction: part of no hash."""
 
-    workers: Annotated[int, Field(ge=0, le=256)] = 2  # processes that decode images
+    # processes that augment images, threads that decode them. auto: as many threads as cores, and no process
+    # unless an augmentation takes each image by itself
+    workers: Annotated[int, Field(ge=0, le=256)] | Literal["auto"] = "auto"
     cache_gb: Amount = 8.0  # a larger trunk cache is not made
     # of all arrays in CACHE: what was used least recently makes room; 0: no limit
     cache_total_gb: Amount = 100.0
@@ -153,6 +163,11 @@ class Machine:
     # stop a fold that is worse after two epochs than an answer that looks at no image
     sanity: bool = True
     wandb: Literal["auto", "online", "offline", "off"] = "auto"  # auto: online where a key exists
+
+    @property
+    def num_threads(self) -> int:
+        """That decode images."""
+        return os.cpu_count() or 1 if self.workers == "auto" else self.workers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -226,6 +241,8 @@ RATES = {
     ("vit", "tail"): (5e-4, 3e-5, 0.7),
     ("vit", "all"): (5e-4, 3e-5, 0.7),
 }
+# By augmentation, for decode_scale=auto: most of its crops are not enlarged then. Others: 1
+DECODE_SCALES = {"medium": 1.25, "strong": 1.5, "randaugment": 1.5}
 VITS = ("vit", "deit", "beit", "eva", "swin")
 
 
@@ -251,6 +268,19 @@ def resolve(config: Config) -> Config:
         body_lr, layer_decay = lr, 1.0  # nothing learned that a high rate could spoil
     rates: dict[str, Any] = {"lr": lr, "body_lr": body_lr, "layer_decay": layer_decay}
     return replace(config, **{name: rate for name, rate in rates.items() if getattr(config, name) == "auto"})
+
+
+def decoded_size(config: Config) -> int:
+    """Pixels of a side at which images are decoded."""
+    scale = config.decode_scale
+    if scale == "auto":
+        scale = DECODE_SCALES.get(config.augment, 1.0)
+    return round(config.image_size * scale)
+
+
+def predicted_size(config: Config) -> int:
+    """Pixels of a side at which images are predicted."""
+    return config.test_size or config.image_size
 
 
 def as_dict(settings: Any) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Predict the test images with each fold's model.  fold<k>/model.safetensors, test images ->
-fold<k>/test.parquet, test.parquet; with tta also the held-out images in each view -> oof_tta.parquet,
-tta.json
+fold<k>/test.parquet, test.parquet; with tta or test_size also the held-out images in each view ->
+oof_tta.parquet, tta.json
 """
 
 import time
@@ -14,6 +14,7 @@ from accelerate import Accelerator
 
 from src.competition import tables
 from src.competition.tasks import TASKS
+from src.config import predicted_size
 from src.data import features, folds
 from src.data.arrays import Array, make_in_steps
 from src.data.batches import Batches, Rows
@@ -21,10 +22,10 @@ from src.data.decoding import Pictures, decode
 from src.data.extra_columns import ExtraColumns
 from src.data.prediction_keys import check_shared_code, is_made, predicting_code, prediction_key
 from src.data.recipe import check_trained, image_contents, make_recipe
-from src.data.run import Run
+from src.data.run import Run, at_test_size
 from src.data.scores import score_views, view_lines, write_views
-from src.data.views import Views, tta_views, unseen_tta_views
-from src.model.classifier import Classifier, build
+from src.data.views import TestViews, tta_views, unseen_tta_views, without_draws
+from src.model.classifier import Classifier, build, check_test_size
 from src.model.engines import Trunk
 from src.model.pretrained import pretrained_hash
 from src.run import predictions, reuse
@@ -46,6 +47,7 @@ def predict(run: Run, only: int | None = None) -> None:
     when a fold isn't trained.
     """
     table, paths, config = tables.read_folds(run.paths.folds), run.paths, run.config
+    check_test_size(config)
     for line in unseen_tta_views(config, run.competition):
         warn(line)
     numbers = sorted(k for k in table["fold"].unique() if k >= 0) if only is None else [only]
@@ -53,7 +55,7 @@ def predict(run: Run, only: int | None = None) -> None:
     check_models(run, table, numbers, refits)
     clock = Clock(run.machine)
     with clock.listening():
-        if config.tta:
+        if config.tta or config.test_size:
             predict_held_out(run, table, numbers, clock)
             score, mean = score_views(run, table, numbers)
             print("\n".join(view_lines(score)))
@@ -132,7 +134,7 @@ def predict_test(run: Run, table: pd.DataFrame, numbers: list[int], clock: Clock
 
 def predict_held_out(run: Run, table: pd.DataFrame, numbers: list[int], clock: Clock) -> None:
     """Write what each fold's model says of its held-out images in each view but the plain one, which training
-    has written.
+    has written; with test_size in all, at that size.
     """
     paths, code = run.paths, predicting_code(run)
     keys = {k: prediction_key(run, k, code, []) for k in numbers}
@@ -140,8 +142,9 @@ def predict_held_out(run: Run, table: pd.DataFrame, numbers: list[int], clock: C
     check_shared_code(paths, todo, code)
     if not todo:
         return
-    views = tta_views(run.config)
-    del views["plain"]
+    views, size = tta_views(run.config), run.config.test_size
+    if not size:
+        del views["plain"]
     # the trunk's outputs are used once here, and again by the next run that shares the trunk
     images = prepare_images(run, table, table, views, 2 * len(views), clock)
     for k in todo:
@@ -149,7 +152,8 @@ def predict_held_out(run: Run, table: pd.DataFrame, numbers: list[int], clock: C
         frames = predict_views(run, table, images, k, held_out, keys[k], clock)
         files = paths.fold(k)
         with atomic(files.valid_views) as part:
-            by_view = [frame.assign(view=view) for view, frame in frames.items()]
+            at = f" at {size} px" if size else ""
+            by_view = [frame.assign(view=view + at) for view, frame in frames.items()]
             pd.concat(by_view).to_parquet(part, compression="zstd")
         note = {"key": keys[k], "tta": run.config.tta, "sha256": file_sha(files.valid_views)}
         write_json(note, files.views_json)
@@ -163,7 +167,7 @@ class Images:
 
     table: pd.DataFrame
     pictures: Pictures
-    views: Views
+    views: TestViews
     arrays: list[Array]  # one per view
     is_cached: bool  # whether they are the trunk's outputs
     model: Classifier  # each fold's weights are loaded into it in turn
@@ -175,13 +179,14 @@ def prepare_images(
     run: Run,
     table: pd.DataFrame,
     images: pd.DataFrame,
-    views: Views,
+    views: TestViews,
     passes: int,
     clock: Clock,
     *,
     tolerant=False,
 ) -> Images:
     """table: folds.csv. passes: how often each image would go through the trunk without its cache."""
+    run = at_test_size(run)
     accelerator, competition = make_accelerator(run.machine), run.competition
     extra = ExtraColumns.fit(table, competition.features, np.ones(len(table), bool))
     model = build(run.config, len(competition.outputs), extra.size, is_proven=True).to(accelerator.device)
@@ -190,7 +195,8 @@ def prepare_images(
     arrays = [pictures.decoded] * len(views)
     if is_cached:
         trunk = Trunk(model, run.machine, accelerator)
-        arrays = features.trunk_outputs(run, trunk, pictures, views, accelerator, clock)
+        transforms = without_draws(views, run.config.image_size)
+        arrays = features.trunk_outputs(run, trunk, pictures, transforms, accelerator, clock)
     batch = BatchSize(2 * run.config.batch_size, "prediction")
     return Images(images, pictures, views, arrays, is_cached, model, accelerator, batch)
 
@@ -211,7 +217,7 @@ def predict_views(
     frames = {}
     for array, (name, view) in zip(images.arrays, images.views.items()):
         forward = forward_of(images, view)
-        batches = Batches([array], rows, device=images.accelerator.device)
+        batches = Batches([array], rows, device=images.accelerator.device, size=predicted_size(run.config))
 
         def logits_of(part: np.ndarray, forward=forward, batches=batches) -> np.ndarray:
             predicted, logits = images.batch.fit(

@@ -6,6 +6,7 @@ The same images get the same bytes as from predict: the chunks end where its bat
 import math
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,15 +16,15 @@ import torch
 from accelerate import Accelerator
 
 from src.competition import tables
-from src.config import Machine
+from src.config import Machine, decoded_size
 from src.data import features
 from src.data.batches import at_once
 from src.data.decoding import Pictures
 from src.data.extra_columns import ExtraColumns
 from src.data.images import read_all, records_of
-from src.data.run import Run
-from src.data.views import tta_views
-from src.model.classifier import Classifier, build
+from src.data.run import Run, at_test_size
+from src.data.views import tta_views, without_draws
+from src.model.classifier import Classifier, build, check_test_size
 from src.model.engines import Trunk
 from src.model.frozen import load_frozen
 from src.predict import PIECE, Images, predict_views, stand_in
@@ -107,7 +108,7 @@ class Models:
     @property
     def most(self) -> int:
         """Images of the largest chunk."""
-        size = 3 * self.run.config.image_size**2
+        size = 3 * decoded_size(self.run.config) ** 2
         if not self.is_cached:
             return min(self.whole(CHUNK_BYTES / size), PIECE * self.unit)
         size += 4 * math.prod(features.output_shape(self.model, self.run.config))
@@ -120,6 +121,8 @@ class Models:
 
 def load_models(run: Run) -> Models:
     """Raises ValueError where a fold isn't trained."""
+    check_test_size(run.config)
+    run = at_test_size(run)
     config, competition = run.config, run.competition
     table = tables.read_folds(run.paths.folds)
     numbers = run.paths.predicting(config.refit)
@@ -184,7 +187,7 @@ def predict_chunk(
     models: Models, trunk: Trunk | None, chunk: pd.DataFrame, folder: Path, plan: Plan, pace: Pace
 ) -> tuple[dict[int, pd.DataFrame], dict[str, str]]:
     """(model -> predictions of these images, the mean over the plan's views; id -> why it can't be read)."""
-    run, size, num = models.run, models.run.config.image_size, len(chunk)
+    run, size, num = models.run, decoded_size(models.run.config), len(chunk)
     decoded = np.zeros((num, size, size, 3), np.uint8)
     with pace.timing("read", num):
         unreadable = read_all(
@@ -193,7 +196,8 @@ def predict_chunk(
             decoded.__setitem__,
             read_image=run.competition.read_image,
             max_pixels=run.competition.max_pixels,
-            workers=run.machine.workers,
+            resize=run.config.resize,
+            workers=run.machine.num_threads,
         )
     pictures = Pictures(InMemory(decoded), "", unreadable, [], "")  # type: ignore[arg-type]
     frames: dict[int, list[pd.DataFrame]] = {k: [] for k in plan.models}
@@ -223,9 +227,11 @@ def trunk_output(models: Models, trunk: Trunk, pictures: Pictures, view: str) ->
     """The trunk's output for the images of a chunk in one view, as features.trunk_outputs stores it."""
     config, decoded = models.run.config, pictures.decoded.values
     trunk.compile(torch.from_numpy(decoded[:2].copy()).permute(0, 3, 1, 2))
-    values = np.zeros((len(decoded), *features.output_shape(models.model, config)), np.float32)
-    transform = tta_views(config)[view]
+    shape, dtype = features.output_shape(models.model, config), features.stored_type(trunk, config.image_size)
+    values = np.zeros((len(decoded), *shape), dtype)
+    transform = without_draws({view: tta_views(config)[view]}, config.image_size)[view]
+    view_of = partial(features.see, transform, view, config.image_size, models.accelerator.device)
     with redirect_stdout(None):  # it would announce each chunk
-        for _ in features.run_trunk(trunk, pictures, None, transform, view, models.trunk_batch, values, {}):
+        for _ in features.run_trunk(trunk, pictures, None, view_of, view, models.trunk_batch, values, {}):
             pass
     return InMemory(values)

@@ -13,6 +13,7 @@ from src.competition import answers, definition, tables
 from src.competition.groups import join_groups
 from src.competition.host_tables import check_columns
 from src.competition.messages import listed
+from src.config import decoded_size
 from src.data import external, folds, selection
 from src.data.recipe import image_contents
 from src.data.run import Run
@@ -152,7 +153,7 @@ def check_disk(run: Run, num_images: int) -> None:
     ValueError where the pixels don't fit.
     """
     cache = make_folder(run.settings.cache)
-    need = num_images * run.config.image_size**2 * 3 / 1e9
+    need = num_images * decoded_size(run.config) ** 2 * 3 / 1e9
     free = shutil.disk_usage(cache).free / 1e9
     trunk = f"up to {run.machine.cache_gb:g} GB for the trunk's cache"
     print(f"disk: {need:.1f} GB for decoded images, {trunk}; {free:.0f} GB are free in {cache}")

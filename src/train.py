@@ -15,10 +15,12 @@ from src.data import features
 from src.data.batches import SAMPLERS
 from src.data.decoding import decode
 from src.data.extra_columns import ExtraColumns
+from src.data.images import RESIZES
 from src.data.inputs import Inputs
 from src.data.recipe import check_code, differences
 from src.data.run import Run, make_tracker
 from src.data.training_table import TrainingTable, add_pseudo_labels, load_training_table, warn_of_settings
+from src.data.transfer import resident
 from src.data.views import training_views, tta_views
 from src.evaluate import evaluate, score_lines
 from src.model.classifier import build
@@ -159,12 +161,14 @@ def prepare_inputs(table: TrainingTable, clock: Clock) -> Inputs:
         if "" in views or not features.pays_to_cache(
             model, run, len(table.frame), len(views), passes, num_drawn=len(views) - 1
         ):
-            return Inputs(run, accelerator, [pictures.decoded], False, views, template)
+            on_device = resident([pictures.decoded], accelerator.device)
+            return Inputs(run, accelerator, [pictures.decoded], False, views, on_device, template)
         trunk = Trunk(model, run.machine, accelerator)
         arrays = features.trunk_outputs(run, trunk, pictures, views, accelerator, clock)
         if run.config.cutmix and arrays[0].values.ndim != 4:
             warn_of_cutmix(run)
-        return Inputs(run, accelerator, arrays, True, views, template)
+        on_device = resident(arrays, accelerator.device)
+        return Inputs(run, accelerator, arrays, True, views, on_device, template)
 
 
 def finish_fold(table: TrainingTable, inputs: Inputs, fold: int, clock: Clock, baseline: int) -> None:
@@ -258,6 +262,7 @@ def check_names(run: Run) -> None:
         )
     pick(SCHEDULES, config.schedule, "schedule", "src/training/schedules.py")
     pick(SAMPLERS, config.sampler, "sampler", "src/data/batches.py")
+    pick(RESIZES, config.resize, "resize", "src/data/images.py")
     decoders.choose(config.decode, run.competition)
     training_views(config, run.competition, has_trunk=False)
     tta_views(config)

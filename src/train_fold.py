@@ -18,6 +18,7 @@ from src.data.batches import Batches
 from src.data.inputs import Inputs, epoch_steps
 from src.data.run import Run, make_tracker
 from src.data.training_table import FoldTable, TrainingTable
+from src.data.transfer import Waiting
 from src.model.classifier import Classifier, build
 from src.run import memory, predictions, provenance, reuse
 from src.run.clock import Clock
@@ -56,7 +57,7 @@ def train_fold(
     del state  # it holds all of that once more
     learner = make_learner(run, inputs, model, checkpoint, fold)
     batches, validation = inputs.batches(rows), Validation(run, rows, model, learner)
-    num_batches = sum(map(len, epoch_steps(run, rows, checkpoint.epoch, batch_size)))
+    num_batches, waiting = sum(map(len, epoch_steps(run, rows, checkpoint.epoch, batch_size))), Waiting()
     with (
         make_tracker(run, files.log, files.root.name, "fold") as tracker,
         Progress(fold, config.epochs, num_batches, clock.folds_after) as progress,
@@ -66,7 +67,8 @@ def train_fold(
             epoch = checkpoint.epoch
             steps = epoch_steps(run, rows, epoch, batch_size)
             model.train()
-            for step in train_epoch(learner, batches.train_epoch(steps, epoch, checkpoint.batch), epoch):
+            epoch_batches = waiting.over(batches.train_epoch(steps, epoch, checkpoint.batch))
+            for step in train_epoch(learner, epoch_batches, epoch):
                 checkpoint.advance(step)
                 progress.advance(step.num_images)
                 if step.has_updated and not step.ends_epoch:
@@ -83,8 +85,9 @@ def train_fold(
         score = validation.score_of(frame) if len(frame) else None
         tracker.finish({} if score is None else {run.competition.metric_name: score})
     write_fold(files, model, frame, [validation.frame(epoch) for epoch in checkpoint.predictions])
-    epochs, seconds = len(checkpoint.predictions), checkpoint.seconds
-    return checkpoint.origin | {"score": score, "epochs": epochs, "seconds": seconds}, watch
+    print(f"{fold_name(fold)}: {waiting.line()}", flush=True)
+    result = {"score": score, "epochs": len(checkpoint.predictions), "seconds": checkpoint.seconds}
+    return checkpoint.origin | result | waiting.figures(), watch
 
 
 def saved_state(files: FoldPaths, batch_size: int) -> dict | None:

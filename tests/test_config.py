@@ -43,7 +43,7 @@ def test_every_setting_belongs_to_exactly_one_stage():
         "bad_images",
         "external",
     ]
-    assert config.STAGES["predict"] == ["tta", "refit"] and config.STAGES["submit"] == ["decode"]
+    assert config.STAGES["predict"] == ["tta", "test_size", "refit"] and config.STAGES["submit"] == ["decode"]
 
 
 def test_no_setting_of_the_machine_is_one_of_the_experiment():
@@ -267,7 +267,7 @@ def test_the_files_hold_a_stages_settings_and_what_it_reads(kit):
         split["folders"]
     ) == {"train"}
     assert set(train) == set(config.STAGES["train"]) and train["epochs"] == 4 and train["lr"] != "auto"
-    assert set(predict) == {"tta", "refit", "files", "folders"} and set(predict["files"]) == {
+    assert set(predict) == {"tta", "test_size", "refit", "files", "folders"} and set(predict["files"]) == {
         "sample_submission.csv",
         "test.csv",
     }

@@ -228,7 +228,7 @@ EDITS = [
     Edit("a helper of the own reader", source("readers.py", "pixels // 2", "0 * pixels"), "csv score split",
          "code changed since this run was trained: src/readers.py: bright; nothing is re-run", "csv decoded models predicted score trunk"),
     Edit("how every image is resized", source("data/images.py", "Resampling.BICUBIC", "Resampling.NEAREST"), NOTHING,
-         "src/data/images.py: square; nothing is re-run", "csv decoded models predicted score trunk"),
+         "src/data/images.py: squash; nothing is re-run", "csv decoded models predicted score trunk"),
     Edit("the fold scheme", source("data/folds.py", "default_rng(config.fold_seed)", "default_rng(config.fold_seed + 1)"),
          TRAINING + " split", "trained with other folds, labels or groups; kept in"),
     Edit("the metric", source("competition/metrics.py", "np.mean(np.where(size > 0", "np.mean(np.where(size >= 0"), NOTHING,

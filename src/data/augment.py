@@ -1,68 +1,113 @@
-"""Augmentation and views: image -> image, both uint8 (3, H, W). Draws come from torch's generator, which the
-caller seeds per image.
+"""Augmentation and views of uint8 images.
+
+An augmentation takes a batch (B, 3, H, H) uint8, on the CPU or the GPU, and Draws, each image's own random
+numbers; it gives (B, 3, size, size) uint8. A transform of torchvision, or PerImage(a function of one image
+(3, H, W)), is one too: it is called for each image by itself, in worker processes on the CPU.
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.transforms import v2
 
-Transform = Callable[[Tensor], Tensor]
+from src.data import policies
+from src.data.colour import erase, jitter
+from src.data.draws import Draws
+from src.data.warp import crop, mirror, shift, turn, warp, zoom
+from src.run.choices import pick
+
+Transform = Callable[[Tensor, Draws], Tensor]
+View = Callable[[Tensor], Tensor]
+
+
+def none(size: int, flips: str) -> Transform:
+    return lambda images, draws: images
+
+
+def light(size: int, flips: str) -> Transform:
+    """Mirrors, and a small shift, turn and zoom."""
+
+    def transform(images: Tensor, draws: Draws) -> Tensor:
+        moved = shift(draws.uniform(-0.06, 0.06), draws.uniform(-0.06, 0.06))
+        turned = turn(draws.uniform(-8, 8)) @ zoom(draws.uniform(0.9, 1.12))
+        return warp(images, mirror(draws, flips) @ turned @ moved, size)
+
+    return transform
+
+
+def medium(size: int, flips: str) -> Transform:
+    """A random crop of at least half the picture, mirrors and colour."""
+
+    def transform(images: Tensor, draws: Draws) -> Tensor:
+        box = crop(draws, images.shape[-1], area=(0.5, 1.0), ratio=(0.8, 1.25))
+        images = warp(images, box @ mirror(draws, flips), size)
+        return jitter(images, draws, brightness=0.25, contrast=0.25, saturation=0.2, hue=0.02)
+
+    return transform
+
+
+def strong(size: int, flips: str) -> Transform:
+    """A random crop of at least a third, mirrors, TrivialAugment and a piece erased."""
+
+    def transform(images: Tensor, draws: Draws) -> Tensor:
+        box = crop(draws, images.shape[-1], area=(0.35, 1.0), ratio=(0.75, 1.33))
+        images = warp(images, box @ mirror(draws, flips), size)
+        return erase(policies.trivial(images, draws), draws, probability=0.25)
+
+    return transform
+
+
+def randaugment(size: int, flips: str) -> Transform:
+    """The same with RandAugment: two operations of a middle strength."""
+
+    def transform(images: Tensor, draws: Draws) -> Tensor:
+        box = crop(draws, images.shape[-1], area=(0.35, 1.0), ratio=(0.75, 1.33))
+        images = warp(images, box @ mirror(draws, flips), size)
+        return erase(policies.randaugment(images, draws), draws, probability=0.25)
+
+    return transform
+
+
+@dataclass(frozen=True)
+class PerImage:
+    """An augmentation from a function of one image, which draws from torch's generator: it is seeded for each
+    image, so that the same seed gives the same picture in any process.
+    """
+
+    transform: View
+
+    def __call__(self, images: Tensor, draws: Draws) -> Tensor:
+        pictures = []
+        with torch.random.fork_rng(devices=[]):  # no other draw is disturbed
+            for image, seed in zip(images, draws.seeds.tolist()):
+                # torch.manual_seed formats stack traces for the GPUs that aren't there
+                torch.default_generator.manual_seed(seed)
+                pictures.append(self.transform(image))
+        return torch.stack(pictures)
+
+
+# add yours: (size, flips) -> an augmentation, and a word here
+AUGMENTS = {"none": none, "light": light, "medium": medium, "strong": strong, "randaugment": randaugment}
 
 
 def mirrors(flips: str) -> list[v2.Transform]:
-    """flips: letters of h and v, those that don't change the label (a digit has none)."""
+    """For transforms of torchvision. flips: letters of h and v, those that don't change the label (a digit
+    has none).
+    """
     return ([v2.RandomHorizontalFlip()] if "h" in flips else []) + (
         [v2.RandomVerticalFlip()] if "v" in flips else []
     )
 
 
-def none(size: int, flips: str) -> Transform:
-    return v2.Compose([v2.Identity()])
+def make_transform(name: str, size: int, flips: str) -> Transform:
+    """The augmentation of that name. Raises ValueError for an unknown one."""
+    transform = pick(AUGMENTS, name, "augment", "src/data/augment.py")(size, flips)
+    return PerImage(transform) if isinstance(transform, nn.Module) else transform
 
 
-def light(size: int, flips: str) -> Transform:
-    """Mirrors, and a small shift, turn and zoom."""
-    move = v2.RandomAffine(
-        degrees=8,
-        translate=(0.06, 0.06),
-        scale=(0.9, 1.12),
-        interpolation=v2.InterpolationMode.BILINEAR,
-        fill=128,
-    )
-    return v2.Compose([*mirrors(flips), move])
-
-
-def medium(size: int, flips: str) -> Transform:
-    """A random crop of at least half the picture, mirrors, light and colour."""
-    crop = v2.RandomResizedCrop(size, scale=(0.5, 1.0), ratio=(0.8, 1.25), antialias=True)
-    return v2.Compose([crop, *mirrors(flips), v2.ColorJitter(0.25, 0.25, 0.2, 0.02)])
-
-
-def strong(size: int, flips: str) -> Transform:
-    """A random crop of at least a third, mirrors, TrivialAugment (Müller and Hutter 2021, arXiv:2103.10158)
-    and a piece erased.
-    """
-    crop = v2.RandomResizedCrop(size, scale=(0.35, 1.0), ratio=(0.75, 1.33), antialias=True)
-    return v2.Compose([crop, *mirrors(flips), v2.TrivialAugmentWide(), v2.RandomErasing(p=0.25, value=128)])
-
-
-def seeded(transform: Transform, image: Tensor, seed: int) -> Tensor:
-    """The transform with its own draws: the same seed gives the same picture, in any process, and no other
-    draw is disturbed.
-    """
-    with torch.random.fork_rng(devices=[]):
-        # torch.manual_seed formats stack traces for the GPUs that aren't there
-        torch.default_generator.manual_seed(seed)
-        return transform(image)
-
-
-# add yours: (size, flips) -> transform, and a word here
-AUGMENTS = {"none": none, "light": light, "medium": medium, "strong": strong}
-
-
-def window(zoom: float, down: float = 0.5, right: float = 0.5) -> Transform:
+def window(zoom: float, down: float = 0.5, right: float = 0.5) -> View:
     """A fixed part of the picture, 1/zoom of its side, at the whole size; 0.5 is its middle, 0 its upper or
     left end. What is beyond it is grey. Like `light`, which goes as far as zoom 1.12 in a corner: such views
     training has seen.
@@ -79,7 +124,7 @@ def window(zoom: float, down: float = 0.5, right: float = 0.5) -> Transform:
 
 
 # at test time: images (..., H, W) of equal sides -> the same shape; add yours: a function above, a word here
-VIEWS: dict[str, Transform] = {
+VIEWS: dict[str, View] = {
     "hflip": lambda image: image.flip(-1),
     "vflip": lambda image: image.flip(-2),
     "rot180": lambda image: image.flip(-2, -1),
@@ -116,6 +161,7 @@ def unseen_views(views: Iterable[str], flips: str, augment: str) -> dict[str, st
         "none": [view for view in VIEWS if view.startswith(("zoom", "crop_"))],
         "medium": ["zoom90"],
         "strong": ["zoom90"],
+        "randaugment": ["zoom90"],
     }
     why |= dict.fromkeys(closer.get(augment, []), f"zooms as augment={augment} does not")
     return {view: why[view] for view in views if view in why}

@@ -2,7 +2,7 @@
 output, one view per epoch. Nothing here depends on how many workers read, or on where an epoch was continued.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,8 +12,10 @@ from torch import Tensor
 
 from src.data.arrays import Array
 from src.data.augment import Transform
-from src.data.workers import AugmentedImages
-from src.run.seeds import seed_of
+from src.data.transfer import as_tensor, prefetched, to_device
+from src.data.warp import resize
+from src.data.workers import Augmentation, AugmentedImages, Draw
+from src.run.seeds import seed_of, seeds_of
 
 
 class Batch(NamedTuple):
@@ -21,7 +23,7 @@ class Batch(NamedTuple):
     target: Tensor  # (B, T) float, dense
     weight: Tensor  # (B,) of each image's loss
     extra: Tensor  # (B, E) float: the competition's extra columns
-    index: Tensor  # (B,) position in the table
+    index: Tensor  # (B,) int64 position in the table
     # where it stands in a training epoch
     number: int = 0
     step: int = 0  # of the optimizer, which may take several batches
@@ -43,6 +45,9 @@ class Batches:
     """Batches of a table's images. Three sources: the trunk's outputs, one Array per view; decoded images
     with the same fixed views made as they are read; decoded images augmented afresh each epoch (one
     transform, named ""). Draws depend on seed, fold, epoch and position, and on nothing else.
+
+    size: pixels of an image's side, where it may be decoded larger. on_device: the arrays in the device's
+    memory, [] where they are not.
     """
 
     def __init__(
@@ -54,13 +59,20 @@ class Batches:
         seed: int = 0,
         fold: int = 0,
         transforms: Mapping[str, Transform | None] | None = None,
-        workers: int = 0,
+        workers: int | str = 0,
+        size: int = 0,
+        on_device: Sequence[Tensor] = (),
     ) -> None:
         self.arrays, self.rows, self.device, self.seed, self.fold = list(arrays), rows, device, seed, fold
-        self.view_names = list(transforms or {})
-        self.augmented: AugmentedImages | None = None
+        self.size, self.on_device, self.view_names = size, on_device, list(transforms or {})
+        self.augmentation: Augmentation | None = None
+        self.loader: AugmentedImages | None = None
         if transforms and any(transforms.values()):
-            self.augmented = AugmentedImages(arrays[0], list(transforms.values()), workers, device)
+            side = size or self.arrays[0].values.shape[1]
+            self.augmentation = Augmentation(list(transforms.values()), side)
+            num_workers = self.augmentation.num_workers(workers, device)
+            if num_workers or self.augmentation.is_per_image:
+                self.loader = AugmentedImages(self.arrays[0], self.augmentation, num_workers, device)
         # each image begins at a view of its own and takes the next one each epoch, so an epoch has all of
         # them
         self.num_views = max(len(self.arrays), len(self.view_names))
@@ -88,58 +100,90 @@ class Batches:
             for part in range(len(batches))
         ]
         parts = [part for batches in steps for part in batches][skip:]
-        if self.augmented:
-            draws = [
-                [
-                    (view, self.draw_of(view, epoch, i), i)
-                    for view, i in zip(self.view_of(part, epoch), part.tolist())
-                ]
-                for part in parts
-            ]
-            images = self.augmented.read(draws)
+        if self.loader:
+            images = self.loader.read([self.draw_of(part, epoch) for part in parts])
         else:
-            images = (self.gather(part, self.view_of(part, epoch)) for part in parts)
-        for number, (part, image) in enumerate(zip(parts, images), skip):
-            yield self.make_batch(part, image)._replace(number=number, **places[number])
+            images = (self.images_of(part, epoch) for part in parts)
+        yield from self.read_ahead(
+            self.make_batch(part, image)._replace(number=number, **places[number])
+            for number, (part, image) in enumerate(zip(parts, images), skip)
+        )
 
     def evaluation(self, positions: np.ndarray, batch_size: int) -> Iterator[Batch]:
         """The plain images at these positions, in their order, for a network that does not learn: few
         pictures or maps at once on a CPU, vectors as many as were asked for.
         """
         is_map = self.arrays[0].values.ndim == 4
-        for part in in_parts(positions, at_once(self.device, batch_size) if is_map else batch_size):
-            yield self.make_batch(part, self.gather(part, np.zeros(len(part), int)))
+        parts = in_parts(positions, at_once(self.device, batch_size) if is_map else batch_size)
+        yield from self.read_ahead(self.make_batch(part, self.plain_images_of(part)) for part in parts)
+
+    def read_ahead(self, batches: Iterable[Batch]) -> Iterable[Batch]:
+        """In a thread, for a GPU; not what may draw from torch's generator in this process."""
+        draws_here = self.loader is not None and not self.loader.workers
+        return batches if self.device.type != "cuda" or draws_here else prefetched(batches)
 
     def make_batch(self, part: np.ndarray, image: Tensor) -> Batch:
         beside = [torch.from_numpy(values[part]) for values in self.rows]
-        tensors = (image, *beside, torch.from_numpy(part.astype(np.int64)))
-        if self.device.type != "cuda":
-            return Batch(*(tensor.to(self.device) for tensor in tensors))
-        # pinned, or the copy would wait for the step before; MPS corrupts such copies (pytorch 189690)
-        return Batch(*(tensor.pin_memory().to(self.device, non_blocking=True) for tensor in tensors))
+        image, *rest = (to_device(t, self.device) for t in (image, *beside, torch.from_numpy(part)))
+        return Batch(image.float() if image.is_floating_point() else image, *rest)
+
+    def images_of(self, part: np.ndarray, epoch: int) -> Tensor:
+        """What a training batch shows."""
+        if not self.augmentation:
+            return self.gather(part, self.view_of(part, epoch))
+        images = self.gather(part, np.zeros(len(part), int))
+        if self.device.type == "cuda":  # other devices lack some of its operations
+            images = to_device(images, self.device)
+        return self.augmentation(images, self.draw_of(part, epoch))
+
+    def plain_images_of(self, part: np.ndarray) -> Tensor:
+        images = self.gather(part, np.zeros(len(part), int))
+        return resize(images, self.size) if self.size and images.dtype == torch.uint8 else images
 
     def view_of(self, part: np.ndarray, epoch: int) -> np.ndarray:
         """The view (n,) that each image of the part has in this epoch."""
         return (epoch + self.first_view[part]) % self.num_views
 
-    def draw_of(self, view: int, epoch: int, position: int) -> int:
-        """The seed of an augmentation. A fixed view has the one that the trunk's cache has for it, so that
-        the cache can't change what is learned; a fresh one its own each epoch.
+    def draw_of(self, part: np.ndarray, epoch: int) -> Draw:
+        """The view of each image, and the seed of its augmentation. A fixed view has the seed that the
+        trunk's cache has for it, so that the cache can't change what is learned; a fresh one its own each
+        epoch.
         """
+        view = self.view_of(part, epoch)
         if self.view_names == [""]:
-            return seed_of(self.seed, self.fold, epoch, position)
-        return seed_of("view", self.view_names[view], position)
+            return Draw(part, view, seeds_of(self.seed, self.fold, epoch, positions=part))
+        seeds = np.zeros(len(part), np.uint64)
+        for number in np.unique(view):
+            rows = view == number
+            seeds[rows] = view_seeds(self.view_names[number], part[rows])
+        return Draw(part, view, seeds)
 
     def gather(self, part: np.ndarray, view: np.ndarray) -> Tensor:
         """Images, or the trunk's output, of these positions; arrays of (N, H, W, C) come out as (B, C, H, W)
         in channels_last order.
         """
         view = view % len(self.arrays)
-        values = self.arrays[0].values[part]
-        for number in np.unique(view[view > 0]):
-            values[view == number] = self.arrays[number].values[part[view == number]]
-        tensor = torch.from_numpy(values)
+        if self.on_device:
+            tensor = self.gather_on_device(part, view)
+        else:
+            values = self.arrays[0].values[part]
+            for number in np.unique(view[view > 0]):
+                values[view == number] = self.arrays[number].values[part[view == number]]
+            tensor = as_tensor(values)
         return tensor.permute(0, 3, 1, 2) if tensor.ndim == 4 else tensor
+
+    def gather_on_device(self, part: np.ndarray, view: np.ndarray) -> Tensor:
+        index = to_device(torch.from_numpy(part), self.device)
+        tensor = self.on_device[0][index]
+        for number in np.unique(view[view > 0]):
+            rows = to_device(torch.from_numpy(np.flatnonzero(view == number)), self.device)
+            tensor[rows] = self.on_device[number][index[rows]]
+        return tensor
+
+
+def view_seeds(view: str, positions: np.ndarray) -> np.ndarray:
+    """The seeds (n,) of a fixed view of the images at these positions."""
+    return seeds_of("view", view, positions=positions)
 
 
 def at_once(device: torch.device, batch_size: int) -> int:

@@ -1,4 +1,4 @@
-"""The images of a table, decoded once at the experiment's size."""
+"""The images of a table, decoded once at the experiment's size, or larger where crops are drawn of them."""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,12 +8,14 @@ import numpy as np
 import pandas as pd
 import PIL
 
+from src.config import decoded_size
 from src.data import images
 from src.data.arrays import Array, gigabytes
 from src.data.cache_notes import Earlier, Note
 from src.data.recipe import image_contents
 from src.data.run import Run
 from src.run import hashing
+from src.run.choices import pick
 from src.run.clock import Clock
 from src.run.files import read_json, sha256
 
@@ -21,23 +23,31 @@ from src.run.files import read_json, sha256
 class Pictures(NamedTuple):
     """The decoded images of a table, in its order."""
 
-    decoded: Array  # (N, size, size, 3) uint8
+    decoded: Array  # (N, H, H, 3) uint8, H = decoded_size(config)
     key: str  # a hash of the images and of how they were decoded
     unreadable: dict[str, str]  # id -> what is wrong; black in `decoded`
     contents: list[str]  # a hash of each image's file
     made_by: str  # a hash of how they were decoded: equal contents were decoded to equal pixels
 
 
+def decoding_code(run: Run) -> list[str | Callable]:
+    """The code that makes pixels of a file."""
+    pick(images.RESIZES, run.config.resize, "resize", "src/data/images.py")
+    reader = run.competition.read_image
+    resize = f"src.data.images:RESIZES[{run.config.resize}]"
+    return ["src.data.images:read_square", resize, *([reader] if reader else [])]
+
+
 def decode(run: Run, table: pd.DataFrame, clock: Clock | None = None, *, tolerant: bool = False) -> Pictures:
     """Decode the table's images, unless that was done before. Raises ValueError that names the unreadable
     ones, unless tolerant.
     """
-    size, reader, cache = run.config.image_size, run.competition.read_image, run.settings.cache
+    size, reader, cache = decoded_size(run.config), run.competition.read_image, run.settings.cache
     contents = image_contents(run, table)
-    note = Note(
-        {"size": size, "pillow": PIL.__version__, "images": sha256(contents)},
-        hashing.reach("src.data.images:read_square", *([reader] if reader else [])),
-    )
+    of = {"size": size, "pillow": PIL.__version__, "images": sha256(contents)}
+    if run.config.resize != "squash":
+        of["resize"] = run.config.resize
+    note = Note(of, hashing.reach(*decoding_code(run)))
     path = cache / run.settings.comp / f"images-{size}px-{note.key}.npy"
     copies: dict[int, Callable[[], np.ndarray]] = {}
     if not path.exists():
@@ -61,7 +71,8 @@ def decode(run: Run, table: pd.DataFrame, clock: Clock | None = None, *, toleran
         room_gb=run.machine.cache_total_gb,
         read_image=reader,
         max_pixels=run.competition.max_pixels,
-        workers=run.machine.workers,
+        resize=run.config.resize,
+        workers=run.machine.num_threads,
     )
     note.write(path, contents)
     # a reader of one's own may look at more than the image's file

@@ -59,5 +59,5 @@ def look_alikes(run: Run, external: pd.DataFrame, others: pd.DataFrame) -> list[
         records_of(others, run.inputs),
         reader=run.competition.read_image,
         max_pixels=run.competition.max_pixels,
-        workers=run.machine.workers,
+        workers=run.machine.num_threads,
     )

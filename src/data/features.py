@@ -3,7 +3,7 @@ once.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,19 +18,20 @@ from torch import nn
 from src.config import Config
 from src.data import cache
 from src.data.arrays import Array, gigabytes, make_in_steps
-from src.data.augment import Transform, seeded
-from src.data.batches import at_once
+from src.data.augment import Transform
+from src.data.batches import at_once, view_seeds
 from src.data.cache_gain import DRAW_SECONDS, READ_GB, count_work, saves_time, trunk_seconds
 from src.data.cache_notes import Earlier, Note
 from src.data.decoding import Pictures
+from src.data.draws import Draws
 from src.data.recipe import augment_code, backbone_code
 from src.data.run import Run
-from src.data.views import Views
+from src.data.views import TrainingViews
+from src.data.warp import resize
 from src.run import hashing
 from src.run.clock import Clock
 from src.run.files import sha256
 from src.run.memory import BatchSize
-from src.run.seeds import seed_of
 
 TIMED = 4  # batches of the trunk, before the time of all is printed
 TRIED = 2  # images at once, as when a model is built: a CPU's kernels for that are there
@@ -101,12 +102,13 @@ def trunk_outputs(
     run: Run,
     trunk: Any,
     pictures: Pictures,
-    views: Views,
+    views: TrainingViews,
     accelerator: Accelerator,
     clock: Clock | None = None,
 ) -> list[Array]:
-    """One Array per view, (N, H, W, C) or (N, ...) float32: the trunk's output for each image. It is made
-    once, then found by its key. trunk: a src.model.engines.Trunk.
+    """One Array per view, (N, H, W, C) or (N, ...): the trunk's output for each image, float32, or as the
+    trunk gives it in half precision (see as_stored). It is made once, then found by its key. trunk: a
+    src.model.engines.Trunk.
     """
     of = made_from(run, trunk, pictures, accelerator)
     notes = notes_of(run.config, of, trunk.engine, views)
@@ -114,6 +116,7 @@ def trunk_outputs(
         trunk.compile(torch.from_numpy(pictures.decoded.values[:2].copy()).permute(0, 3, 1, 2))
         notes = notes_of(run.config, of, trunk.engine, views)  # torch may have taken over
     shape = (len(pictures.decoded), *output_shape(trunk.model, run.config))
+    dtype = stored_type(trunk, run.config.image_size)
     arrays, batch = [], BatchSize(at_once(accelerator.device, 64), "the trunk")
     for view, note in notes.items():
         path = cache_path(run, trunk.engine, view, note)
@@ -122,8 +125,9 @@ def trunk_outputs(
             if reason := note.why_anew(path):
                 print(f"trunk: view {view}{reason}")
             earlier = note.earlier(path, pictures.contents)
-        fill = partial(run_trunk, trunk, pictures, earlier, views[view], view, batch)
-        arrays.append(make_in_steps(path, shape, "float32", fill, clock, room_gb=run.machine.cache_total_gb))
+        view_of = partial(see, views[view], view, run.config.image_size, accelerator.device)
+        fill = partial(run_trunk, trunk, pictures, earlier, view_of, view, batch)
+        arrays.append(make_in_steps(path, shape, dtype, fill, clock, room_gb=run.machine.cache_total_gb))
         note.write(path, pictures.contents)
     return arrays
 
@@ -131,7 +135,7 @@ def trunk_outputs(
 def made_from(run: Run, trunk: Any, pictures: Pictures, accelerator: Accelerator) -> dict[str, Any]:
     """All that the trunk's output depends on, beside engine, view and code."""
     weights = sorted(trunk.state().items())
-    return {
+    of = {
         "backbone": run.config.backbone,
         "cut_at": trunk.cut_at,
         "pool_type": run.config.pool_type,
@@ -144,6 +148,9 @@ def made_from(run: Run, trunk: Any, pictures: Pictures, accelerator: Accelerator
         "timm": timm.__version__,
         "torchvision": torchvision.__version__,
     }
+    if pictures.decoded.values.shape[1] != run.config.image_size:
+        of["size"] = run.config.image_size
+    return of
 
 
 def cached_output(run: Run, trunk: Any, pictures: Pictures, accelerator: Accelerator) -> Array | None:
@@ -154,7 +161,37 @@ def cached_output(run: Run, trunk: Any, pictures: Pictures, accelerator: Acceler
     return Array(path) if cache.use(path) else None
 
 
-def notes_of(config: Config, of: dict[str, Any], engine: str, views: Views) -> dict[str, Note]:
+def stored_type(trunk: Any, size: int) -> str:
+    """The dtype in which the trunk's output is kept. It runs in half precision on a GPU alone, and what it
+    gives in that loses nothing then.
+    """
+    if trunk.accelerator.mixed_precision == "no":
+        return "float32"
+    with torch.inference_mode():
+        return as_stored(trunk(torch.zeros(TRIED, 3, size, size, dtype=torch.uint8))).dtype.name
+
+
+def as_stored(output: torch.Tensor) -> np.ndarray:
+    """As numpy; of bfloat16, which that lacks, the bits as int16 (see as_tensor in data/transfer.py)."""
+    return (output.view(torch.int16) if output.dtype == torch.bfloat16 else output).numpy()
+
+
+def see(
+    transform: Transform | None,
+    view: str,
+    size: int,
+    device: torch.device,
+    images: torch.Tensor,
+    positions: np.ndarray,
+) -> torch.Tensor:
+    """A view of the decoded images (B, 3, H, H) at these positions -> (B, 3, size, size) uint8."""
+    if transform is not None:
+        images = images.to(device) if device.type == "cuda" else images
+        images = transform(images, Draws(view_seeds(view, positions)))
+    return resize(images, size)
+
+
+def notes_of(config: Config, of: dict[str, Any], engine: str, views: TrainingViews) -> dict[str, Note]:
     """By view. The engine changes the last digits, so a training goes on with the one that it began with."""
     return {view: Note(of | {"engine": engine, "view": view}, trunk_code(config, view)) for view in views}
 
@@ -175,6 +212,7 @@ def trunk_code(config: Config, view: str) -> hashing.Units:
         of_view = augment_code(config)
     ours = [
         "src.data.features:run_trunk",
+        "src.data.features:see",
         "src.model.classifier:Normalise",
         "src.model.backbone:make_backbone",
         "src.model.cut:cut",
@@ -186,7 +224,7 @@ def run_trunk(
     trunk: Any,
     pictures: Pictures,
     earlier: Earlier | None,
-    transform: Transform | None,
+    view_of: Callable[[torch.Tensor, np.ndarray], torch.Tensor],
     view: str,
     batch: BatchSize,
     values: np.ndarray,
@@ -210,17 +248,15 @@ def run_trunk(
             began = time.perf_counter()
         if num_run == 1 + TIMED:
             seconds = (time.perf_counter() - began) / TIMED * (num_images - start) / batch_size
-            size = gigabytes(values.shape, "float32")
+            size = gigabytes(values.shape, values.dtype.name)
             print(
                 f"trunk: view {view} of {num_images} images, {size:.2f} GB, about {seconds:.0f} s", flush=True
             )
         num_run += 1
         image = torch.from_numpy(np.array(pictures.decoded.values[start:end])).permute(0, 3, 1, 2)
         pictures.decoded.close()  # or a pass would map all of it in the end
-        if transform is not None:
-            seeds = [seed_of("view", view, position) for position in range(start, end)]
-            image = torch.stack([seeded(transform, one, seed) for one, seed in zip(image, seeds)])
         with torch.inference_mode():
+            image = view_of(image, np.arange(start, end))
             values[start:end] = batch.fit(partial(in_batches, trunk, image))
         yield {"done": end}
     if num_copied:
@@ -229,7 +265,7 @@ def run_trunk(
 
 def in_batches(trunk: Any, image: torch.Tensor, size: int) -> np.ndarray:
     """The trunk's output for these images, at most `size` at once, as it is stored."""
-    return torch.cat([channels_last(trunk(part)) for part in image.split(size)]).numpy()
+    return as_stored(torch.cat([channels_last(trunk(part)) for part in image.split(size)]))
 
 
 def has_batch(earlier: Earlier, contents: list[str], start: int, end: int) -> bool:

@@ -1,6 +1,4 @@
-"""Images: read, brought upright to RGB, resized whole to a square, decoded once per size into one uint8
-array.
-"""
+"""Images: read, brought upright to RGB, resized to a square, decoded once per size into one uint8 array."""
 
 import os
 import stat
@@ -66,22 +64,59 @@ def read_picture(path: Path, size: int, max_pixels: int) -> Image.Image:
             values = np.asarray(picture, dtype=np.float32)
             top = 65535 if values.max() > 255 else 255
             picture = Image.fromarray((values.clip(0, top) * (255 / top)).astype(np.uint8))
+        return on_white(picture)
+
+
+def on_white(picture: Image.Image) -> Image.Image:
+    """In RGB, laid on white where it is transparent: the colours hidden beneath mean nothing."""
+    if not picture.has_transparency_data:
         return picture.convert("RGB")
+    picture = picture.convert("RGBA")
+    white = Image.new("RGBA", picture.size, "white")
+    return Image.alpha_composite(white, picture).convert("RGB")
 
 
-def square(picture: Image.Image, size: int) -> np.ndarray:
-    """The whole picture, squashed to (size, size, 3) uint8: at validation nothing is cut off."""
-    if picture.size != (size, size):
-        picture = picture.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3.0)
-    return np.asarray(picture, dtype=np.uint8)
+def squash(picture: Image.Image, size: int) -> Image.Image:
+    """The whole picture, with other proportions: nothing is cut off."""
+    if picture.size == (size, size):
+        return picture
+    return picture.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3.0)
+
+
+def crop(picture: Image.Image, size: int) -> Image.Image:
+    """The square in the middle of the picture."""
+    return ImageOps.fit(picture, (size, size), Image.Resampling.BICUBIC)
+
+
+def pad(picture: Image.Image, size: int) -> Image.Image:
+    """The whole picture in its own proportions, with grey beside it."""
+    return ImageOps.pad(picture, (size, size), Image.Resampling.BICUBIC, color=(128, 128, 128))
+
+
+RESIZES = {  # add yours: (RGB picture, size) -> picture of size x size, and a word here
+    "squash": squash,
+    "crop": crop,
+    "pad": pad,
+}
 
 
 def read_square(
-    record: Mapping[str, str], size: int, read_image: Reader | None, max_pixels: int
+    record: Mapping[str, str],
+    size: int,
+    read_image: Reader | None,
+    max_pixels: int,
+    resize: str = "squash",
 ) -> np.ndarray:
-    """One image of the table as (size, size, 3) uint8, by the competition's own reader when it has one."""
+    """One image of the table as (size, size, 3) uint8, by the competition's own reader when it has one.
+    resize: a word of RESIZES.
+    """
+    return np.asarray(RESIZES[resize](read(record, size, read_image, max_pixels), size), dtype=np.uint8)
+
+
+def read(record: Mapping[str, str], size: int, read_image: Reader | None, max_pixels: int) -> Image.Image:
+    """One image of the table in RGB."""
     if read_image is None:
-        return square(read_picture(Path(record["file"]), size, max_pixels), size)
+        return read_picture(Path(record["file"]), size, max_pixels)
     check_file(Path(record["file"]))
     values = np.asarray(read_image(record))
     is_picture = values.ndim == 2 or (values.ndim == 3 and values.shape[2] in (1, 3))
@@ -89,7 +124,7 @@ def read_square(
         raise ValueError(
             f"read_image must give uint8 (H, W, 3) or (H, W), it gave {values.dtype} {values.shape}"
         )
-    return square(Image.fromarray(values.squeeze()).convert("RGB"), size)
+    return Image.fromarray(values.squeeze()).convert("RGB")
 
 
 def read_all(
@@ -99,6 +134,7 @@ def read_all(
     *,
     read_image: Reader | None = None,
     max_pixels: int,
+    resize: str = "squash",
     workers: int,
 ) -> dict[str, str]:
     """Read each image and put(place, pixels); returns id -> what is wrong, for those that can't be read
@@ -109,7 +145,7 @@ def read_all(
 
     def one(place: int) -> str:
         try:
-            put(place, read_square(records[place], size, read_image, max_pixels))
+            put(place, read_square(records[place], size, read_image, max_pixels, resize))
         except Exception as error:  # Pillow raises many kinds; all are gathered and reported
             reason = str(error).replace(records[place]["file"], "the file")[:120]
             return f"{records[place]['path']}: {reason or type(error).__name__}"

@@ -1,12 +1,13 @@
 """What all folds of a run read: decoded images, or the trunk's outputs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
+from torch import Tensor
 
 from src.competition.tables import joined
 from src.data.arrays import Array
@@ -14,7 +15,7 @@ from src.data.batches import SAMPLERS, Batches, in_steps
 from src.data.features import engine_of
 from src.data.run import Run
 from src.data.training_table import FoldTable
-from src.data.views import Views
+from src.data.views import TrainingViews
 from src.run.paths import fold_name
 from src.run.seeds import seed_of
 
@@ -25,7 +26,8 @@ class Inputs:
     accelerator: Accelerator  # the device that they were made for
     arrays: list[Array]  # the trunk's outputs, one per view, or the decoded images alone
     is_cached: bool  # whether they are the trunk's outputs
-    views: Views  # made of decoded images as they are read; not of the trunk's outputs
+    views: TrainingViews  # made of decoded images as they are read; not of the trunk's outputs
+    on_device: Sequence[Tensor] = ()  # the arrays in the device's memory, where they have room there
     template: Any = None  # a model whose frozen backbone all folds share; None where each fold builds its own
 
     @property
@@ -51,6 +53,8 @@ class Inputs:
             fold=table.fold,
             workers=self.run.machine.workers,
             transforms=None if self.is_cached else self.views,
+            size=self.run.config.image_size,
+            on_device=self.on_device,
         )
 
 

@@ -24,6 +24,7 @@ def predicting_code(run: Run) -> hashing.Units:
         "src.predict:prepare_images",
         "src.predict:predict_views",
         task,
+        f"src.data.images:RESIZES[{run.config.resize}]",
         *backbone_code(run.config),
         *views,
         *readers,
@@ -44,7 +45,10 @@ def prediction_key(run: Run, fold: int, code: hashing.Units, images: list) -> st
         for file, units in hashing.own(code).items()
     }
     alone = {file: units for file, units in alone.items() if units}
-    return sha256([done["files"]["model.safetensors"], done["recipe"], run.config.tta, images, alone])
+    of = [done["files"]["model.safetensors"], done["recipe"], run.config.tta, images, alone]
+    if run.config.test_size:
+        of.append(run.config.test_size)
+    return sha256(of)
 
 
 def check_shared_code(paths: RunPaths, numbers: Iterable[int], code: hashing.Units) -> None:

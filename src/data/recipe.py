@@ -124,6 +124,7 @@ def training_code(run: Run) -> hashing.Units:
         f"src.model.heads:HEADS[{config.head}]",
         f"src.data.batches:SAMPLERS[{config.sampler}]",
         f"src.competition.tasks:TASKS[{competition.task}]",
+        f"src.data.images:RESIZES[{config.resize}]",
         *augment_code(config),
         *backbone_code(config),
     ]
@@ -132,7 +133,7 @@ def training_code(run: Run) -> hashing.Units:
 
 
 def augment_code(config: Config) -> list[str]:
-    return [f"src.data.augment:AUGMENTS[{config.augment}]", "src.data.augment:seeded"]
+    return [f"src.data.augment:AUGMENTS[{config.augment}]", "src.data.augment:PerImage"]
 
 
 def backbone_code(config: Config) -> list[str]:

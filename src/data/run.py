@@ -1,10 +1,10 @@
 """What every stage is given: the files, the settings and the competition of one run."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from src.competition.facts import Competition
-from src.config import Config, Machine, Settings, as_dict
+from src.config import Config, Machine, Settings, as_dict, predicted_size
 from src.run.paths import RunPaths
 from src.run.tracking import Tracker
 
@@ -31,6 +31,12 @@ class Run:
     def inputs(self) -> Path:
         """The folder with the competition's files."""
         return self.settings.folder
+
+
+def at_test_size(run: Run) -> Run:
+    """The run with images of the size at which it predicts."""
+    config = replace(run.config, image_size=predicted_size(run.config))
+    return replace(run, settings=replace(run.settings, config=config))
 
 
 def make_tracker(run: Run, log: Path, name: str, job_type: str) -> Tracker:

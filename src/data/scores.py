@@ -48,12 +48,15 @@ def score_views(run: Run, table: pd.DataFrame, numbers: list[int]) -> tuple[dict
     frames = {"plain": predictions.join(predictions.read(paths.fold(k).valid) for k in numbers)}
     by_view = predictions.join(pd.read_parquet(paths.fold(k).valid_views) for k in numbers)
     frames |= {str(view): frame.drop(columns="view") for view, frame in by_view.groupby("view", sort=False)}
-    mean = predictions.check_ids(predictions.mean(frames.values()), held_out["id"], "oof_tta")
+    # with test_size the plain pictures are among the views, at that size
+    averaged = [frame for view, frame in frames.items() if view != "plain" or not run.config.test_size]
+    mean = predictions.check_ids(predictions.mean(averaged), held_out["id"], "oof_tta")
     of_view = {view: summary(competition, held_out, frame) for view, frame in frames.items()}
     whole, plain_view = summary(competition, held_out, mean), of_view["plain"]
     sign = -1 if competition.lower_is_better else 1
     score = {
         "tta": list(run.config.tta),  # as json has it: verify compares
+        **({"test_size": run.config.test_size} if run.config.test_size else {}),
         "recipe": read_json(paths.fold(numbers[0]).done)["recipe"],
         "metric": competition.metric_name,
         **whole,
@@ -73,9 +76,10 @@ def write_views(paths: RunPaths, score: dict, mean: pd.DataFrame) -> None:
 
 def view_lines(score: dict) -> list[str]:
     """A line per view, and what their mean gains: positive is better, also where a low score is."""
+    width = max(14, *map(len, score["views"]))
     gains = " ".join(f"{gain:+.4f}" for gain in score["fold_gains"].values())
     return [
         f"views at test time, OOF {score['metric']}",
-        *(f"  {view:14} {one['oof']:.4f}" for view, one in score["views"].items()),
-        f"  {'mean':14} {score['oof']:.4f}  ({score['gain']:+.4f}; by fold {gains})",
+        *(f"  {view:{width}} {one['oof']:.4f}" for view, one in score["views"].items()),
+        f"  {'mean':{width}} {score['oof']:.4f}  ({score['gain']:+.4f}; by fold {gains})",
     ]

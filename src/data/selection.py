@@ -28,7 +28,7 @@ def readable(table: pd.DataFrame, run: Run) -> pd.DataFrame:
         lambda place, pixels: None,
         read_image=run.competition.read_image,
         max_pixels=run.competition.max_pixels,
-        workers=run.machine.workers,
+        workers=run.machine.num_threads,
     )
     for problem in bad.values():
         print(f"warning: left out, {problem}", file=sys.stderr)

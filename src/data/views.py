@@ -2,10 +2,12 @@
 
 from src.competition.facts import Competition
 from src.config import Config
-from src.data.augment import AUGMENTS, VIEW_SETS, VIEWS, Transform, unseen_views
+from src.data.augment import VIEW_SETS, VIEWS, Transform, View, make_transform, unseen_views
+from src.data.warp import resize
 from src.run.choices import pick
 
-Views = dict[str, Transform | None]  # by name; None is the plain image
+TrainingViews = dict[str, Transform | None]  # by name; None is the plain image
+TestViews = dict[str, View | None]
 
 
 def flips_of(config: Config, competition: Competition) -> str:
@@ -13,27 +15,38 @@ def flips_of(config: Config, competition: Competition) -> str:
     return {"auto": competition.flips, "none": ""}.get(config.flips, config.flips)
 
 
-def training_views(config: Config, competition: Competition, *, has_trunk: bool) -> Views:
+def training_views(config: Config, competition: Competition, *, has_trunk: bool) -> TrainingViews:
     """With a trunk: the plain image and views-1 fixed draws of the augmentation, the same for all folds and
     seeds. Without one, or with views=0: a single view named "", drawn afresh each epoch. Raises ValueError.
     """
     flips = flips_of(config, competition)
-    transform = pick(AUGMENTS, config.augment, "augment", "src/data/augment.py")(config.image_size, flips)
+    transform = make_transform(config.augment, config.image_size, flips)
     if config.augment == "none":
         return {"plain": None}
     if not has_trunk or config.views == 0:
         return {"": transform}
-    fixed = {f"{config.augment}-{flips}-{number}": transform for number in range(1, config.views)}
+    fixed: TrainingViews = {
+        f"{config.augment}-{flips}-{number}": transform for number in range(1, config.views)
+    }
     return {"plain": None} | fixed
 
 
-def tta_views(config: Config) -> Views:
+def tta_views(config: Config) -> TestViews:
     """The plain image, and the views that `tta` names, one by one or by a word for several. Raises
     ValueError.
     """
     words: dict = {name: [name] for name in VIEWS} | VIEW_SETS
     names = [view for word in config.tta for view in pick(words, word, "tta view", "src/data/augment.py")]
     return {"plain": None} | {name: VIEWS[name] for name in names}
+
+
+def without_draws(views: TestViews, size: int) -> TrainingViews:
+    """Views at test time as augmentations that draw nothing, of images of size x size."""
+
+    def transform_of(view: View) -> Transform:
+        return lambda images, draws: view(resize(images, size))
+
+    return {name: view and transform_of(view) for name, view in views.items()}
 
 
 def unseen_tta_views(config: Config, competition: Competition) -> list[str]:

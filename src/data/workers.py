@@ -1,4 +1,6 @@
-"""Augmented images read by worker processes that live as long as the training."""
+"""Augmented images, a batch at a time: in this process, or in worker processes that live as long as the
+training.
+"""
 
 import os
 import re
@@ -6,74 +8,113 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from src.data.arrays import Array
-from src.data.augment import Transform, seeded
+from src.data.augment import PerImage, Transform
+from src.data.draws import Draws
+from src.data.warp import resize
 
 SHARED_MEMORY = Path("/dev/shm")  # of Linux
 MORE_SHARED_MEMORY = 'MACHINE="workers=0" does without, or give more (docker run --shm-size=2g)'
-Draw = tuple[int, int, int]  # view, seed, position in the table
+
+
+class Draw(NamedTuple):
+    """What a batch of augmented images is made of."""
+
+    positions: np.ndarray  # (B,) in the table
+    view: np.ndarray  # (B,) which transform
+    seeds: np.ndarray  # (B,) uint64
+
+
+class Augmentation(NamedTuple):
+    """The transform of each view, None for the plain image, and the side in pixels of what leaves them."""
+
+    transforms: Sequence[Transform | None]
+    size: int
+
+    def __call__(self, images: Tensor, draw: Draw) -> Tensor:
+        """Decoded images (B, 3, H, H) uint8 -> (B, 3, size, size) uint8."""
+        views = np.unique(draw.view)
+        if len(views) == 1:
+            return self.apply(images, self.transforms[views[0]], draw.seeds)
+        shape = (len(images), 3, self.size, self.size)
+        out = torch.empty(shape, dtype=images.dtype, device=images.device)
+        for view in views:
+            rows = np.flatnonzero(draw.view == view)
+            on_device = torch.from_numpy(rows).to(images.device)
+            out[on_device] = self.apply(images[on_device], self.transforms[view], draw.seeds[rows])
+        return out
+
+    def apply(self, images: Tensor, transform: Transform | None, seeds: np.ndarray) -> Tensor:
+        return resize(images if transform is None else transform(images, Draws(seeds)), self.size)
+
+    @property
+    def is_per_image(self) -> bool:
+        """Whether a transform is slow, and draws from torch's generator, as the training does."""
+        return any(isinstance(transform, PerImage) for transform in self.transforms)
+
+    def num_workers(self, workers: int | str, device: torch.device) -> int:
+        """How many processes augment: none where a whole batch is done at once, on a GPU in any case; with
+        workers=auto one per core where each image is done by itself.
+        """
+        if not self.is_per_image and (workers == "auto" or device.type == "cuda"):
+            return 0
+        return os.cpu_count() or 1 if workers == "auto" else int(workers)
 
 
 class Decoded(Dataset):
-    """One item is a Draw -> image (3, H, W) uint8: that view's transform with draws from the seed, the same
-    in any process.
-    """
+    """One item is a Draw -> its images (B, 3, size, size) uint8, the same in any process."""
 
-    def __init__(self, images: Array, transforms: Sequence[Transform | None]) -> None:
-        self.images, self.transforms = images, transforms
+    def __init__(self, images: Array, augmentation: Augmentation) -> None:
+        self.images, self.augmentation = images, augmentation
 
     def __getitem__(self, draw: Draw) -> Tensor:
-        view, seed, position = draw
-        image = torch.from_numpy(self.images.values[position].copy()).permute(2, 0, 1)  # (3, H, W)
-        transform = self.transforms[view]
-        return (image if transform is None else seeded(transform, image, seed)).contiguous()
+        images = torch.from_numpy(self.images.values[draw.positions]).permute(0, 3, 1, 2)
+        return self.augmentation(images, draw)
 
 
 class EpochDraws:
-    """A batch sampler whose batches are exchanged each epoch, so that one loader with living workers is
-    enough.
-    """
+    """A sampler whose draws are exchanged each epoch, so that one loader with living workers is enough."""
 
     def __init__(self) -> None:
-        self.batches: list[list[Draw]] = []
+        self.draws: list[Draw] = []
 
-    def __iter__(self) -> Iterator[list[Draw]]:
-        return iter(self.batches)
+    def __iter__(self) -> Iterator[Draw]:
+        return iter(self.draws)
 
     def __len__(self) -> int:
-        return len(self.batches)
+        return len(self.draws)
 
 
 class AugmentedImages:
     """Reads batches of decoded images with their augmentation."""
 
-    def __init__(
-        self, images: Array, transforms: Sequence[Transform | None], workers: int, device: torch.device
-    ) -> None:
+    def __init__(self, images: Array, augmentation: Augmentation, workers: int, device: torch.device) -> None:
         self.images, self.workers, self.is_running = images, workers, False
         self.sampler = EpochDraws()
         self.loader = DataLoader(
-            Decoded(images, transforms),
-            batch_sampler=self.sampler,
+            Decoded(images, augmentation),
+            sampler=self.sampler,
+            batch_size=None,  # an item is a batch
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=device.type == "cuda",
             worker_init_fn=leave_group,
         )
 
-    def read(self, batches: list[list[Draw]]) -> Iterator[Tensor]:
-        """(B, 3, H, W) uint8 for each batch. Raises ValueError where there is no room for the workers."""
+    def read(self, draws: list[Draw]) -> Iterator[Tensor]:
+        """(B, 3, size, size) uint8 for each draw. Raises ValueError where the workers find no room."""
         if self.workers and not self.is_running:
-            check_shared_memory(
-                self.workers, max(map(len, batches), default=0) * self.images.values[0].nbytes
-            )
+            largest = max((len(draw.positions) for draw in draws), default=0)
+            check_shared_memory(self.workers, largest * self.images.values[0].nbytes)
         self.is_running = True
-        self.sampler.batches = batches
+        self.sampler.draws = draws
         try:
             yield from self.loader
         except RuntimeError as error:  # another process may take the shared memory meanwhile

@@ -14,6 +14,7 @@ def backbone_features(run: Run, tables: Sequence[pd.DataFrame]) -> np.ndarray:
     """(N, F) float32 of all tables' images: the input of a head-only run's head, from the same caches."""
     from src.data import features
     from src.data.decoding import decode
+    from src.data.transfer import as_tensor
     from src.model.classifier import build
     from src.model.engines import Trunk
     from src.run import locks
@@ -31,8 +32,9 @@ def backbone_features(run: Run, tables: Sequence[pd.DataFrame]) -> np.ndarray:
     with locks.lock(run.settings.cache / run.settings.comp / "lock", wait=True):
         for table in tables:
             pictures = decode(run, table, tolerant=True)
-            values = features.trunk_outputs(run, trunk, pictures, {"plain": None}, accelerator)[0].values
-            parts.append(np.array(values).reshape(len(values), -1, values.shape[-1]).mean(axis=1))
+            outputs = features.trunk_outputs(run, trunk, pictures, {"plain": None}, accelerator)[0]
+            values = as_tensor(np.array(outputs.values)).float().numpy()
+            parts.append(values.reshape(len(values), -1, values.shape[-1]).mean(axis=1))
     return np.concatenate(parts)
 
 

@@ -149,16 +149,22 @@ def from_timm(config: Config, name: str = "", **changes: Any) -> nn.Module:
 
 def timm_arguments(config: Config, name: str) -> dict[str, Any]:
     """The arguments of timm.create_model that the settings give."""
-    import timm
 
     arguments: dict[str, Any] = {"num_classes": 0}
     if config.drop_path_rate:
         arguments["drop_path_rate"] = config.drop_path_rate
     if config.pool_type != "auto":  # "" gives the feature map itself, (B, C, h, w) or (B, tokens, C)
         arguments["global_pool"] = "" if config.pool_type == "none" else config.pool_type
-    if timm.get_pretrained_cfg(name).fixed_input_size:
+    if has_fixed_size(name):
         arguments["img_size"] = config.image_size  # ViT: the position embedding is resampled to it
     return arguments
+
+
+def has_fixed_size(name: str) -> bool:
+    """Whether a timm model takes images of the one size that it was made for, as a ViT does."""
+    import timm
+
+    return timm.is_model(name) and bool(timm.get_pretrained_cfg(name).fixed_input_size)
 
 
 def unknown(backbone: str, name: str) -> str:

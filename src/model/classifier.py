@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from src.config import Config
-from src.model.backbone import make_backbone, normalisation
+from src.model.backbone import has_fixed_size, make_backbone, normalisation
 from src.model.cut import CannotCut, cut, set_mode
 from src.model.heads import HEADS
 from src.model.trainable import groups, new_layers, set_trainable
@@ -195,3 +195,13 @@ def pick(table: dict, name: str, what: str, file: str) -> Any:
         choices = ", ".join(sorted(table))
         raise ValueError(f"{what} {name!r} is unknown; choose from {choices}, or add it in {file}")
     return table[name]
+
+
+def check_test_size(config: Config) -> None:
+    """Raises ValueError where test_size is another size than the backbone takes."""
+    name = config.backbone.rpartition(":")[2]
+    if config.test_size not in (0, config.image_size) and has_fixed_size(name):
+        raise ValueError(
+            f"test_size={config.test_size}: {name} takes images of one size, here {config.image_size} px: set"
+            " test_size=0, or image_size and train again"
+        )

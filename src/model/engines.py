@@ -52,7 +52,7 @@ class Trunk:
         if self.compiled:
             return self.compiled(image)
         with self.accelerator.autocast():
-            return self.model.features(image.to(self.accelerator.device)).float().cpu()
+            return self.model.features(image.to(self.accelerator.device)).cpu()
 
 
 def find_engine(machine: Machine, accelerator: Accelerator):

@@ -14,7 +14,7 @@ from src.run.sources import ROOT, Place, Source, find_module, short_hash
 
 # Dicts of which a run uses one entry: code names that entry, and the dict itself is not followed.
 CHOICES = set(
-    "LOSSES SCHEDULES HEADS SAMPLERS AUGMENTS VIEWS VIEW_SETS BACKBONES SCHEMES METRICS TASKS ANSWERS"
+    "LOSSES SCHEDULES HEADS SAMPLERS AUGMENTS VIEWS VIEW_SETS RESIZES BACKBONES SCHEMES METRICS TASKS ANSWERS"
     " DECODERS COMPETITIONS EXAMPLES EXPERIMENTS".split()
 )
 # Settings, files and logs: what they do to a prediction is in the settings or in the folds.

@@ -98,7 +98,9 @@ class RunPaths:
         path, score = self.oof, read_json(self.score)
         with_tta = read_json(self.tta) if self.tta.exists() else {}
         if with_tta and with_tta["recipe"] == score["recipe"]:
-            if with_tta["tta"] == read_json(self.config)["config"]["tta"]:
+            config = read_json(self.config)["config"]
+            sizes = with_tta.get("test_size", 0), config.get("test_size", 0)
+            if with_tta["tta"] == config["tta"] and sizes[0] == sizes[1]:
                 path, score = self.oof_tta, score | with_tta
         if "sha256" in score:  # not of a run of earlier code
             check_file(path, score["sha256"])

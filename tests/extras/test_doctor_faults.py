@@ -609,7 +609,7 @@ FAULTS = [
         "src/data/augment.py",
         "augment",
         "a weaker one",
-        choice(augment.AUGMENTS, lambda size, flips: torch.zeros_like),
+        choice(augment.AUGMENTS, lambda size, flips: augment.PerImage(torch.zeros_like)),
         "augment=mine views=0",
     ),
     Fault(
@@ -617,7 +617,7 @@ FAULTS = [
         "src/data/augment.py",
         "augment",
         "return uint8",
-        choice(augment.AUGMENTS, lambda size, flips: lambda image: image / 255),
+        choice(augment.AUGMENTS, lambda size, flips: lambda images, draws: images / 255),
         "augment=mine views=0",
     ),
     Fault(
@@ -635,7 +635,10 @@ FAULTS = [
         "src/data/augment.py",
         "workers",
         "torch's generator",
-        choice(augment.AUGMENTS, lambda size, flips: lambda image: image.roll(np.random.randint(24), -1)),
+        choice(
+            augment.AUGMENTS,
+            lambda size, flips: augment.PerImage(lambda image: image.roll(np.random.randint(24), -1)),
+        ),
         "augment=mine views=0",
     ),
     Fault(

@@ -100,7 +100,7 @@ class Dataset:
                 memory,
                 reader=reader,
                 max_pixels=self.competition.max_pixels,
-                workers=self.settings.machine.workers,
+                workers=self.settings.machine.num_threads,
                 only_known=self.quick,
             )
 

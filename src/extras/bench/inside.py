@@ -67,6 +67,7 @@ def clock(seconds: dict[str, float], module: Any, name: str, label: str) -> None
             if step is None:
                 return
             seconds[label] = seconds.get(label, 0.0) + time.perf_counter() - began
+            seconds["num_steps"] = seconds.get("num_steps", 0) + 1
             yield step
 
     setattr(module, name, timed_steps if label == "steps" else timed)

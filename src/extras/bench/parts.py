@@ -195,4 +195,32 @@ def growth(bench: Bench) -> list[Row]:
     return [rows[0]._replace(note=note), *rows[1:]]
 
 
-PARTS = {part.__name__: part for part in (head, tail, full, step, adamp, inference, memory, growth)}
+def feed(bench: Bench) -> list[Row]:
+    """Images per second that the input pipeline delivers, and what augmentation takes of a training in which
+    everything learns.
+    """
+    words = [",".join(map(str, values)) for values in bench.work.feed]
+    kit, peer = (bench.call("src.extras.bench.feed", by, *words).result for by in ("kit", "peer"))
+    rows = []
+    for case, ours in kit.items():
+        augment, size, cores = case.split()
+        work = f"input, augment={augment}, {size} px, {cores} cores, s for 1,000 images"
+        note = f"{ours:,.0f} images/s, peer {peer[case]:,.0f}"
+        required = ">= 3" if augment == "medium" else ">= 1"
+        rows.append(Row(work, 1000 / ours, 1000 / peer[case], ours / peer[case], required, note))
+    return [*rows, augmented_full(bench)]
+
+
+def augmented_full(bench: Bench) -> Row:
+    """As in full, with augment=medium: its training part over the model alone."""
+    name, num_folds = "full-medium", bench.work.folds
+    bench.kit(name, bench.settings("all", epochs=1, augment="medium"), stages="")
+    step = bench.call("src.extras.bench.inside", "ceiling", folder_of(name)).result["step"]
+    result = bench.stages(folder_of(name), "train").result
+    ceiling = step * result["num_steps"]
+    work = "full, augment=medium: training part over the model alone on made-up tensors"
+    share = ceiling / result["steps"]
+    return Row(work, result["steps"], ceiling, share, ">= 0.93", f"share of the ceiling, {num_folds} folds")
+
+
+PARTS = {part.__name__: part for part in (head, tail, full, step, adamp, inference, memory, growth, feed)}

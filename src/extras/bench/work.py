@@ -42,6 +42,12 @@ class Work(NamedTuple):
         ("epochs", (2, 4, 8)),
         ("views", (1, 2, 4)),
     )
+    # augmentations, pixels, cores
+    feed: tuple[tuple, tuple, tuple] = (
+        ("none", "light", "medium", "strong", "randaugment"),
+        (224, 288),
+        (1, 2),
+    )
     growth_base: str = "limit=500 folds=4 epochs=4 views=2 image_size=96 batch_size=32 augment=light"
 
 
@@ -55,6 +61,7 @@ QUICK = Work(
     pairs=1,
     optimizers=(("test_resnet", 1, 1.0),),
     growth=(("limit", (18, 24)), ("epochs", (1, 2))),
+    feed=(("medium",), (32,), (1,)),
     growth_base="limit=24 folds=2 epochs=1 views=2 image_size=32 backbone=test_resnet "
     "pretrained=false augment=light",
 )

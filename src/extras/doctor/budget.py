@@ -14,7 +14,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from src.config import decoded_size
+from src.data.augment import PerImage
 from src.data.batches import Batch
+from src.data.draws import Draws
 from src.data.features import pays_to_cache
 from src.data.images import read_square
 from src.data.views import training_views
@@ -54,12 +57,12 @@ def seconds_per_image(setup: Setup) -> dict[str, float]:
 
     def decode() -> None:
         for record in records:
-            read_square(record, config.image_size, competition.read_image, competition.max_pixels)
+            read_square(record, decoded_size(config), competition.read_image, competition.max_pixels)
 
     seconds = {"decode": timed(setup, decode) / len(records), "draw": 0.0, "trunk": 0.0}
     if transform:
-        images = batch.image[:8].cpu()
-        seconds["draw"] = timed(setup, lambda: [transform(image) for image in images]) / len(images)
+        images, draws = batch.image[:8].cpu(), Draws(np.arange(8, dtype=np.uint64))
+        seconds["draw"] = timed(setup, lambda: transform(images, draws)) / len(images)
     if setup.model.cut_at:
         seconds["trunk"] = timed(setup, lambda: setup.features_of(batch)) / number
     step = step_seconds(setup, cached) / number
@@ -83,7 +86,7 @@ def hours(setup: Setup, seconds: dict[str, float]) -> dict[str, float]:
     config, num_images = setup.config, len(setup.table)
     held_out = (setup.table["fold"] >= 0).sum()  # in one epoch of each fold
     learned = len(setup.folds) * num_images - held_out
-    workers = max(min(setup.settings.machine.workers, os.cpu_count() or 1), 1)
+    workers = max(min(setup.settings.machine.num_threads, os.cpu_count() or 1), 1)
     steps = config.epochs * (learned * seconds["step"] + held_out * seconds["valid"])
     if is_cached(setup):
         views = training_views(setup.config, setup.competition, has_trunk=True)
@@ -91,8 +94,9 @@ def hours(setup: Setup, seconds: dict[str, float]) -> dict[str, float]:
         drawing = num_images * max(config.views - 1, 0) * seconds["draw"]
     else:
         trunk = config.epochs * (learned + held_out) * seconds["trunk"]
-        # the loader works beside the steps
-        drawing = max(config.epochs * learned * seconds["draw"] / workers - steps, 0)
+        drawing = config.epochs * learned * seconds["draw"]
+        if isinstance(transform_of(setup), PerImage):  # in processes, beside the steps
+            drawing = max(drawing / workers - steps, 0)
     decoding = num_images * seconds["decode"] / workers
     parts = {"decoding": decoding, "trunk": trunk, "steps": steps, "drawing": drawing}
     return {name: float(value) / 3600 for name, value in parts.items()}

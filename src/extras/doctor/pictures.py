@@ -11,13 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from src.data.augment import Transform, seeded
+from src.data.augment import Transform
 from src.data.batches import Batches, Rows, in_steps
+from src.data.draws import Draws
 from src.data.views import flips_of, training_views, unseen_tta_views
 from src.extras.contact_sheet import Cell, draw_sheet
 from src.extras.doctor.setup import Check, Setup
 from src.extras.findings import Finding, fail, good, warn
-from src.run.seeds import seed_of
+from src.run.seeds import seeds_of
 
 MANY, FEW = 192, 20  # images whose features are compared; below FEW chance alone decides
 NUM_DRAWS = 4  # of each picture on the contact sheet
@@ -32,7 +33,8 @@ def transform_of(setup: Setup) -> Transform | None:
 
 
 def draws_of(transform: Transform, image: Tensor, row: int, number: int = NUM_DRAWS) -> list[Tensor]:
-    return [seeded(transform, image, seed_of("doctor", row, i)) for i in range(number)]
+    draws = Draws(seeds_of("doctor", row, positions=np.arange(number)))
+    return list(transform(image.expand(number, -1, -1, -1), draws))
 
 
 @torch.no_grad()
@@ -184,8 +186,8 @@ def workers(setup: Setup) -> Finding:
 
     alone, two = images(0), images(2)
     generator = (
-        "draw from torch's generator (torch.rand ...), which is seeded for each image, not from numpy or"
-        f" random: {WHERE}"
+        "draw from `draws`, or in a transform of one image from torch's generator (torch.rand ...), which is"
+        f" seeded for each image, not from numpy or random: {WHERE}"
     )
     if not torch.equal(alone, two):
         return fail("the same images are drawn differently with 0 and with 2 workers", generator)
@@ -203,7 +205,7 @@ def guarded(check: Check, setup: Setup) -> Finding:
         return check(setup)
     except (RuntimeError, TypeError, ValueError, AttributeError, IndexError) as error:
         seen = f"augment={setup.config.augment}: {type(error).__name__}: {error}"
-        return fail(seen, f"image in and out as uint8 (3, H, W): {WHERE}")
+        return fail(seen, f"images in and out as uint8 (B, 3, H, W): {WHERE}")
 
 
 PICTURES: dict[str, Check] = {

@@ -121,7 +121,7 @@ class Setup:
         chosen = training[np.argsort(nth_of_its_class, kind="stable")[:number]]
         pictures = decode(self.run, self.table.iloc[chosen])
         rows = Rows(*(values[chosen] for values in self.rows))
-        batches = Batches([pictures.decoded], rows, device=self.device)
+        batches = Batches([pictures.decoded], rows, device=self.device, size=self.config.image_size)
         parts = list(batches.evaluation(np.arange(len(chosen)), len(chosen)))
         image, target, weight, extra, _ = (
             torch.cat(tensors) for tensors in zip(*(part[:5] for part in parts))

@@ -9,6 +9,8 @@ import torch
 
 from src.data import decoding, features
 from src.data.extra_columns import ExtraColumns
+from src.data.transfer import as_tensor
+from src.data.warp import resize
 from src.extras.linear_probe import principal_components
 from src.extras.page.blocks import Note, Own, Section
 from src.extras.report import thumbnails
@@ -80,7 +82,8 @@ def trunk_features(material: Material, rows: np.ndarray) -> tuple[np.ndarray, st
         pictures = decoding.decode(run, material.folds, tolerant=True)
         cached = features.cached_output(run, trunk, pictures, accelerator)
         if cached is not None:
-            return pooled(np.array(cached.values[places])), "the frozen trunk"
+            values = as_tensor(np.array(cached.values[places])).float().numpy()
+            return pooled(values), "the frozen trunk"
         return in_batches(material, model.features, places, accelerator.device), "the frozen trunk"
     first = material.paths.finished()[0]
     model.load(material.paths.fold(first).model)
@@ -101,6 +104,7 @@ def in_batches(
     parts = []
     for part in np.array_split(places, max(len(places) // BATCH, 1)):
         image = torch.from_numpy(np.array(material.pixels[part])).permute(0, 3, 1, 2).to(device)
+        image = resize(image, material.run.config.image_size)
         parts.append(pooled(features.channels_last(forward(image)).float().cpu().numpy()))
     return np.concatenate(parts)
 

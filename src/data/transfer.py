@@ -1,0 +1,131 @@
+"""Batches on their way to the device: what stays in its memory, what is read ahead, and how long it is waited
+for.
+"""
+
+import queue
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from src.data.arrays import Array
+
+SHARE = 0.4  # of a GPU's memory that images or the trunk's outputs may take
+PIECE = 1024  # images that are copied there at once
+Item = TypeVar("Item")
+
+
+def room_for_arrays(device: torch.device) -> float:
+    """Bytes of the device's memory that arrays may take; 0 where the processor's memory is as near."""
+    return SHARE * torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else 0.0
+
+
+def resident(arrays: Sequence[Array], device: torch.device) -> list[Tensor]:
+    """The arrays in the device's memory, where all of them have room there; else []."""
+    size = sum(array.values.nbytes for array in arrays)
+    if size >= room_for_arrays(device):
+        return []
+    print(f"images: {size / 1e9:.2f} GB stay in the memory of {device}", flush=True)
+    tensors = []
+    for array in arrays:
+        dtype = as_tensor(np.array(array.values[:1])).dtype
+        on_device = torch.empty(array.values.shape, dtype=dtype, device=device)
+        for start in range(0, len(array), PIECE):
+            part = array.values[start : start + PIECE]
+            on_device[start : start + len(part)] = as_tensor(np.array(part)).to(device)
+        array.close()
+        tensors.append(on_device)
+    return tensors
+
+
+def as_tensor(values: np.ndarray) -> Tensor:
+    """Of an array as it is stored: numpy has no bfloat16, so its bits are kept as int16."""
+    tensor = torch.from_numpy(values)
+    return tensor.view(torch.bfloat16) if tensor.dtype == torch.int16 else tensor
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Without waiting only from pinned memory to CUDA: elsewhere the copy may read memory that has changed by
+    then.
+    """
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def prefetched(items: Iterable[Item], ahead: int = 2) -> Iterator[Item]:
+    """The items, made by a thread while the reader works on those before. Nothing that draws from torch's
+    generator may run in it.
+    """
+    ready: queue.Queue = queue.Queue(maxsize=ahead)
+    is_left = threading.Event()
+
+    def put(kind: str, value: object) -> bool:
+        while not is_left.is_set():
+            try:
+                ready.put((kind, value), timeout=0.1)
+                return True
+            except queue.Full:
+                pass
+        return False
+
+    def work() -> None:
+        try:
+            for item in items:
+                if not put("item", item):
+                    return
+            put("end", None)
+        except BaseException as error:  # raised again where the items are read
+            put("error", error)
+
+    thread = threading.Thread(target=work, name="prefetch", daemon=True)
+    thread.start()
+    try:
+        while True:
+            kind, value = ready.get()
+            if kind == "error":
+                raise value
+            if kind == "end":
+                return
+            yield value
+    finally:
+        is_left.set()
+        thread.join()
+
+
+class Waiting:
+    """How fast a training is fed: images, seconds in all, and those in which it waited for its next batch."""
+
+    def __init__(self) -> None:
+        self.images, self.seconds, self.waited = 0, 0.0, 0.0
+
+    def over(self, batches: Iterable) -> Iterator:
+        """The batches, timed."""
+        iterator = iter(batches)
+        while True:
+            began = time.perf_counter()
+            batch = next(iterator, None)
+            arrived = time.perf_counter()
+            self.waited += arrived - began
+            if batch is not None:
+                yield batch
+                self.images += len(batch.index)
+            self.seconds += time.perf_counter() - began
+            if batch is None:
+                return
+
+    def figures(self) -> dict[str, float]:
+        """For done.json."""
+        seconds = max(self.seconds, 1e-9)
+        return {"images_per_second": self.images / seconds, "share_waiting": self.waited / seconds}
+
+    def line(self) -> str:
+        figures = self.figures()
+        return (
+            f"{figures['images_per_second']:,.0f} images a second while training,"
+            f" {figures['share_waiting']:.0%} of the time waiting for data"
+        )
