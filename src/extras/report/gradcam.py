@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from src.data.extra_columns import ExtraColumns
+from src.data.warp import resize
 from src.extras.report.material import Material
 from src.model.classifier import Classifier, build
 
@@ -39,7 +40,8 @@ def heat_maps(material: Material, places: np.ndarray) -> dict[int, np.ndarray]:
         for start in range(0, len(of_fold), BATCH):
             part = of_fold[start : start + BATCH]
             rows = material.places[part]
-            image = torch.from_numpy(np.array(material.pixels[rows])).permute(0, 3, 1, 2)
+            decoded = torch.from_numpy(np.array(material.pixels[rows])).permute(0, 3, 1, 2)
+            image = resize(decoded, material.run.config.image_size)
             output = outputs_of(material, part)
             layer = layer or find_layer(model, image[:2], torch.from_numpy(extra[rows[:2]]), output[:2])
             if layer is None:
