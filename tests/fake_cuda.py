@@ -71,6 +71,14 @@ class FakeCuda:
             return real(tensor, *place, **{key: CPU if is_cuda(one) else one for key, one in how.items()})
 
         monkeypatch.setattr(torch.Tensor, "to", to)
+        empty = torch.empty
+        monkeypatch.setattr(
+            torch,
+            "empty",
+            lambda *shape, device=None, **how: empty(
+                *shape, device=CPU if is_cuda(device) else device, **how
+            ),
+        )
 
 
 def pin(tensor: torch.Tensor) -> torch.Tensor:

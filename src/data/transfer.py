@@ -21,7 +21,9 @@ Item = TypeVar("Item")
 
 def room_for_arrays(device: torch.device) -> float:
     """Bytes of the device's memory that arrays may take; 0 where the processor's memory is as near."""
-    return SHARE * torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else 0.0
+    if device.type != "cuda":
+        return 0.0
+    return SHARE * torch.cuda.get_device_properties(device).total_memory
 
 
 def resident(arrays: Sequence[Array], device: torch.device) -> list[Tensor]:

@@ -126,7 +126,8 @@ def real_images(run: Run, num: int) -> np.ndarray:
         images.__setitem__,
         read_image=run.competition.read_image,
         max_pixels=run.competition.max_pixels,
-        workers=run.machine.workers,
+        resize=run.config.resize,
+        workers=run.machine.num_threads,
     )
     return images[~table["id"].isin(unreadable).to_numpy()].transpose(0, 3, 1, 2).copy()
 

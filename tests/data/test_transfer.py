@@ -12,39 +12,10 @@ from conftest import fast, make_array
 from src.data import transfer
 from src.data.augment import AUGMENTS, PerImage
 from src.data.batches import Batches, Rows, in_steps
-from src.data.transfer import Waiting, as_tensor, prefetched, resident, to_device
+from src.data.transfer import Waiting, as_tensor, prefetched, resident
 from src.run.files import read_json
 
 CPU = torch.device("cpu")
-
-
-class FakeTensor:
-    """Writes down how it is moved."""
-
-    def __init__(self, device: str = "cpu", calls: list | None = None) -> None:
-        self.device, self.calls = torch.device(device), [] if calls is None else calls
-
-    def pin_memory(self) -> "FakeTensor":
-        self.calls.append("pinned")
-        return self
-
-    def to(self, device: torch.device, non_blocking: bool = False) -> "FakeTensor":
-        self.calls.append((device.type, non_blocking))
-        return self
-
-
-def test_only_pinned_memory_is_copied_without_waiting_and_only_to_cuda():
-    for device, calls in (
-        ("cuda", ["pinned", ("cuda", True)]),
-        ("mps", [("mps", False)]),
-        ("cpu", [("cpu", False)]),
-    ):
-        tensor = FakeTensor()
-        to_device(tensor, torch.device(device))
-        assert tensor.calls == calls
-    there = FakeTensor("cuda")
-    to_device(there, torch.device("cuda"))
-    assert there.calls == [("cuda", False)], "what is there already is not pinned"
 
 
 def rows(number: int) -> Rows:
@@ -74,9 +45,9 @@ def test_arrays_stay_in_the_devices_memory_where_they_have_room(tmp_path, monkey
     assert (
         on_device.numpy() == one[0].values
     ).all() and "stay in the memory of cpu" in capsys.readouterr().out
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (0, 1000))
     monkeypatch.undo()
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (0, 1000))
+    card = SimpleNamespace(total_memory=1000)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: card)
     assert transfer.room_for_arrays(torch.device("cuda")) == 400
 
 
