@@ -125,6 +125,11 @@ def neighbour(result: Result, others: Sequence[Result]) -> Result | None:
     return min(alike, key=distance, default=None)
 
 
+def predecessor(result: Result, others: Sequence[Result]) -> Result | None:
+    """The neighbour among those that were finished before it."""
+    return neighbour(result, [other for other in others if other.when < result.when])
+
+
 def pareto_front(costs: Sequence[float], scores: Sequence[float]) -> list[int]:
     """The places of those that no other beats in score at the same or a lower cost, by cost. Higher scores
     are better.

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from src.extras.results import Result, changes, finished, leaderboard, neighbour
+from src.extras.results import Result, changes, finished, leaderboard, predecessor
 
 RUNS, LEDGER = Path("runs"), Path("submissions/ledger.csv")
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -39,7 +39,7 @@ def table_lines(results: Sequence[Result], known: dict[str, dict[str, float]], w
 def line_of(
     name: str, result: Result, results: Sequence[Result], public: dict[str, float], *, has_board: bool
 ) -> str:
-    score, other = result.score, neighbour(result, results)
+    score, other = result.score, predecessor(result, results)
     gain, different = "      -", ""
     if other is not None:
         gain = f"{result.sign * (score['oof'] - other.score['oof']):+7.4f}"

@@ -13,15 +13,16 @@ import numpy as np
 from src.extras.page.blocks import Block, Cell, Figure, Note, Row, Section, Table, duration, number, signed
 from src.extras.page.charts import Line, circles, line, plot, sparkline, text, x_scale, y_scale
 from src.extras.page.render import render, write_page
-from src.extras.results import Result, changes, finished, leaderboard, neighbour, pareto_front
+from src.extras.results import Result, changes, finished, leaderboard, pareto_front, predecessor
 
 RUNS, LEDGER = Path("runs"), Path("submissions/ledger.csv")
+BOARDS = ("public", "private")
 MOST_CHANGES = 4
 COLUMNS = (
-    *("run", "competition", "metric", "score", "spread", "gain", "over", "differs in"),
-    *("seconds", "epochs", "public", "private", "when"),
+    *("run", "score", "spread", "public", "private", "gain", "over", "differs in"),
+    *("epochs", "seconds", "competition", "metric", "when"),
 )
-NUMERIC = frozenset({3, 4, 5, 8, 10, 11})
+NUMERIC = frozenset({1, 2, 3, 4, 5, 9})
 
 
 def board(folder: Path = RUNS, ledger: Path = LEDGER) -> Path:
@@ -57,7 +58,8 @@ def overview(results: Sequence[Result], known: dict[str, dict[str, float]]) -> S
     sentence = f"{len(results)} finished runs"
     sentence += f" of {len(comps)} competitions." if len(comps) > 1 else f" of {next(iter(comps))}."
     sentence += (
-        " A gain is over the run that a run differs least from; one below the spread of folds may be noise."
+        " A gain is over the earlier run that a run differs least from; below the spread of folds it may be"
+        " noise."
     )
     rows = [row_of(result, results, known.get(result.name, {})) for result in results]
     caption = "The newest first. A name leads to the run's report, where there is one."
@@ -78,7 +80,7 @@ def filled(caption: str, rows: Sequence[Sequence[Cell]]) -> Table:
 
 
 def row_of(result: Result, results: Sequence[Result], public: dict[str, float]) -> list[Cell]:
-    score, other = result.score, neighbour(result, results)
+    score, other = result.score, predecessor(result, results)
     report = result.paths.root / "report.html"
     gain, over, different = Cell(""), Cell(""), Cell("")
     if other is not None:
@@ -91,17 +93,16 @@ def row_of(result: Result, results: Sequence[Result], public: dict[str, float]) 
     curve = sparkline(result.epochs, f"{len(result.epochs)} epochs", lower_is_better=result.sign < 0)
     return [
         Cell(result.name, link=f"{result.name}/report.html" if report.exists() else ""),
-        Cell(result.comp),
-        Cell(score["metric"]),
         number(score["oof"]),
         number(score["spread"]),
+        *(number(public[name]) if name in public else Cell("", float("-inf")) for name in BOARDS),
         gain,
         over,
         different,
-        Cell(duration(result.cost), result.cost),
         Cell(str(len(result.epochs)) if result.epochs else "", len(result.epochs), picture=curve),
-        number(public["public"]) if "public" in public else Cell("", float("-inf")),
-        number(public["private"]) if "private" in public else Cell("", float("-inf")),
+        Cell(duration(result.cost), result.cost),
+        Cell(result.comp),
+        Cell(score["metric"]),
         Cell(f"{datetime.fromtimestamp(result.when):%m-%d %H:%M}", result.when),
     ]
 
@@ -174,10 +175,7 @@ def leaderboard_figure(
     metric: str, results: Sequence[Result], known: dict[str, dict[str, float]]
 ) -> Figure | None:
     """Out-of-fold against the leaderboard, for the runs that the ledger has a score of."""
-    boards = {
-        name: [result for result in results if name in known.get(result.name, {})]
-        for name in ("public", "private")
-    }
+    boards = {name: [result for result in results if name in known.get(result.name, {})] for name in BOARDS}
     if not any(boards.values()):
         return None
     oof = [result.score["oof"] for of_board in boards.values() for result in of_board]

@@ -37,7 +37,8 @@ class Scale:
             powers = range(int(np.floor(np.log10(self.low))), int(np.ceil(np.log10(self.high))) + 1)
             ticks = [step * 10.0**power for power in powers for step in (1, 2, 5)]
             inside = [tick for tick in ticks if self.low <= tick <= self.high]
-            return inside[:: max(1, -(-len(inside) // 6))]
+            if len(inside) > 2:  # a narrow range has the ticks of a linear one
+                return inside[:: -(-len(inside) // 6)]
         rough = (self.high - self.low) / 5
         power = 10.0 ** np.floor(np.log10(rough))
         step = power * next(one for one in (1, 2, 2.5, 5, 10) if one * power >= rough * 0.999)
