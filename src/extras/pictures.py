@@ -14,7 +14,7 @@ from PIL import Image
 from src.run.files import atomic
 
 FOLDER = Path("docs/images")
-RUN = "clothing-head"
+RUN, DOCTOR = "clothing-head", "clothing-baseline"  # runs: of the report, and of the sheet that augments
 WIDTH, QUALITY = 1200, 80  # pixels at most, and WebP's
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -30,25 +30,25 @@ class Shot(NamedTuple):
 
 
 SHOTS = {
-    "report": Shot("{run}/report.html", "header", 1200, 1000),
+    "report": Shot("{run}/report.html", "header", 1200, 1130),
     "curves": Shot("{run}/report.html", "#curves", 1200, 620),
     "mistakes": Shot("{run}/report.html", "#mistakes", 1200, 1000),
     "classes": Shot("{run}/report.html", "#classes", 1200, 760),
     "map": Shot("{run}/report.html", "#map", 1200, 900),
     "phone": Shot("{run}/report.html", "#mistakes", 390, 844, "dark"),
-    "board": Shot("index.html", "header", 1400, 1000),
+    "board": Shot("index.html", "header", 1400, 1250),
 }
 
 
 def pictures(runs: Path = Path("runs"), run: str = RUN, folder: Path = FOLDER) -> list[Path]:
     """Write all pictures; returns their paths. Raises ValueError for what is missing."""
-    sheet = runs / run / "doctor" / "augment.png"
+    sheet = runs / DOCTOR / "doctor" / "augment.png"
     needed = {shot.page.format(run=run) for shot in SHOTS.values()}
     missing = [path for path in [*(runs / page for page in sorted(needed)), sheet] if not path.exists()]
     if missing:
         raise ValueError(
-            f"{missing[0]} is not there: make submit COMP=clothing EXP=head REPORT=1, make doctor RUN={run},"
-            " make board, then make pictures"
+            f"{missing[0]} is not there: make submit COMP=clothing EXP=head REPORT=1, make doctor"
+            " COMP=clothing, make board, then make pictures"
         )
     try:
         from playwright.sync_api import sync_playwright
@@ -65,7 +65,8 @@ def pictures(runs: Path = Path("runs"), run: str = RUN, folder: Path = FOLDER) -
             paths.append(save(Image.open(io.BytesIO(png)), folder / f"{name}.webp"))
         chromium.close()
     with Image.open(sheet) as picture:
-        paths.append(save(picture, folder / "doctor.webp"))
+        top = picture.crop((0, 0, picture.width, min(picture.height, picture.width)))
+        paths.append(save(top, folder / "doctor.webp"))
     for path in paths:
         print(f"pictures: {path}, {path.stat().st_size / 1000:.0f} kB")
     return paths
@@ -79,7 +80,7 @@ def take(chromium: Any, page_file: Path, shot: Shot) -> bytes:
         content="nav { position: static !important } html { scroll-behavior: auto !important }"
     )
     top = page.locator(shot.start).first.bounding_box()["y"]
-    clip = {"x": 0, "y": max(top, 0), "width": shot.width, "height": shot.height}
+    clip = {"x": 0, "y": max(top, 0) + 1, "width": shot.width, "height": shot.height}
     png = page.screenshot(full_page=True, clip=clip)
     page.close()
     return png

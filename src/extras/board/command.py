@@ -22,7 +22,7 @@ COLUMNS = (
     *("run", "score", "spread", "public", "private", "gain", "over", "differs in"),
     *("epochs", "seconds", "competition", "metric", "when"),
 )
-NUMERIC = frozenset({1, 2, 3, 4, 5, 9})
+NUMERIC = frozenset({1, 2, 3, 4, 5, 9, 12})
 
 
 def board(folder: Path = RUNS, ledger: Path = LEDGER) -> Path:
