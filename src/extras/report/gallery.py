@@ -22,7 +22,7 @@ SURE = 0.9  # probability of another class that makes a label a suspect
 KINDS = {
     "worst": "worst mistakes",
     "doubt": "most doubtful",
-    "label": "likely wrong labels",
+    "label": "contradicted labels",
     "copy": "near copies",
     "pair": "of each confusion",
     "right": "right and sure",
@@ -39,14 +39,15 @@ def mistakes(material: Material) -> Section:
     )
     if material.has_values:
         sentence = "The tenth of the images whose numbers are furthest off counts as wrong here"
-    sentence += (
-        "; the worst come first. The orange haze (Grad-CAM) shows what spoke for the answer, by the model"
-        " that had not seen the image."
-    )
     order = sorted(places, key=lambda place: (-material.error[place], place))
-    return Section(
-        "mistakes", "Mistakes", sentence, [*remarks(material, chosen), gallery(material, order, chosen)]
-    )
+    pictures = gallery(material, order, chosen)
+    sentence += "; the worst come first."
+    if pictures.data["has_maps"]:
+        sentence += (
+            " The orange haze (Grad-CAM) shows what spoke for the answer, by the model that had not seen the"
+            " image."
+        )
+    return Section("mistakes", "Mistakes", sentence, [*remarks(material, chosen), pictures])
 
 
 def choose(material: Material) -> dict[int, set[str]]:
