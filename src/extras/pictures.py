@@ -33,9 +33,6 @@ SHOTS = {
     "report": Shot("{run}/report.html", "header", 1200, 1130),
     "curves": Shot("{run}/report.html", "#curves", 1200, 620),
     "mistakes": Shot("{run}/report.html", "#mistakes", 1200, 1000),
-    "classes": Shot("{run}/report.html", "#classes", 1200, 760),
-    "map": Shot("{run}/report.html", "#map", 1200, 900),
-    "phone": Shot("{run}/report.html", "#mistakes", 390, 844, "dark"),
     "board": Shot("index.html", "header", 1400, 1250),
 }
 
