@@ -1,5 +1,5 @@
-"""The Makefile with the real src.config and src.run.files, and stand-ins for the other stages that write their
-product and note the call.
+"""The Makefile with the real src.config and src.run.files, and stand-ins for the other stages that write
+their product and note the call.
 """
 
 import os
@@ -344,7 +344,10 @@ def test_a_value_that_can_not_be_a_name_is_refused_before_anything_is_written(ki
         ),
         (
             ["epochs=3", "learning_rate=1"],
-            'epochs, learning_rate are settings: put all settings between quotes, SET="epochs=3 learning_rate=1"',
+            (
+                'epochs, learning_rate are settings: put all settings between quotes, SET="epochs=3'
+                ' learning_rate=1"'
+            ),
         ),
         (
             ["MACHINE=wandb=off", "workers=0"],
@@ -371,6 +374,18 @@ def test_without_a_python_one_line_says_so_and_unknown_variables_are_a_calling_m
     assert kit.make("-f", "outer.mk", "OTHER=1").returncode == 0
 
 
+def test_a_report_follows_a_submission_and_can_neither_stop_nor_spoil_it(kit):
+    kit.write("src/extras/report/command.py", "")
+    run = "runs/demo-demo"
+    assert kit.calls("submit")[-2:] == [f"submit {run}", f"report {run} --if-quick"]
+    assert kit.calls("submit") == [], "nothing to do: no report either"
+    assert kit.calls("submit", "FORCE=1", "REPORT=0")[-1] == f"submit {run}"
+    assert kit.calls("submit", "FORCE=1", "REPORT=1")[-1] == f"report {run}"
+    assert "must be 0 for no report" in kit.make("submit", "REPORT=no").stdout
+    kit.write("python", PYTHON.replace('case "$*" in\n', 'case "$*" in\n  report*) exit 2;;\n', 1))
+    assert kit.calls("submit", "FORCE=1")[-1] == f"report {run} --if-quick"
+
+
 @pytest.mark.parametrize(
     "variable",
     [
@@ -389,6 +404,7 @@ def test_without_a_python_one_line_says_so_and_unknown_variables_are_a_calling_m
         "MSG",
         "LAST",
         "PUBLIC",
+        "REPORT",
     ],
 )
 def test_what_someones_shell_exports_for_itself_changes_nothing(kit, variable):
@@ -538,7 +554,10 @@ def test_edited_code_is_named_and_only_retrain_acts_on_it(kit):
     kit.write("runs/demo-demo/fold0/done.json", '{"recipe": "abc", "code": {"src/training/losses.py": "0"}}')
     done = kit.make("submit")
     assert done.stdout.splitlines() == [
-        "code changed since this run was trained: src/training/losses.py; nothing is re-run: make retrain acts on it",
+        (
+            "code changed since this run was trained: src/training/losses.py; nothing is re-run: make retrain"
+            " acts on it"
+        ),
         "nothing to do: submissions/demo-demo.csv is up to date",
     ]
     assert kit.calls("retrain") == ["weights train predict runs/demo-demo"]
@@ -549,10 +568,7 @@ def test_archives_beside_the_files_are_unpacked_first_and_once(kit):
     kit.write("inputs/mine/train.csv", "id,label")
     kit.write("inputs/mine/train.zip", "")
     kit.write("inputs/mine/test.zip", "")
-    assert kit.calls("split", "COMP=mine") == [
-        "unpack all inputs/mine",
-        "split runs/mine-baseline",
-    ]
+    assert kit.calls("split", "COMP=mine") == ["unpack all inputs/mine", "split runs/mine-baseline"]
     kit.write("inputs/mine/train/1.jpg", "")
     kit.write("inputs/mine/test/2.jpg", "")
     # new images, and nothing to unpack
@@ -653,7 +669,10 @@ def test_a_python_that_is_too_old_is_told_before_anything_is_installed(kit, host
 def test_clean_removes_nothing_while_a_run_is_being_trained(kit, words):
     kit.calls("split")
     lock = kit.root / "runs/demo-demo/fold0.lock"
-    code = f"from pathlib import Path; from src.run import locks; lock = locks.lock(Path({str(lock)!r})); lock.__enter__(); print(); input()"
+    code = (
+        f"from pathlib import Path; from src.run import locks; lock = locks.lock(Path({str(lock)!r}));"
+        " lock.__enter__(); print(); input()"
+    )
     training = subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
