@@ -327,6 +327,14 @@ def test_the_settings_come_back_as_they_were_given(kit):
         configure.load(Path("runs/y/config.json"))
 
 
+def test_a_run_whose_machine_had_a_setting_that_is_no_more_is_read_all_the_same(kit):
+    assert run(MACHINE="workers=0").returncode == 0
+    path = Path("runs/x/config.json")
+    saved = read_json(path)
+    write_json(saved | {"machine": saved["machine"] | {"compile": False}}, path)
+    assert configure.load(path).machine == Machine(workers=0)
+
+
 def test_all_problems_are_reported_before_anything_is_written(kit):
     done = run(COMP="clothing", EXP="heda", SET="lrr=1", MACHINE="worker=1", name="runs/a b")
     assert done.returncode == 2 and not Path("runs").exists()

@@ -18,6 +18,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from conftest import FAST, fast
+from fake_cuda import FakeCuda
 from torch import nn
 
 from src import config, train, train_fold
@@ -129,6 +130,16 @@ def test_a_gradient_scaler_goes_on_with_its_scale(bench, monkeypatch):
         train_fold_0(bench, "epochs=3", "broken")
     assert reuse.origin(RunPaths(Path("runs/broken")).fold(0))["scaler"]["scale"] == 2.0**17
     assert products(train_fold_0(bench, "epochs=3", "broken")) == expected
+
+
+def test_a_fold_that_goes_on_in_another_precision_is_told(bench, monkeypatch, capsys):
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        after_steps(patch, 5, kill)
+        train_fold_0(bench, "epochs=3", "broken")
+    FakeCuda(monkeypatch)
+    paths = train_fold_0(bench, "epochs=3", "broken", machine="wandb=off workers=0 save_minutes=0")
+    assert "fold0 began with precision no, and goes on with fp16" in capsys.readouterr().err
+    assert read_json(paths.fold(0).done)["precision"] == "no"  # as it began: folds are compared by that
 
 
 @pytest.mark.parametrize(
