@@ -22,6 +22,7 @@ from src.data.batches import at_once
 from src.data.decoding import Pictures
 from src.data.extra_columns import ExtraColumns
 from src.data.images import read_all, records_of
+from src.data.prediction_keys import check_shared_code, predicting_code
 from src.data.run import Run, at_test_size
 from src.data.views import tta_views, without_draws
 from src.model.classifier import Classifier, build, check_test_size
@@ -120,7 +121,7 @@ class Models:
 
 
 def load_models(run: Run) -> Models:
-    """Raises ValueError where a fold isn't trained."""
+    """Raises ValueError where a fold isn't trained, or was by other code."""
     check_test_size(run.config)
     run = at_test_size(run)
     config, competition = run.config, run.competition
@@ -133,8 +134,10 @@ def load_models(run: Run) -> Models:
     accelerator = make_accelerator(run.machine)
     extra = ExtraColumns.fit(table, competition.features, np.ones(len(table), bool))
     model = build(config, len(competition.outputs), extra.size, is_proven=True).to(accelerator.device)
-    if run.paths.frozen.exists():
+    if run.paths.frozen.exists():  # of a bundle, whose code was copied with it
         load_frozen(model, run.paths.frozen)
+    else:
+        check_shared_code(run.paths, numbers, predicting_code(run))
     num_views = len(tta_views(config))
     # of a few images: there is no cache that could be too large
     with redirect_stdout(None):

@@ -172,3 +172,12 @@ def test_what_is_missing_is_said_in_one_line(bench, capsys):
     write_json(note, paths.competition)
     assert main(["predict", "runs/tiny-run", "--images", "loose"]) == 2
     assert "was written by earlier code: make split RUN=tiny-run FORCE=1" in capsys.readouterr().err
+
+
+def test_models_of_other_code_do_not_predict_new_images(bench, capsys):
+    paths = bench.run(fast("epochs=1"))
+    done = read_json(paths.fold(1).done)
+    done["code"]["src/model/classifier.py"]["Normalise"] = "other"
+    write_json(done, paths.fold(1).done)
+    assert main(["predict", "runs/tiny-run", "--inputs", "inputs"]) == 2
+    assert "fold 1 of runs/tiny-run was trained before" in capsys.readouterr().err

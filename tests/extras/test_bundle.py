@@ -20,7 +20,7 @@ from src.extras import rehearse
 from src.extras.bundle import command, kernel, wheels
 from src.model import weights
 from src.run.errors import CheckFailed
-from src.run.files import read_json
+from src.run.files import read_json, write_json
 
 BUNDLE = Path("bundles/tiny-run")
 DATASET = BUNDLE / "dataset"
@@ -54,6 +54,9 @@ def test_a_bundle_gives_the_local_bytes_where_nothing_else_is(
     for folder in ("weights", "runs", "submissions", bench.inputs / "train"):
         shutil.rmtree(folder)
     shutil.move(DATASET, "elsewhere")
+    for path in Path("elsewhere").rglob("__init__.py"):
+        if not path.stat().st_size:
+            path.unlink()  # an unpacker may leave empty files out
     installer(Path("elsewhere")).main()
     read_only(Path("elsewhere"))
     read_only(Path("inputs"))
@@ -72,7 +75,8 @@ def test_the_manifest_tells_every_file_and_no_path_of_this_machine(bench, withou
     assert main(["bundle", "runs/tiny-run"]) == 0
     assert "warning: pip could not bring wheels of accelerate, " in capsys.readouterr().err
     manifest = read_json(DATASET / "manifest.json")
-    files = {path.relative_to(DATASET).as_posix() for path in DATASET.rglob("*") if path.is_file()}
+    paths = [path for path in DATASET.rglob("*") if path.is_file() and path.stat().st_size]
+    files = {path.relative_to(DATASET).as_posix() for path in paths}
     assert {*manifest["files"]} == files - {"manifest.json", "dataset-metadata.json"}
     assert "src/predict_chunks.py" in files and not any(name.startswith("src/extras") for name in files)
     for path in DATASET.rglob("*.json"):
@@ -155,6 +159,11 @@ def test_a_bundle_takes_the_finished_run_alone_and_is_written_whole(bench, witho
     with pytest.raises(OSError, match="the disk is full"):
         command.bundle(open_run(paths), BUNDLE)
     assert (DATASET / "manifest.json").read_bytes() == before, "the bundle of before is still there"
+    done = read_json(paths.fold(1).done)
+    done["code"]["src/model/classifier.py"]["Normalise"] = "other"
+    write_json(done, paths.fold(1).done)
+    with pytest.raises(ValueError, match="fold 1 of runs/tiny-run was trained before"):
+        command.bundle(open_run(paths), BUNDLE)
 
 
 @pytest.mark.slow  # six processes that import torch

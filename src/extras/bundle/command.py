@@ -17,6 +17,7 @@ from src.competition import tables
 from src.competition.stated import FILE
 from src.config import Machine, as_dict
 from src.data.extra_columns import ExtraColumns
+from src.data.prediction_keys import check_shared_code, predicting_code
 from src.data.run import Run
 from src.extras.bundle import kernel, wheels
 from src.model.classifier import build
@@ -73,7 +74,8 @@ def copy_code(target: Path) -> None:
 
 def copy_run(run: Run, to: RunPaths) -> None:
     """What src/infer.py reads of a run: settings without this machine's paths, facts, scores, models, and
-    once what no model has learned. Raises ValueError where a model is missing.
+    once what no model has learned. Raises ValueError where a model is missing, or was trained by other
+    code.
     """
     paths = run.paths
     to.root.mkdir(parents=True)
@@ -81,6 +83,7 @@ def copy_run(run: Run, to: RunPaths) -> None:
     missing = [k for k in numbers if not paths.fold(k).done.exists()]
     if missing or not numbers:
         raise ValueError(f"{paths.root} has no models that predict: make submit RUN={paths.name} first")
+    check_shared_code(paths, numbers, predicting_code(run))
     for k in numbers:
         to.fold(k).root.mkdir()
         shutil.copyfile(paths.fold(k).model, to.fold(k).model)
@@ -106,8 +109,10 @@ def save_model(run: Run, path: Path) -> None:
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    """path below the folder -> SHA-256, 64 hex digits."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    """path below the folder -> SHA-256, 64 hex digits; without empty files, such as __init__.py, which may
+    be lost where archives are unpacked and which Python does not need.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.stat().st_size)
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files
     }
