@@ -125,6 +125,8 @@ def predict_others(call: Call) -> None:
     from src.run.paths import RunPaths
 
     options, paths = call.options, RunPaths(call.folder)
+    if options.fold:
+        raise ValueError("--images and --inputs predict by all models of a run: leave out --fold")
     out = options.out or Path("submissions") / f"{paths.name}.infer.csv"
     run = infer.open_run(paths, options.inputs)
     if options.images:

@@ -163,6 +163,8 @@ def test_what_is_missing_is_said_in_one_line(bench, capsys):
     assert main(["predict", "runs/tiny-run", "--images", "loose"]) == 2
     assert "has no competition.json: make train RUN=tiny-run" in capsys.readouterr().err
     bench.stage("split", paths)
+    assert main(["predict", "runs/tiny-run", "--images", "loose", "--fold", "0"]) == 2
+    assert "predict by all models of a run: leave out --fold" in capsys.readouterr().err
     assert main(["predict", "runs/tiny-run", "--images", "loose"]) == 2
     assert "--images loose: there are no images in this folder" in capsys.readouterr().err
     assert main(["predict", "runs/tiny-run", "--images", str(bench.inputs / "test")]) == 2
