@@ -29,7 +29,10 @@ def move_test_set(bench) -> Path:
     return Path("new/tiny")
 
 
-@pytest.mark.parametrize("settings", ["tta=hflip", "trainable=all epochs=1", "refit=2 epochs=1 batch_size=3"])
+@pytest.mark.parametrize(
+    "settings",
+    ["tta=hflip augment=medium", "trainable=all epochs=1 test_size=40", "refit=2 epochs=1 batch_size=3"],
+)
 def test_chunks_give_the_bytes_of_predict_and_submit(bench, monkeypatch, capsys, read_only, settings):
     make_competition(bench.inputs, num_test=60)
     paths = bench.run(fast(settings))

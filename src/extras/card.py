@@ -18,7 +18,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from torch import nn
 
 from src.config import Config
-from src.data.run import Run
+from src.data.run import Run, at_test_size
 from src.model.backbone import normalisation, timm_arguments
 from src.model.classifier import Classifier, build
 from src.model.frozen import frozen
@@ -27,6 +27,7 @@ from src.run.files import read_json
 from src.run.paths import fold_name
 
 FILES = ("README.md", "config.json", "model.safetensors")
+CROP_MODES = {"squash": "squash", "crop": "center", "pad": "border"}  # ours -> timm's
 TEXT = """---
 {data}
 ---
@@ -117,8 +118,13 @@ def card_data(run: Run, score: float, metric: str) -> ModelCardData:
 
 def card(run: Run, k: int) -> Path:
     """Write the folder, whole or not at all. Raises ValueError for a run that timm can't hold."""
+    run = at_test_size(run)
     paths, config, competition = run.paths, run.config, run.competition
     fold, folder = paths.fold(k), paths.root / "card"
+    if config.resize not in CROP_MODES:
+        raise ValueError(
+            f"resize={config.resize} is none that timm has: make card takes {', '.join(CROP_MODES)}"
+        )
     if competition.features or not paths.score.exists() or not fold.done.exists():
         raise ValueError(
             f"{paths.root} has no {fold_name(k)} of images alone with a score: make card takes a finished run"
@@ -130,7 +136,7 @@ def card(run: Run, k: int) -> Path:
     check(whole, model, config.image_size)
     mean, std = normalisation(whole)
     seen: dict[str, Any] = {"input_size": (3, config.image_size, config.image_size), "mean": mean, "std": std}
-    seen |= {"crop_pct": 1.0, "crop_mode": "squash", "interpolation": "bicubic"}
+    seen |= {"crop_pct": 1.0, "crop_mode": CROP_MODES[config.resize], "interpolation": "bicubic"}
     part = folder.with_name(".card.part")
     shutil.rmtree(part, ignore_errors=True)
     names = {"label_names": list(competition.outputs)}

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from src.competition import tables
 from src.competition.facts import Competition
+from src.config import Config
 from src.data.images import read_all, records_of
-from src.data.run import Run
+from src.data.run import Run, at_test_size
 from src.model.classifier import Classifier, build
 from src.run.errors import CheckFailed
 from src.run.files import atomic, write_json
@@ -132,11 +133,12 @@ def real_images(run: Run, num: int) -> np.ndarray:
     return images[~table["id"].isin(unreadable).to_numpy()].transpose(0, 3, 1, 2).copy()
 
 
-def note_of(competition: Competition, size: int) -> dict:
+def note_of(competition: Competition, config: Config) -> dict:
     """How the file is to be used, for model.json."""
+    size = config.image_size
     return {
-        "input": f"image: uint8 RGB (batch, 3, {size}, {size}), the whole picture turned upright by its EXIF"
-        " tag and resized to a square (bicubic), not normalised",
+        "input": f"image: uint8 RGB (batch, 3, {size}, {size}), not normalised: the picture turned upright"
+        f" by its EXIF tag, made square by {config.resize} in src/data/images.py",
         "output": "prediction: float32 (batch, outputs)",
         "task": competition.task,
         "outputs": list(competition.outputs),
@@ -148,6 +150,7 @@ def export(run: Run) -> float:
     """Write and check the file; the largest difference. Raises ValueError, and CheckFailed above
     TOLERANCE, and then there is no file.
     """
+    run = at_test_size(run)
     model, images = load(run), real_images(run, NUM_CHECKED)
     path = run.paths.root / "export" / "model.onnx"
     with atomic(path) as part:
@@ -160,7 +163,7 @@ def export(run: Run) -> float:
         largest = difference(model, session, images)
         if not largest <= TOLERANCE:  # also NaN
             raise CheckFailed(f"export: ONNX differs from torch by {largest:.1e}, above {TOLERANCE:g}")
-    note = note_of(run.competition, run.config.image_size)
+    note = note_of(run.competition, run.config)
     write_json(note | {"difference": largest, "images": len(images)}, path.with_suffix(".json"))
     size = path.stat().st_size / 1e6
     print(f"{path}: {len(model.heads)} models, {size:.1f} MB")

@@ -10,6 +10,7 @@ from conftest import fast, make_competition, open_run
 from huggingface_hub import ModelCard
 
 from src.__main__ import main
+from src.data.run import at_test_size
 from src.extras import card, export
 from src.model.classifier import build
 from src.run import predictions
@@ -54,7 +55,7 @@ def test_torch_activates_logits_as_the_task_does(task):
 
 
 def test_timm_loads_the_card_and_gives_the_logits_of_that_fold(bench, capsys):
-    paths = bench.run(fast("trainable=2"))
+    paths = bench.run(fast("trainable=2 resize=crop test_size=48"))
     assert main(["card", "runs/tiny-run", "--fold", "1"]) == 0
     assert "of fold 1" in capsys.readouterr().out
     folder = paths.root / "card"
@@ -63,11 +64,11 @@ def test_timm_loads_the_card_and_gives_the_logits_of_that_fold(bench, capsys):
     run = open_run(paths)
     model = build(run.config, 3)
     model.load(paths.fold(1).model)
-    image = torch.from_numpy(export.real_images(run, 4))
+    image = torch.from_numpy(export.real_images(at_test_size(run), 4))
     with torch.inference_mode():
         assert torch.allclose(loaded(model.normalise(image)), model(image, torch.zeros(4, 0)), atol=1e-5)
     seen = timm.data.resolve_model_data_config(loaded)
-    assert (seen["input_size"], seen["crop_pct"], seen["crop_mode"]) == ((3, 32, 32), 1.0, "squash")
+    assert (seen["input_size"], seen["crop_pct"], seen["crop_mode"]) == ((3, 48, 48), 1.0, "center")
     assert json.loads((folder / "config.json").read_text())["label_names"] == ["blue", "green", "red"]
     data = ModelCard.load(folder / "README.md").data
     assert data.library_name == "timm" and data.license and data.base_model is None, "it began at random"
