@@ -182,7 +182,7 @@ def test_what_is_missing_is_said_in_one_line(bench, capsys):
 def test_models_of_other_code_do_not_predict_new_images(bench, capsys):
     paths = bench.run(fast("epochs=1"))
     done = read_json(paths.fold(1).done)
-    done["code"]["src/data/images.py"] |= {"": "0", "square": "0"}
+    done["code"]["src/data/images.py"] |= {"": "0", "read_square": "0"}
     write_json(done, paths.fold(1).done)
     assert main(["predict", "runs/tiny-run", "--inputs", "inputs"]) == 2
     assert "fold 1 of runs/tiny-run was trained before" in capsys.readouterr().err

@@ -160,7 +160,7 @@ def test_a_bundle_takes_the_finished_run_alone_and_is_written_whole(bench, witho
         command.bundle(open_run(paths), BUNDLE)
     assert (DATASET / "manifest.json").read_bytes() == before, "the bundle of before is still there"
     done = read_json(paths.fold(1).done)
-    done["code"]["src/data/images.py"] |= {"": "0", "square": "0"}
+    done["code"]["src/data/images.py"] |= {"": "0", "read_square": "0"}
     write_json(done, paths.fold(1).done)
     with pytest.raises(ValueError, match="fold 1 of runs/tiny-run was trained before"):
         command.bundle(open_run(paths), BUNDLE)
