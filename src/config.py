@@ -67,6 +67,8 @@ class Train:
     cutmix: Amount = 0.0
     sampler: Word = "shuffle"  # SAMPLERS in data/batches.py
     # training
+    # exact: the linear head of a frozen backbone is solved, with a C of its own by nested folds
+    solver: Literal["steps", "exact"] = "steps"
     epochs: Positive = 10
     batch_size: Positive = 32
     # batches per step: the effective batch is batch_size * accumulate
@@ -87,12 +89,21 @@ class Train:
     class_weights: Literal["none", "balanced", "sqrt"] = "none"
     # decay of the averaged weights; 0: off, and better off below 1,000 steps
     ema: Share = 0.0
+    # of the epochs, those at the end whose weights are averaged; 0: off
+    swa: Count = 0
+    # radius of sharpness-aware minimisation, such as 0.05: each step costs two; 0: off
+    sam: Amount = 0.0
+    # compute a backbone's activations again in place of keeping them: less memory, a third slower; without a
+    # trunk. BatchNorm's statistics then move twice in a step
+    grad_checkpointing: bool = False
     # epochs without gain before a fold stops; 0: off. The score is then optimistic
     patience: Count = 0
     seed: Count = 0
     init_from: str = ""  # a run whose folds are the starting weights
-    # a run whose pseudo.csv (`make pseudo` writes it) gives test images soft labels, per fold its own
+    # a run whose pseudo.csv (`make pseudo` writes it) gives test images labels, per fold its own
     pseudo: str = ""
+    # hard: the likeliest class alone
+    pseudo_labels: Literal["soft", "hard"] = "soft"
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -243,15 +254,23 @@ RATES = {
 }
 # By augmentation, for decode_scale=auto: most of its crops are not enlarged then. Others: 1
 DECODE_SCALES = {"medium": 1.25, "strong": 1.5, "randaugment": 1.5}
-VITS = ("vit", "deit", "beit", "eva", "swin")
+# beginnings of timm's names: transformers, and what is trained like them
+VITS = tuple(
+    "vit deit beit eva swin aimv2 caformer cait coat convformer convit crossvit davit deepseek_vit"
+    " edgenext efficientformer efficientvim efficientvit fastvit flexivit focalnet gcvit gemma4 gmixer"
+    " gmlp hiera iformer levit lowformer mambaout maxvit maxxvit mixer mobilevit mvit naflexvit nest"
+    " nextvit pit poolformer pvt qwen3 resmlp samvit sam2 sequencer shvit swiftformer tiny_vit tnt twins"
+    " visformer vitamin volo xcit".split()
+)
+CONVNEXTS = ("convnext", "inception_next", "rdnet")
 
 
 def family(backbone: str) -> str:
     """cnn, convnext or vit, by the name; of an own one, by the timm model that it names behind the colon:
     gem:convnext_tiny.
     """
-    name = backbone.split(":")[-1].split("/")[-1]
-    if name.startswith("convnext"):
+    name = backbone.split(":")[-1].split("/")[-1].removeprefix("test_")
+    if name.startswith(CONVNEXTS):
         return "convnext"
     return "vit" if name.startswith(VITS) else "cnn"
 

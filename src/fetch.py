@@ -54,8 +54,10 @@ LITES = {
 
 
 def is_lite(backbone: str) -> bool:
-    """Does a package registry have its weights? Also those of an own backbone around a lite one: gem:NAME."""
-    return backbone.split(":")[-1] in LITES
+    """Does a package registry have its weights? Also those of own backbones around lite ones: gem:NAME,
+    joined:NAME+NAME.
+    """
+    return {*backbone.split(":")[-1].split("+")} <= LITES.keys()
 
 
 def get_data(

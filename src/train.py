@@ -34,6 +34,7 @@ from src.run.device import make_accelerator
 from src.run.errors import Stopped, warn
 from src.run.files import file_sha, read_json, write_json
 from src.run.paths import REFIT, RunPaths, fold_name
+from src.solve_fold import solve_fold
 from src.train_fold import train_fold
 from src.training import state_files
 from src.training.loop import NotFinite
@@ -203,6 +204,8 @@ def train_with_largest_batch(
     config = table.run.config
     batch = memory.BatchSize(config.batch_size, fold_name(fold), f", accumulated to {config.batch_size}")
     try:
+        if config.solver == "exact":
+            return batch.fit(lambda size: solve_fold(table, inputs, fold, size))
         return batch.fit(lambda size: train_fold(table, inputs, fold, size, clock))
     except NotFinite as error:
         ids = table.frame["id"].iloc[error.rows].tolist()

@@ -3,18 +3,11 @@ log.jsonl}
 """
 
 import copy
-import sys
-from collections.abc import Callable
-from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 import torch
 
-from src.competition import scoring
-from src.competition.groups import join_groups
-from src.competition.tasks import TASKS, logits_of, loss_name
-from src.data.batches import Batches
+from src.competition.tasks import TASKS, loss_name
 from src.data.inputs import Inputs, epoch_steps
 from src.data.run import Run, make_tracker
 from src.data.training_table import FoldTable, TrainingTable
@@ -23,18 +16,19 @@ from src.model.classifier import Classifier, build
 from src.run import memory, predictions, provenance, reuse
 from src.run.clock import Clock
 from src.run.device import prepared
-from src.run.errors import CheckFailed, Stopped, warn
+from src.run.errors import Stopped, warn
 from src.run.files import atomic, naming, write_text
 from src.run.paths import FoldPaths, fold_name
 from src.run.progress import Progress
+from src.run.tracking import Tracker
 from src.training import optimizer_state, state_files
 from src.training.checkpoint import Checkpoint
 from src.training.early_stopping import EarlyStopping
-from src.training.ema import Ema
-from src.training.loop import Learner, NotFinite, predict, train_epoch, unused
+from src.training.loop import Learner, train_epoch, unused
 from src.training.losses import LOSSES
 from src.training.optim import make_optimizer
-from src.training.sanity import STOP_AFTER, below_constant, constant_answer, dead
+from src.training.swa import make_average
+from src.validation import Validation
 
 
 def train_fold(
@@ -81,13 +75,19 @@ def train_fold(
             validation.check(valid, checkpoint)
             checkpoint.end_epoch(valid.predictions, valid.score)
             save_or_stop(checkpoint, files, clock, ends_epoch=True)
-        frame = validation.frame(checkpoint.predictions[checkpoint.final_weights()])
-        score = validation.score_of(frame) if len(frame) else None
-        tracker.finish({} if score is None else {run.competition.metric_name: score})
-    write_fold(files, model, frame, [validation.frame(epoch) for epoch in checkpoint.predictions])
+        result = finish(checkpoint, validation, files, tracker)
     print(f"{fold_name(fold)}: {waiting.line()}", flush=True)
-    result = {"score": score, "epochs": len(checkpoint.predictions), "seconds": checkpoint.seconds}
-    return checkpoint.origin | result | waiting.figures(), watch
+    return result | waiting.figures(), watch
+
+
+def finish(checkpoint: Checkpoint, validation: Validation, files: FoldPaths, tracker: Tracker) -> dict:
+    """Write the model that the fold ends with and its predictions; returns what done.json will say of it."""
+    frame = validation.frame(checkpoint.predictions[checkpoint.final_weights()])
+    score = validation.score_of(frame) if len(frame) else None
+    tracker.finish({} if score is None else {validation.run.competition.metric_name: score})
+    epochs = [validation.frame(values) for values in checkpoint.predictions]
+    write_fold(files, validation.model, frame, epochs)
+    return checkpoint.origin | {"score": score, "epochs": len(epochs), "seconds": checkpoint.seconds}
 
 
 def saved_state(files: FoldPaths, batch_size: int) -> dict | None:
@@ -140,7 +140,7 @@ def make_checkpoint(table: TrainingTable, inputs: Inputs, model: Classifier, bat
         "versions": provenance.versions(),
         "precision": accelerator.mixed_precision,
     }
-    ema = Ema(model.learned(), run.config.ema)
+    ema = make_average(model.learned(), run.config)
     stopping = EarlyStopping(run.config.patience, lower_is_better=run.competition.lower_is_better)
     return Checkpoint(model.learned(), optimizer, accelerator.scaler, ema, stopping, origin)
 
@@ -172,106 +172,8 @@ def make_learner(run: Run, inputs: Inputs, model: Classifier, checkpoint: Checkp
         config=run.config,
         label_smoothing=run.config.label_smoothing if task.loss == "cross_entropy" else 0.0,
         fold=fold,
+        buffers=[*model.tail.buffers(), *model.head.buffers()],
     )
-
-
-class Valid(NamedTuple):
-    """What a model says of the held-out part; nothing of a refit's, which holds nothing out."""
-
-    predictions: np.ndarray  # (m, T)
-    logits: np.ndarray  # (m, T)
-    loss: float  # as training has it, but without mixing and smoothing
-    score: float  # NaN where nothing is held out
-    figures: dict[str, float]  # both by name, for the log
-
-
-class Validation:
-    """The held-out part of a fold: predicted and scored after each epoch, and compared with an answer that
-    looks at no image.
-    """
-
-    def __init__(self, run: Run, rows: FoldTable, model: Classifier, learner: Learner) -> None:
-        self.run, self.rows, self.model, self.learner = run, rows, model, learner
-        self.task, self.ids = TASKS[run.competition.task], rows.held_out_frame["id"]
-        self.batch = memory.BatchSize(2 * run.config.batch_size, f"the validation of {fold_name(rows.fold)}")
-        self.score_of: Callable[[pd.DataFrame], float] = scoring.score_of(
-            run.competition, rows.held_out_frame
-        )
-        self.constant = constant_answer(rows.target[rows.training])  # (T,)
-        self.constant_loss = self.loss_of_constant()
-
-    def frame(self, values: np.ndarray) -> pd.DataFrame:
-        """Predictions (m, T) as a frame by id."""
-        return predictions.make(self.ids, values, self.run.competition.outputs)
-
-    def after_epoch(self, batches: Batches) -> Valid:
-        """Predict with the averaged weights, where there are some, and score."""
-        held_out, learner = self.rows.held_out, self.learner
-        if not len(held_out):
-            nothing = np.empty((0, len(self.constant)), np.float32)
-            return Valid(nothing, nothing, np.nan, np.nan, {})
-        self.model.eval()
-        with learner.ema.applied():
-            positions, logits = self.batch.fit(
-                lambda size: predict(learner.forward, batches.evaluation(held_out, size), learner.accelerator)
-            )
-        if (is_bad := ~np.isfinite(logits).all(axis=1)).any():
-            problem = f"{is_bad.sum()} of {len(logits)} predictions of the validation are not finite"
-            raise NotFinite(learner, problem, positions[is_bad].tolist())
-        names, values = self.rows.frame["id"].iloc[positions], self.task.activation(logits, self.model.unit)
-        frame = predictions.make(names, values, self.run.competition.outputs)
-        predictions.check(frame, "valid", kind=self.task.kind, single_label=self.task.loss == "cross_entropy")
-        frame = predictions.check_ids(frame, self.ids, "valid")
-        loss, score = self.mean_loss(logits, positions), self.score_of(frame)
-        figures = {"valid_loss": loss, self.run.competition.metric_name: score}
-        return Valid(frame.to_numpy(copy=True), logits, loss, score, figures)
-
-    def mean_loss(self, logits: np.ndarray, positions: np.ndarray) -> float:
-        target, weight = self.rows.rows.target[positions], self.rows.rows.weight[positions]
-        losses = self.learner.loss_fn(torch.from_numpy(logits), torch.from_numpy(target))
-        return float((losses * torch.from_numpy(weight)).mean())
-
-    def loss_of_constant(self) -> float:
-        """The loss of the constant answer; of some thousand training images, which is enough."""
-        training = self.rows.training
-        part = training[:: -(-len(training) // 5000)]
-        logits = logits_of(self.task, self.constant, self.rows.unit).astype(np.float32)
-        return self.mean_loss(np.tile(logits, (len(part), 1)), part)
-
-    def check(self, valid: Valid, checkpoint: Checkpoint) -> None:
-        """Warn of a fold that has diverged, or that is worse than the constant answer. Raises CheckFailed
-        where that is still so after STOP_AFTER epochs.
-        """
-        epoch, config = checkpoint.epoch + 1, self.run.config
-        if not self.run.machine.sanity:
-            return
-        reference = max(self.constant_loss, checkpoint.first_loss)
-        if verdict := dead(checkpoint.mean_loss, valid.loss, reference, valid.logits, epoch):
-            advice = f"lower lr and body_lr by ten (now {config.lr:g} and {config.body_lr:g})"
-            if not config.clip_grad:
-                advice += ", or set clip_grad=1"
-            self.warn_or_stop(epoch, f"{verdict}: {advice}")
-        if len(self.ids) and epoch <= STOP_AFTER and (verdict := self.below_constant(valid, epoch)):
-            self.warn_or_stop(epoch, f"{self.run.competition.metric_name} {verdict}")
-
-    def below_constant(self, valid: Valid, epoch: int) -> str:
-        constant = self.frame(np.tile(self.constant, (len(self.ids), 1)))
-        return below_constant(
-            self.score_of,
-            self.frame(valid.predictions),
-            join_groups(self.rows.held_out_frame.reset_index(drop=True)),
-            valid.score,
-            self.score_of(constant),
-            epoch,
-            lower_is_better=self.run.competition.lower_is_better,
-        )
-
-    def warn_or_stop(self, epoch: int, problem: str) -> None:
-        if epoch >= STOP_AFTER:
-            raise CheckFailed(
-                f'{fold_name(self.rows.fold)}: {problem}. MACHINE="sanity=false" trains on all the same'
-            )
-        print(f"warning: {fold_name(self.rows.fold)}: {problem}", file=sys.stderr)
 
 
 def save_or_stop(checkpoint: Checkpoint, files: FoldPaths, clock: Clock, *, ends_epoch: bool = False) -> None:

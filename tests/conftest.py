@@ -13,6 +13,7 @@ from PIL import Image
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may wait for a network
 os.environ.setdefault("WANDB_MODE", "offline")
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # no test may need, or choose its experiment by, a GPU
 
 from src import competitions, predict, split, submit, train
 from src.data import arrays

@@ -21,10 +21,24 @@ ALLOWED = {
     "experiments": {"config"},
     "competitions": {"competition"},
 }
-STAGES = {"fetch", "split", "train", "train_fold", "evaluate", "predict", "predict_chunks", "submit", "infer"}
+STAGES = {
+    "fetch",
+    "split",
+    "train",
+    "train_fold",
+    "solve_fold",
+    "validation",
+    "evaluate",
+    "predict",
+    "predict_chunks",
+    "submit",
+    "infer",
+}
 PARTS = {"config", "run", "competition", "model", "training", "data", "experiments", "competitions"}
 CALLS = {  # the only stages that a stage imports
-    "train": {"train_fold", "evaluate"},
+    "train": {"train_fold", "solve_fold", "evaluate"},
+    "train_fold": {"validation"},
+    "solve_fold": {"train_fold", "validation"},
     "predict_chunks": {"predict"},
     "infer": {"predict_chunks", "submit"},
 }

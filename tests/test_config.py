@@ -3,6 +3,7 @@ configure` writes when.
 """
 
 import dataclasses
+import inspect
 import json
 import os
 import subprocess
@@ -11,17 +12,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import timm
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from src import config
-from src.config import Config, Machine, resolve
+from src.config import Config, Machine, family, resolve
 from src.experiments import EXPERIMENTS
-from src.run import configure
+from src.run import configure, variables
 from src.run.files import file_sha, read_json, write_json
 from src.run.inputs import find_inputs
 from src.run.overrides import parse_set
+from src.run.paths import RunPaths
+from src.run.variables import GPU_EXPERIMENT
 
 ROOT = Path(__file__).parents[1]
 
@@ -114,6 +118,78 @@ def test_auto_rates_follow_family_and_what_learns(settings, rates):
     found = resolve(settings)
     assert (found.lr, found.body_lr, found.layer_decay) == rates
     assert resolve(found) == found
+
+
+# timm's modules (files of models) whose rates are those of a transformer, and of a ConvNeXt; all others': a CNN's
+VIT_MODULES = set(
+    "beit cait coat convit crossvit davit deepseek_vit deit edgenext efficientformer efficientformer_v2"
+    " efficientvim efficientvit_mit efficientvit_msra eva fastvit focalnet gcvit gemma4_vit hiera hieradet_sam2"
+    " iformer levit lowformer mambaout maxxvit metaformer mlp_mixer mobilevit mvitv2 naflexvit nest nextvit pit"
+    " pvt_v2 qwen3_vit sequencer shvit swiftformer swin_transformer swin_transformer_v2 swin_transformer_v2_cr"
+    " tiny_vit tnt twins visformer vision_transformer vision_transformer_hybrid vision_transformer_relpos"
+    " vision_transformer_sam vitamin volo xcit".split()
+)
+CONVNEXT_MODULES = {"convnext", "inception_next", "rdnet"}
+
+
+def test_every_model_of_timm_has_the_rates_of_its_family():
+    for module in timm.list_modules():
+        expected = "convnext" if module in CONVNEXT_MODULES else "vit" if module in VIT_MODULES else "cnn"
+        found = {name: family(name) for name in timm.list_models(module=module)}
+        assert set(found.values()) == {expected}, f"{module}: {found}"
+    assert VIT_MODULES | CONVNEXT_MODULES <= {*timm.list_modules()}
+
+
+def test_each_experiment_for_a_gpu_has_pretrained_weights_and_says_its_estimate():
+    pretrained, on_gpu = {*timm.list_pretrained()}, [name for name in EXPERIMENTS if name.startswith("gpu_")]
+    assert len(on_gpu) >= 6 and GPU_EXPERIMENT in on_gpu
+    for name in on_gpu:
+        text = " ".join(inspect.getdoc(EXPERIMENTS[name]).split())
+        assert EXPERIMENTS[name]().backbone in pretrained and "by estimate" in text, name
+
+
+# ---- where there is a GPU ----
+
+
+def default_run(bench, monkeypatch, has_gpu: bool, machine: str = "", **asked) -> tuple[str, str]:
+    """The name of the run by make's command line, and the experiment that configure then takes."""
+    monkeypatch.setattr(variables, "has_gpu", lambda: has_gpu)
+    values = {"COMP": "tiny", "MACHINE": machine, **asked}
+    name = variables.run_name(values, is_smoke=False)
+    for key in ("EXP", "SET", "RUN"):
+        monkeypatch.delenv(key, raising=False)
+    for key, value in (values | {"INPUTS": "inputs"}).items():
+        monkeypatch.setenv(key, value)
+    configure.configure(RunPaths(Path("runs") / name), os.environ, EXPERIMENTS)
+    return name, configure.load(Path("runs") / name / "config.json").exp
+
+
+def test_make_submit_takes_the_experiment_of_the_gpu_by_its_name_and_says_so_once(bench, monkeypatch, capsys):
+    assert default_run(bench, monkeypatch, False) == ("tiny-baseline", "baseline")
+    assert "EXP=" not in capsys.readouterr().out
+    assert default_run(bench, monkeypatch, True) == (f"tiny-{GPU_EXPERIMENT}", GPU_EXPERIMENT)
+    line = f"EXP={GPU_EXPERIMENT}, since there is a GPU here; the processor's: make submit COMP=tiny EXP=baseline"
+    assert capsys.readouterr().out.count(line) == 1
+    default_run(bench, monkeypatch, True)
+    assert line not in capsys.readouterr().out  # the run remembers it
+    settings = configure.load(Path(f"runs/tiny-{GPU_EXPERIMENT}/config.json"))
+    assert settings.config == resolve(EXPERIMENTS[GPU_EXPERIMENT]())  # settings do not change by device
+
+
+def test_what_is_asked_for_is_taken_on_a_gpu_too(bench, monkeypatch):
+    assert default_run(bench, monkeypatch, True, EXP="head") == ("tiny-head", "head")
+    assert default_run(bench, monkeypatch, True, "device=cpu workers=1") == ("tiny-baseline", "baseline")
+    assert variables.run_name({}, is_smoke=False) == "demo-demo"
+
+
+def test_a_gpu_is_a_file_of_its_driver_that_this_process_may_use(tmp_path, monkeypatch):
+    monkeypatch.setattr(variables, "GPU_FILES", (tmp_path / "nvidia0",))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert not variables.has_gpu()
+    (tmp_path / "nvidia0").touch()
+    assert variables.has_gpu()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert not variables.has_gpu()
 
 
 # ---- SET ----

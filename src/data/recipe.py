@@ -129,7 +129,8 @@ def training_code(run: Run) -> hashing.Units:
         *backbone_code(config),
     ]
     readers = [competition.read_image] if competition.read_image else []
-    return hashing.reach("src.train:prepare_inputs", "src.train_fold:train_fold", *chosen, *readers)
+    fit = "src.solve_fold:solve_fold" if config.solver == "exact" else "src.train_fold:train_fold"
+    return hashing.reach("src.train:prepare_inputs", fit, *chosen, *readers)
 
 
 def augment_code(config: Config) -> list[str]:

@@ -8,6 +8,7 @@ import pandas as pd
 from src.competition import tables
 from src.competition.messages import complain
 from src.competition.tasks import TASKS
+from src.config import as_text
 from src.data import folds
 from src.data.batches import Rows
 from src.data.extra_columns import ExtraColumns
@@ -100,6 +101,16 @@ def check_settings(run: Run) -> None:
             f"refit={config.refit}: with nothing held out, patience={config.patience} can't say when to stop:"
             " set patience=0, and epochs to what a training says is best for all folds together"
         )
+    if config.swa and (config.ema or config.patience):
+        other = f"ema={config.ema:g}" if config.ema else f"patience={config.patience}"
+        raise ValueError(
+            f"swa={config.swa} averages the weights of the last epochs, which {other} contradicts: choose one"
+        )
+    if config.solver == "exact" and (config.trainable not in ("head", 0) or config.head != "linear"):
+        raise ValueError(
+            f"solver=exact solves a linear head of frozen features, not trainable={as_text(config.trainable)}"
+            f" head={config.head}: set trainable=head head=linear, or solver=steps"
+        )
     if config.class_weights != "none" and task == "multilabel":
         raise ValueError(
             f"class_weights={config.class_weights} weighs an image by its class, and with task='multilabel'"
@@ -121,6 +132,9 @@ def warn_of_settings(run: Run) -> None:
             f"label_smoothing={config.label_smoothing:g} has no effect with task={task!r}, which has no"
             " single class to smooth"
         )
+    ignored = ("mixup", "cutmix", "ema", "swa", "sam", "patience") if config.solver == "exact" else ()
+    if names := [name for name in ignored if getattr(config, name)]:
+        warn(f"{', '.join(names)}: no effect with solver=exact, which takes no steps")
     if config.head_epochs and config.trainable in ("head", 0):
         warn(f"head_epochs={config.head_epochs} has no effect with trainable=head: nothing else learns")
     elif config.head_epochs >= config.epochs:
@@ -155,6 +169,15 @@ def label_rows(run: Run, frame: pd.DataFrame, target: np.ndarray, num_real: int)
     return frame
 
 
+def hard_labels(labels: pd.DataFrame, task: str) -> pd.DataFrame:
+    """1 for the likeliest class, or for each label above one half where an image has several, and 0 for the
+    others. Lee 2013. What has no label keeps NaN.
+    """
+    values = labels.to_numpy()
+    is_label = values >= 0.5 if task == "multilabel" else values == values.max(axis=1, keepdims=True)
+    return pd.DataFrame(is_label, labels.index, labels.columns, np.float32).where(labels.notna())
+
+
 def add_pseudo_labels(table: TrainingTable) -> TrainingTable:
     """The table with the test images of the run `pseudo` below the others. Fold k gets the labels that the
     other run's fold k gives: their mean over the folds has seen the labels of every image, also of those that
@@ -171,6 +194,8 @@ def add_pseudo_labels(table: TrainingTable) -> TrainingTable:
         raise ValueError(f"pseudo={name}: {lost[0]}: make submit RUN={name}, then make pseudo RUN={name}")
     by_fold = {k: given[given["fold"] == k].set_index("id")[outputs].reindex(ids) for k in table.folds}
     by_fold[-1] = pd.concat(by_fold.values()).groupby(level=0).mean().loc[ids]
+    if run.config.pseudo_labels == "hard":
+        by_fold = {k: hard_labels(labels, run.competition.task) for k, labels in by_fold.items()}
     rows = test.loc[ids].reset_index().reindex(columns=table.frame.columns, fill_value="").assign(fold=-1)
     rows["id"] = "test/" + rows["id"]  # train may have the same id
     counts = ", ".join(f"fold {k} learns from {len(by_fold[k].dropna())}" for k in table.folds)

@@ -36,9 +36,9 @@ IMAGES, PIXELS, EPOCHS = 4000, 128, 4
 FEW = 30  # images of the rarest class: with fewer, a fold's score depends on a handful
 # the quickest first. Add yours: a line
 ANSWERS = {
-    "head": "trainable=head epochs=30 batch_size=128 head_epochs=0 augment=none views=1",
-    "tail": "trainable=2 epochs=8 batch_size=32 head_epochs=1",
-    "all": "trainable=all epochs=8 batch_size=32 head_epochs=1",
+    "head": "solver=steps trainable=head epochs=30 batch_size=128 head_epochs=0 augment=none views=1",
+    "tail": "solver=steps trainable=2 epochs=8 batch_size=32 head_epochs=1",
+    "all": "solver=steps trainable=all epochs=8 batch_size=32 head_epochs=1",
 }
 RATES = "lr=auto body_lr=auto layer_decay=auto"  # one rate can't suit them all
 

@@ -62,9 +62,7 @@ def convolution(channels_in: int, channels_out: int, size: int, stride: int = 1)
 
 
 def branch_cnn(config: Config) -> nn.Module:
-    """A small network of one's own, to start from: a stem, two merges of branches, features (B,
-    128, h, w).
-    """
+    """A small network of one's own, to start from: a stem and two merges of branches, (B, 128, 1, 1)."""
     return nn.Sequential(
         convolution(3, 32, 3, stride=2),
         Inception(32, 64),
@@ -107,6 +105,20 @@ class Standardise(nn.Module):
         return (image - self.mean) / self.std
 
 
+class Joined(nn.Module):
+    """backbone=joined:NAME+NAME, the features of several timm models, one behind the other: (B, F1 + F2)."""
+
+    pretrained_cfg = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}  # 0..1 pixels: each has its own scale
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.models = nn.ModuleList(from_timm(config, n) for n in config.backbone.split(":")[1].split("+"))
+        self.scales = nn.ModuleList(Standardise(model) for model in self.models)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return torch.cat([model(scale(image)) for model, scale in zip(self.models, self.scales)], dim=1)
+
+
 def from_timm(config: Config, name: str = "", **changes: Any) -> nn.Module:
     """A timm model without its classifier, with its pretrained weights when the settings ask for them; call
     it in your own backbone too. Raises ValueError for an unknown name, or settings or weights that don't fit.
@@ -134,6 +146,7 @@ def from_timm(config: Config, name: str = "", **changes: Any) -> nn.Module:
         arguments |= {"pretrained": True, "pretrained_cfg_overlay": {"file": str(file)}}
     try:
         model: Any = timm.create_model(name, **arguments)
+        model.set_grad_checkpointing(config.grad_checkpointing)
     except RuntimeError as error:
         own = timm.create_model(name).state_dict()
         if not file or not (problems := weights.mismatches(weights.load_state(file), own)):
@@ -240,7 +253,8 @@ def check_name(backbone: str, inside: list[str]) -> None:
     inside.
     """
     word, _, base = backbone.partition(":")
-    if base and base.split(".")[0] not in [name.split(".")[0] for name in inside]:
+    untagged = {name.split(".")[0] for name in inside}
+    if base and not {part.split(".")[0] for part in base.split("+")} <= untagged:
         raise ValueError(
             f"backbone={backbone}: {word}, in src/model/backbone.py, has no {base} inside: write"
             f" backbone={word}"
@@ -289,4 +303,4 @@ def trained_with(backbone: nn.Module) -> dict[str, Any]:
 
 
 # add yours: a function above that returns any nn.Module, a word here
-BACKBONES = {"branch_cnn": branch_cnn, "gem": gem}
+BACKBONES = {"branch_cnn": branch_cnn, "gem": gem, "joined": Joined}

@@ -153,6 +153,8 @@ def build(config: Config, num_outputs: int, num_extra: int = 0, *, is_proven: bo
     head = make_head(maker, config.head, tuple(features.shape[1:]), num_outputs, config, num_extra)
     depths = layer_depths(backbone)
     try:
+        if config.grad_checkpointing and any(p.requires_grad for p in backbone.parameters()):
+            raise CannotCut("grad_checkpointing=true is timm's own forward, which a trace cannot follow")
         trunk, tail, cut_at = cut(backbone, normalise(image), is_proven=is_proven)
         why = ""
     except CannotCut as error:

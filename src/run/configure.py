@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from src.config import STAGES, Config, Machine, Settings, as_dict, resolve, stage
-from src.run import hashing, reuse
+from src.run import hashing, reuse, variables
 from src.run.files import Damaged, make_folder, read_json, sha256, write_json
 from src.run.inputs import facts, find_inputs, is_for_test, look
 from src.run.overrides import explain, nearest, parse_set
@@ -45,6 +45,11 @@ def configure(
     """
     settings = settings_for(paths, environ, experiments, is_smoke=is_smoke)
     settings = replace(settings, cache=writable_cache(settings.cache, settings.comp))
+    if settings.exp == variables.GPU_EXPERIMENT and not environ.get("EXP") and not paths.config.exists():
+        print(
+            f"EXP={settings.exp}, since there is a GPU here; the processor's: make submit"
+            f" COMP={settings.comp} EXP=baseline"
+        )
     report_changed_code(paths, stale=write(settings, paths))
 
 
@@ -70,7 +75,9 @@ def settings_for(
     if "ensemble" in saved:
         raise ValueError(f"{paths.root} is an ensemble of other runs and is left alone: choose another RUN")
     comp = environ.get("COMP") or saved.get("comp", "demo")
-    exp = environ.get("EXP") or saved.get("exp", "demo" if comp == "demo" else "baseline")
+    exp = environ.get("EXP") or saved.get("exp")
+    if not exp:
+        exp = variables.default_experiment(comp, environ.get("MACHINE", ""))
     text = environ.get("SET", saved.get("set", ""))
     if is_smoke:
         text = smoke_settings(environ.get("SET", ""))

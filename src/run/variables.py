@@ -10,6 +10,7 @@ was typed; prints runs/NAME, or what is wrong in one line
 from __future__ import annotations
 
 import ast
+import os
 import re
 import sys
 from difflib import get_close_matches
@@ -28,6 +29,9 @@ RULES = {
     "CHECKS": (r"[01]|-[a-z ,-]+", "must be 0 for none of the quick checks, or -name,name for all but these"),
 }
 LONGEST_NAME = 120
+# what make submit trains where there is a GPU and no EXP is given: of NVIDIA, natively or under WSL
+GPU_EXPERIMENT = "gpu_effnetv2_b3"
+GPU_FILES = (Path("/dev/nvidia0"), Path("/usr/lib/wsl/lib/nvidia-smi"))
 USAGE = """\
 The same command again does what is left to do, and nothing else. A changed setting makes a new run beside the old one.
   make submit                                          the demo, from nothing
@@ -121,6 +125,21 @@ def checksum(data: bytes) -> int:
     return crc ^ 0xFFFFFFFF
 
 
+def has_gpu() -> bool:
+    """Is there a GPU that this process may use? Without torch, which may not be installed yet. Apple's does not
+    count: it computes in full precision, and the GPU's experiment would take days.
+    """
+    is_hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    return not is_hidden and any(file.exists() for file in GPU_FILES)
+
+
+def default_experiment(comp: str, machine: str) -> str:
+    """EXP where none is given. The device chooses the experiment by its name; no setting depends on it."""
+    if comp == "demo":
+        return "demo"
+    return GPU_EXPERIMENT if has_gpu() and "device=cpu" not in machine.split() else "baseline"
+
+
 def run_name(values: dict[str, str], *, is_smoke: bool) -> str:
     """RUN, or one that tells COMP, EXP and SET; a checksum for a SET that is long or has odd characters."""
     comp = values.get("COMP", "demo")
@@ -128,7 +147,7 @@ def run_name(values: dict[str, str], *, is_smoke: bool) -> str:
         return f"{comp}-smoke"
     if "RUN" in values:
         return values["RUN"]
-    name = f"{comp}-{values.get('EXP', 'demo' if comp == 'demo' else 'baseline')}"
+    name = f"{comp}-{values.get('EXP') or default_experiment(comp, values.get('MACHINE', ''))}"
     settings = values.get("SET", "").split()
     if not settings:
         return name

@@ -20,17 +20,20 @@ class Ema:
         self.floating = [name for name, value in self.learned.items() if value.is_floating_point()]
         self.whole = [name for name in self.learned if name not in self.floating]  # BatchNorm's counters
 
-    def update(self) -> None:
+    def update(self, epoch: int, *, ends_epoch: bool) -> None:
         """After a step of the optimizer. Early averages follow quickly, or the first steps' noise
         would stay.
         """
         self.updates += 1
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        if self.floating:  # all tensors in one kernel
+        self.move(1 - min(self.decay, (1 + self.updates) / (10 + self.updates)))
+
+    def move(self, share: float) -> None:
+        """The averages go this share of the way to the weights, all tensors in one kernel."""
+        if self.floating:
             averages, values = (
                 [state[name] for name in self.floating] for state in (self.average, self.learned)
             )
-            torch._foreach_lerp_(averages, values, 1 - decay)
+            torch._foreach_lerp_(averages, values, share)
         for name in self.whole:
             self.average[name].copy_(self.learned[name])
 

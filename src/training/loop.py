@@ -2,8 +2,8 @@
 batch, and the stage decides to log, to save or to stop.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from src.run.seeds import seed_of
 from src.training.ema import Ema
 from src.training.mix import mix
 from src.training.optim import set_rates
+from src.training.sam import at_highest_loss
 
 # (images or features (B, ...), extra columns (B, E), in training targets (B, T)) -> logits (B, T)
 Forward = Callable[..., Tensor]
@@ -31,6 +32,7 @@ class Learner(NamedTuple):
     config: Config
     label_smoothing: float = 0.0
     fold: int = 0  # draws depend on it
+    buffers: Sequence[Tensor] = ()  # what a forward pass moves: BatchNorm's statistics
 
 
 class Step(NamedTuple):
@@ -63,24 +65,16 @@ def train_epoch(learner: Learner, batches: Iterable, epoch: int) -> Iterator[Ste
     """
     config, optimizer, accelerator = learner.config, learner.optimizer, learner.accelerator
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    # torch.manual_seed writes a stack trace for each kind of GPU that isn't there: a third of a head's step
-    reseed = torch.default_generator.manual_seed if accelerator.device.type == "cpu" else torch.manual_seed
+    of_step: list[Any] = []  # its batches so far, where they are needed twice
     for batch in batches:
-        reseed(seed_of(config.seed, learner.fold, epoch, batch.number))  # dropout and mixing of this batch
-        image, target, weight = mix(batch.image, batch.target, batch.weight, config)
-        if learner.label_smoothing:
-            target = target * (1 - learner.label_smoothing) + learner.label_smoothing / target.shape[1]
-        with accelerator.autocast():
-            logits = learner.forward(image, batch.extra, target)
-        losses = learner.loss_fn(logits.float(), target)  # (B,)
-        loss = (losses * weight).sum()
-        accelerator.backward(loss / batch.step_size)
-        mean_loss = loss.item() / len(losses)  # waits for the GPU, which has its work by now
-        if not np.isfinite(mean_loss):
-            at_fault = batch.index[~torch.isfinite(losses.detach())].tolist()
-            raise NotFinite(
-                learner, f"the loss is not finite in epoch {epoch}, batch {batch.number}", at_fault
-            )
+        mean_loss = backward(learner, batch, epoch)
+        if config.sam:
+            of_step.append(batch)
+        if batch.ends_step and config.sam:
+            with at_highest_loss(parameters, learner.buffers, config.sam):
+                for one in of_step:
+                    backward(learner, one, epoch)
+            of_step.clear()
         if batch.ends_step:
             set_rates(optimizer, epoch * batch.num_steps + batch.step, batch.num_steps, config)
             if config.clip_grad:
@@ -90,10 +84,37 @@ def train_epoch(learner: Learner, batches: Iterable, epoch: int) -> Iterator[Ste
             if accelerator.optimizer_step_was_skipped and accelerator.scaler.get_scale() < 1:
                 problem = f"the gradients overflow at any scale in epoch {epoch}, batch {batch.number}"
                 raise NotFinite(learner, problem, batch.index.tolist())
-            learner.ema.update()
-        step = Step(batch.number, mean_loss, len(losses), batch.ends_step, batch.ends_epoch)
-        del logits, losses, loss  # or the graph would live through the validation
-        yield step
+            learner.ema.update(epoch, ends_epoch=batch.ends_epoch)
+        yield Step(batch.number, mean_loss, len(batch.target), batch.ends_step, batch.ends_epoch)
+
+
+def backward(learner: Learner, batch: Any, epoch: int) -> float:
+    """Add a batch's gradients to those of its step; returns its mean loss. What is drawn depends on the batch
+    alone, so that a second pass has the same dropout and mixing. Raises NotFinite.
+    """
+    config, accelerator = learner.config, learner.accelerator
+    # torch.manual_seed writes a stack trace for each kind of GPU that isn't there: a third of a head's step
+    reseed = torch.default_generator.manual_seed if accelerator.device.type == "cpu" else torch.manual_seed
+    reseed(seed_of(config.seed, learner.fold, epoch, batch.number))
+    image, target, weight = mix(batch.image, batch.target, batch.weight, config)
+    target = smooth(target, learner.label_smoothing)
+    with accelerator.autocast():
+        logits = learner.forward(image, batch.extra, target)
+    losses = learner.loss_fn(logits.float(), target)  # (B,)
+    loss = (losses * weight).sum()
+    accelerator.backward(loss / batch.step_size)
+    mean_loss = loss.item() / len(losses)  # waits for the GPU, which has its work by now
+    if not np.isfinite(mean_loss):
+        at_fault = batch.index[~torch.isfinite(losses.detach())].tolist()
+        raise NotFinite(learner, f"the loss is not finite in epoch {epoch}, batch {batch.number}", at_fault)
+    return mean_loss
+
+
+def smooth(target: Tensor, share: float) -> Tensor:
+    """Targets (B, T) with this share spread evenly over the columns. Szegedy et al. 2016,
+    arXiv:1512.00567.
+    """
+    return target * (1 - share) + share / target.shape[1] if share else target
 
 
 @torch.inference_mode()

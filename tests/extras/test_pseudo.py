@@ -12,7 +12,7 @@ from conftest import FAST, fast, open_run
 from PIL import Image
 
 from src.competition import tables
-from src.data.training_table import add_pseudo_labels, load_training_table
+from src.data.training_table import add_pseudo_labels, hard_labels, load_training_table
 from src.extras import pseudo
 from src.model.backbone import BACKBONES
 from src.run import predictions
@@ -47,6 +47,29 @@ def test_a_fold_gets_the_labels_of_its_own_model_above_the_cut_and_no_others(ben
     assert sorted(predictions.read(paths.oof).index) == sorted(tables.read_folds(paths.folds)["id"])
     label(bench, paths)
     assert bench.run(f"{FAST} pseudo=second", "third").score.exists()  # the next round
+
+
+def test_hard_labels_are_the_likeliest_class_of_the_fold_s_own_model(bench):
+    first = bench.run(FAST, "first")
+    label(bench, first)
+    targets = {}
+    for kind in ("soft", "hard"):
+        paths = bench.configure(f"{FAST} pseudo=first pseudo_labels={kind}", kind)
+        bench.stage("split", paths)
+        whole = add_pseudo_labels(load_training_table(open_run(paths), ""))
+        own = whole.for_fold(1)
+        targets[kind] = own.target[own.training[own.training >= 36]]
+    assert {*np.unique(targets["hard"])} == {0, 1} and 0 < targets["soft"].min()
+    assert (targets["hard"].argmax(1) == targets["soft"].argmax(1)).all() and (
+        targets["hard"].sum(1) == 1
+    ).all()
+    bench.stage("train", paths, only=[1])
+
+
+def test_hard_labels_of_several_per_image_are_those_above_one_half():
+    soft = pd.DataFrame({"a": [0.9, 0.6, np.nan], "b": [0.7, 0.2, np.nan]})
+    hard = hard_labels(soft, "multilabel").to_numpy()
+    assert hard[:2].tolist() == [[1, 1], [1, 0]] and np.isnan(hard[2]).all()
 
 
 def make_noise(root, num: int = 40) -> None:

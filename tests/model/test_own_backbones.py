@@ -15,7 +15,6 @@ from conftest import fast, open_run
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from src import config
 from src.config import Config, resolve
 from src.data.recipe import backbone_code
 from src.extras import layers
@@ -233,7 +232,6 @@ def test_a_name_that_says_something_else_than_what_is_wrapped_is_refused(monkeyp
         "hidden_vit",
         lambda config: nn.Sequential(from_timm(config, "vit_tiny_patch16_224" if 0 else "test_vit")),
     )
-    monkeypatch.setattr(config, "VITS", (*config.VITS, "test_vit"))
     with pytest.raises(ValueError, match=message):
         make_backbone(Config(backbone=backbone, pretrained=False, image_size=32))
     if backbone == "hidden_vit":

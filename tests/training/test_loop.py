@@ -16,6 +16,7 @@ from src.training.loop import Learner, NotFinite, predict, train_epoch, unused
 from src.training.losses import LOSSES, tempered_softmax
 from src.training.mix import mix
 from src.training.optim import make_optimizer, set_rates
+from src.training.sam import at_highest_loss
 from src.training.schedules import SCHEDULES
 
 CONFIG = resolve(Config(epochs=2, batch_size=4, lr=1e-2, body_lr=1e-3, clip_grad=0.0, warmup_epochs=0.0))
@@ -156,6 +157,57 @@ def test_the_average_is_swapped_in_and_out_again(features):
     assert not torch.equal(before, weights(model))
     kept.swap()
     assert torch.equal(before, weights(model))
+
+
+def test_sharpness_aware_steps_take_the_gradient_where_the_loss_is_highest_nearby(features):
+    """By hand: the gradient, a step of that length along it, the gradient there, and back."""
+    config = replace(CONFIG, optimizer="sgd", sam=0.05, weight_decay=0.0, epochs=1)
+    ours, *_ = run(features, config, model=linear_model(), orders=(range(4),))
+    model = linear_model()
+    image = torch.from_numpy(features.values[:4].copy())
+    target = torch.eye(3)[torch.arange(4) % 3]
+
+    def gradients():
+        model.zero_grad()
+        LOSSES["cross_entropy"](model(image), target).mean().backward()
+        return [p.grad.clone() for p in model.parameters()]
+
+    optimizer = make_optimizer([(name, p, -1) for name, p in model.named_parameters()], config)
+    set_rates(optimizer, 0, 1, config)
+    first = gradients()
+    length = torch.cat([g.flatten() for g in first]).norm()
+    for sign in (1, -1):
+        if sign == -1:
+            there = gradients()
+        with torch.no_grad():
+            for p, g in zip(model.parameters(), first):
+                p.add_(sign * 0.05 * g / length)
+    for p, g in zip(model.parameters(), there):
+        p.grad = g
+    optimizer.step()
+    assert torch.allclose(weights(ours), weights(model), atol=1e-6)
+    plain, *_ = run(features, replace(config, sam=0.0), model=linear_model(), orders=(range(4),))
+    assert not torch.allclose(weights(ours), weights(plain), atol=1e-5)
+
+
+def linear_model():
+    torch.manual_seed(1)
+    return nn.Linear(6, 3)
+
+
+def test_the_second_pass_of_sam_moves_no_statistics_and_an_overflow_no_weights():
+    model = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 2))
+    parameters, buffers = list(model.parameters()), list(model.buffers())
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    model.train()(torch.randn(8, 4)).square().sum().backward()
+    moved = {name: value.clone() for name, value in model.state_dict().items()}
+    with at_highest_loss(parameters, buffers, 0.1):
+        assert not torch.equal(model[1].weight, before["1.weight"]) and model[1].weight.grad is None
+        model(torch.randn(8, 4)).sum().backward()
+    assert all(torch.equal(value, moved[name]) for name, value in model.state_dict().items())
+    model[1].weight.grad.fill_(torch.inf)
+    with at_highest_loss(parameters, buffers, 0.1):
+        assert torch.equal(model[1].weight, before["1.weight"])
 
 
 def test_predict_returns_each_position_once(features):

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src import config, predict, train, train_fold
+from src import config, predict, train, train_fold, validation
 from src.__main__ import exit_code, run_commands
 from src.data import features
 from src.model.classifier import Classifier, build
@@ -41,7 +41,7 @@ CLOCKS = (
     (features, "trunk_outputs", "trunk"),
     (features, "run_trunk", "pass"),
     (train_fold, "train_epoch", "steps"),
-    (train_fold.Validation, "after_epoch", "valid"),
+    (validation.Validation, "after_epoch", "valid"),
     (predict, "predict_test", "test"),
     (predict, "predict_held_out", "held"),
 )
