@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from src import config
-from src.config import Config, Machine, family, resolve
+from src.config import Config, Machine, resolve
 from src.experiments import EXPERIMENTS
+from src.rates import family
 from src.run import configure, variables
 from src.run.files import file_sha, read_json, write_json
 from src.run.inputs import find_inputs

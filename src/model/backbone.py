@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from src.config import Config, family
 from src.model import weights
+from src.model.pooling import GeM
 from src.model.trainable import is_timm, timm_inside
 from src.model.try_out import check_module, check_parameters, explain, name_of, place_of
 
@@ -70,19 +71,6 @@ def branch_cnn(config: Config) -> nn.Module:
         Inception(64, 128),
         nn.AdaptiveAvgPool2d(1),
     )
-
-
-class GeM(nn.Module):
-    """Generalised mean pooling, (B, C, h, w) -> (B, C): p = 1 is the mean, a large p nears the maximum.
-    Radenovic et al. 2018, arXiv:1711.02512.
-    """
-
-    def __init__(self, p: float = 3.0) -> None:
-        super().__init__()
-        self.p = nn.Parameter(torch.tensor([p]))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.clamp(min=1e-6).pow(self.p).mean(dim=(2, 3)).pow(1 / self.p)
 
 
 def gem(config: Config) -> nn.Module:

@@ -18,7 +18,7 @@ CHOICES = set(
     " DECODERS COMPETITIONS EXAMPLES EXPERIMENTS".split()
 )
 # Settings, files and logs: what they do to a prediction is in the settings or in the folds.
-PLUMBING = {"src/config.py", "src/data/cache.py"} | {
+PLUMBING = {"src/config.py", "src/rates.py", "src/data/cache.py"} | {
     f"src/run/{name}.py"
     for name in (
         "archives clock configure errors files hashing inputs locks memory overrides paths provenance reuse"
