@@ -361,7 +361,7 @@ def test_the_average_of_all_weights_at_once_is_that_of_each_alone():
         with torch.no_grad():
             for p in model.parameters():
                 p += torch.randn_like(p)
-        ema.update()
+        ema.update(0, ends_epoch=False)
         decay = min(0.9, (1 + update) / (10 + update))
         for name, value in learned.items():
             average = expected[name]
