@@ -18,7 +18,7 @@ from src.data.extra_columns import ExtraColumns
 from src.data.images import RESIZES
 from src.data.inputs import Inputs
 from src.data.recipe import check_code, differences
-from src.data.run import Run, make_tracker
+from src.data.run import Run
 from src.data.training_table import TrainingTable, add_pseudo_labels, load_training_table, warn_of_settings
 from src.data.transfer import resident
 from src.data.views import training_views, tta_views
@@ -223,14 +223,8 @@ def judge_memory(run: Run, fold: int, watch: memory.Watch, device: torch.device,
 
 
 def score_folds(table: TrainingTable) -> None:
-    """Score the finished folds together, and track that where it is new."""
-    run, paths = table.run, table.run.paths
-    last = max(paths.fold(k).done.stat().st_mtime_ns for k in table.folds)
-    is_new = not paths.score.exists() or paths.score.stat().st_mtime_ns < last
-    score = evaluate(run, table.frame)
-    if is_new:
-        with make_tracker(run, paths.root / "log.jsonl", "summary", "summary") as tracker:
-            tracker.finish({name: float(score[name]) for name in ("oof", "mean", "spread")} | score["also"])
+    """Score the finished folds together."""
+    score = evaluate(table.run, table.frame)
     print(score_lines(score))
 
 

@@ -26,7 +26,7 @@ from src.training.checkpoint import Checkpoint
 from src.training.early_stopping import EarlyStopping
 from src.training.loop import Learner, train_epoch, unused
 from src.training.losses import LOSSES
-from src.training.optim import make_optimizer
+from src.training.optim import body_rate, make_optimizer
 from src.training.swa import make_average
 from src.validation import Validation
 
@@ -70,7 +70,9 @@ def train_fold(
             valid = validation.after_epoch(batches)
             figures = {"loss": checkpoint.mean_loss, **valid.figures}
             with naming(files.log):
-                tracker.log({"epoch": epoch + 1, **figures, "lr": learner.optimizer.param_groups[-1]["lr"]})
+                also = {"images_per_second": progress.images_per_second, **body_rate(learner.optimizer)}
+                rate = learner.optimizer.param_groups[-1]["lr"]
+                tracker.log({"epoch": epoch + 1, **figures, "lr": rate}, also=also)
             progress.end_epoch(figures)
             validation.check(valid, checkpoint)
             checkpoint.end_epoch(valid.predictions, valid.score)

@@ -6,14 +6,17 @@ import functools
 import json
 import math
 import os
+import secrets
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+
+from src.run.files import write_text
 
 INIT_SECONDS = 10  # W&B itself waits 90 s when there is a key but no network
 FINISH_SECONDS = 20  # and without end when a run ends; the rest stays on disk, see sync_command
@@ -33,34 +36,44 @@ class Tracker:
 
     def __init__(self, log_path: Path, *, mode: str, dir: Path, **facts: Any) -> None:
         """mode: off, offline, online or auto. dir: where W&B makes its folder. facts: project, group, name,
-        job_type, config and tags for wandb.init.
+        job_type, config, tags and notes for wandb.init.
+
+        A fold that goes on goes on with its W&B run; one that begins anew, with an empty log, has a new one.
         """
         self.path = Path(log_path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         drop_torn_line(self.path)
-        self.run: Any = start_wandb(mode, {"dir": str(dir), **facts}) if mode != "off" else None
+        self.run: Any = None
+        if mode != "off":
+            is_new = self.path.exists() and not self.path.stat().st_size
+            self.run = start_wandb(mode, {"dir": str(dir), **facts}, is_new=is_new)
+        self.mirror(follow_epochs)
 
-    def log(self, values: dict) -> None:
-        """One line of log.jsonl, on disk when this returns; then the same to W&B."""
+    def log(self, values: dict, *, also: Mapping[str, float] | None = None) -> None:
+        """One line of log.jsonl, on disk when this returns; then the same to W&B, and there `also`: what is
+        measured differs each time, and log.jsonl is the same for the same recipe.
+        """
         values = plain(values)
         line = json.dumps({key: None if is_nan(value) else value for key, value in values.items()})
         with open(self.path, "a", encoding="utf-8", newline="\n") as file:
             file.write(line + "\n")
-        self._mirror(lambda: self.run.log(values))
+        # the epoch as W&B's step too: after a kill an epoch may come twice, and W&B keeps the first
+        self.mirror(lambda run: run.log(values | plain({**(also or {})}), step=values.get("epoch")))
 
     def finish(self, summary: dict, *, exit_code: int = 0) -> None:
         """Close the W&B run with its summary. The stages keep the same figures in done.json and
         score.json.
         """
         summary = plain(summary)
-        self._mirror(lambda: self.run.summary.update(summary))
-        self._mirror(lambda: self.run.finish(exit_code=exit_code))
+        self.mirror(lambda run: run.summary.update(summary))
+        self.mirror(lambda run: run.finish(exit_code=exit_code))
         self.run = None
 
-    def _mirror(self, action: Callable[[], object]) -> None:
+    def mirror(self, action: Callable[[Any], object]) -> None:
+        """Do this with the W&B run, where there is one. What fails there is a line, and ends the mirror."""
         try:
             if self.run is not None:
-                action()
+                action(self.run)
         except Exception as error:  # whatever W&B's trouble is, the fold goes on
             self.run = None
             say_once(f"W&B stopped ({first_line(error)}); log.jsonl goes on")
@@ -74,9 +87,25 @@ class Tracker:
         self.finish({}, exit_code=int(kind is not None))
 
 
-def start_wandb(mode: str, facts: dict) -> Any:
+def follow_epochs(run: Any) -> None:
+    """Curves over the epoch, so that those of several folds lie on each other whenever they were trained."""
+    run.define_metric("epoch", hidden=True)
+    run.define_metric("*", step_metric="epoch")
+
+
+def kept_id(folder: Path, name: str, *, is_new: bool) -> str:
+    """W&B's id of the run of this name, kept in a file beside its own: the same each time, unless is_new."""
+    path = folder / "wandb" / f"{name}.id"
+    if is_new or not path.exists():
+        write_text(secrets.token_hex(6), path)
+    return path.read_text(encoding="utf-8")
+
+
+def start_wandb(mode: str, facts: dict, *, is_new: bool = False) -> Any:
     """A W&B run, online where possible, else offline, else None. Never prompts."""
     try:
+        id = kept_id(Path(facts["dir"]), facts["name"], is_new=is_new)
+        facts = facts | {"id": id, "resume": "allow"}
         # or, without network, the process takes 22 s to exit (measured)
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         import wandb

@@ -57,3 +57,9 @@ def set_rates(optimizer: Optimizer, step: int, steps_per_epoch: int, config: Con
         group["lr"] = (
             0.0 if step < start else group["rate"] * schedule((step + 1 - start) / (whole + 1), warmup)
         )
+
+
+def body_rate(optimizer: Optimizer) -> dict[str, float]:
+    """The rate now of the last learning layers of the body, by name; nothing where the head learns alone."""
+    rates = [group["lr"] for group in optimizer.param_groups if not group["is_head"]]
+    return {"body_lr": max(rates)} if rates else {}
