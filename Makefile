@@ -37,8 +37,9 @@ check = $(if $(filter 0,$(call typed,CHECKS)),,$(call extra,$1))
 QUICK := --quick --quiet$(if $(filter -%,$(call typed,CHECKS)), --skip=$(call quoted,$(call typed,CHECKS)))
 TRAIN := $(if $(call check,audit),$(PODIUM) audit $R $(QUICK) && )$(PODIUM) $(strip weights $(call check,doctor) train)
 OPTIONS := $R$(if $(call check,doctor), $(QUICK))$(if $(call typed,GPUS), --gpus $(call typed,GPUS))$(if $(call typed,FOLD), --fold $(call typed,FOLD))
-# At the end of submit: a report that takes a tenth of the run's time, REPORT=1: any. It can fail without harm (-).
-LOOK := $(if $(filter 0,$(call typed,REPORT)),,$(if $(call extra,report),-@$(PODIUM) report $R$(if $(call typed,REPORT),, --if-quick)))
+# At the end of submit: a report that takes a tenth of the run's time, REPORT=1: any. Then the summary on W&B. It can fail without harm (-).
+LOOKS := $(strip $(if $(filter 0,$(call typed,REPORT)),,$(call extra,report)) $(call extra,wandb_summary))
+LOOK := $(if $(LOOKS),-@$(PODIUM) $(LOOKS) $R$(if $(call extra,report),$(if $(call typed,REPORT),, --if-quick)))
 ALWAYS := $(if $(call typed,FORCE),always)
 RETIRE := $(if $(filter retrain,$(MAKECMDGOALS)),retire)
 # What is newer than .started was made by this call.
@@ -131,6 +132,8 @@ $(call extra,ledger): | $(STAMP) ## all submissions: what the leaderboard adds t
 	@$(PODIUM) ledger$(if $(call typed,COMP), --comp $(call typed,COMP))$(if $(call typed,PUBLIC), --public $(call typed,PUBLIC))
 $(call extra,verify): | $(STAMP) ## are a run's files as they were written, and do they give its score and csv?
 	@$(PODIUM) verify $R
+$(call extra,sync): | $(STAMP) ## send what was logged offline to W&B: all runs, or RUN=name
+	@$(PODIUM) sync $(if $(filter RUN,$(names)),$R,runs)
 $(call extra,watch): | $(if $(STAMP),$(STAMP)-watch) ## the curves of a run in a second terminal while it trains: RUN=name, ONCE=1 draws once
 	@$(PODIUM) watch $R$(if $(call typed,ONCE), --once)
 $(call extra,report): | $(STAMP) ## a finished run as a page to look at: runs/RUN/report.html
@@ -151,6 +154,7 @@ $(call extra,card): $R/test.json ## one model of a run as a Hugging Face folder 
 	@$(PODIUM) card $R$(if $(call typed,FOLD), --fold $(call typed,FOLD))
 $(call extra,bench): | $(STAMP) ## the kit against a plain loop, as ratios, 35 minutes: ONLY=head,adamp
 	@$(ASK) data weights --backbone tf_efficientnet_lite0 && $(ASK) bench
+.PHONY: $(foreach x,sweep sync,$(call extra,$x))
 # ---- the kit itself ----
 test: $(if $(STAMP),$(STAMP)-dev) ## the tests; sets up what they need
 	@$(CLEAN_ENV) $(PY) -m pytest -q -n 2 -m "not slow"

@@ -104,8 +104,6 @@ def kept_id(folder: Path, name: str, *, is_new: bool) -> str:
 def start_wandb(mode: str, facts: dict, *, is_new: bool = False) -> Any:
     """A W&B run, online where possible, else offline, else None. Never prompts."""
     try:
-        id = kept_id(Path(facts["dir"]), facts["name"], is_new=is_new)
-        facts = facts | {"id": id, "resume": "allow"}
         # or, without network, the process takes 22 s to exit (measured)
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         import wandb
@@ -115,6 +113,10 @@ def start_wandb(mode: str, facts: dict, *, is_new: bool = False) -> Any:
         settings = wandb.Settings(init_timeout=INIT_SECONDS, finish_timeout=FINISH_SECONDS, **quiet)
         if mode == "auto":  # online, unless WANDB_MODE says otherwise
             mode = wandb.setup(settings).settings.mode
+        if mode == "disabled":
+            return None
+        id = kept_id(Path(facts["dir"]), facts["name"], is_new=is_new)
+        facts = facts | {"id": id, "resume": "allow"}
         if mode == "online" and not _online_failed:
             try:
                 # a key in the environment or in netrc; nothing is asked or sent
@@ -123,12 +125,13 @@ def start_wandb(mode: str, facts: dict, *, is_new: bool = False) -> Any:
                 problem = "no key, `wandb login` stores one"
             except Exception as error:  # no network, a malformed or refused key, a time-out
                 problem = first_line(error)
+                wandb.teardown()  # or the id would still be in use
             _online_failed.append(problem)
             say_once(
                 f"W&B: {problem}; logging offline, `{sync_command(facts['dir'])}` sends it later,"
                 ' MACHINE="wandb=off" leaves it out'
             )
-        return None if mode == "disabled" else wandb.init(mode="offline", settings=settings, **facts)
+        return wandb.init(mode="offline", settings=settings, **facts)
     except Exception as error:  # not installed, a full disk ...
         say_once(f"W&B is left out ({first_line(error)}); log.jsonl is written all the same")
         return None

@@ -202,7 +202,7 @@ def test_a_server_that_never_answers_costs_one_short_wait_and_no_fold(tmp_path, 
 
 def test_a_failing_mirror_is_one_line_and_the_log_goes_on(tmp_path, capsys):
     class Broken:
-        def log(self, values):
+        def log(self, values, step):
             raise OSError("disk quota")
 
     with make_tracker(tmp_path) as tracker:
