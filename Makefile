@@ -4,7 +4,7 @@
 
 # ---- what is asked for ----
 SHARED := COMP EXP SET MACHINE RUN INPUTS CACHE
-TYPED := FOLD GPUS RUNS NAME ONLY A B BACKBONES CUT CHECKS FORCE FROM ONCE MSG LAST PUBLIC REPORT
+TYPED := FOLD GPUS RUNS NAME ONLY A B BACKBONES CUT CHECKS FORCE FROM ONCE MSG LAST PUBLIC REPORT SWEEP TRIALS
 # Values are taken as they were typed (value) and quoted for the shell; exporting them would run a $(shell ...) in them.
 unexport $(SHARED) $(TYPED)
 quoted = '$(subst ','\'',$1)'
@@ -132,6 +132,8 @@ $(call extra,ledger): | $(STAMP) ## all submissions: what the leaderboard adds t
 	@$(PODIUM) ledger$(if $(call typed,COMP), --comp $(call typed,COMP))$(if $(call typed,PUBLIC), --public $(call typed,PUBLIC))
 $(call extra,verify): | $(STAMP) ## are a run's files as they were written, and do they give its score and csv?
 	@$(PODIUM) verify $R
+$(call extra,sweep): $R/folds.csv | $(if $(STAMP),$(STAMP)-sweep) ## try settings, each trial a run: TRIALS=20, the space is in src/experiments.py
+	$(PODIUM) weights sweep $R$(if $(call typed,SWEEP), --space $(call typed,SWEEP))$(if $(call typed,TRIALS), --trials $(call typed,TRIALS))
 $(call extra,sync): | $(STAMP) ## send what was logged offline to W&B: all runs, or RUN=name
 	@$(PODIUM) sync $(if $(filter RUN,$(names)),$R,runs)
 $(call extra,watch): | $(if $(STAMP),$(STAMP)-watch) ## the curves of a run in a second terminal while it trains: RUN=name, ONCE=1 draws once

@@ -6,7 +6,7 @@ Write into the docstring what an experiment costs and what it scored, so that no
 
 from dataclasses import replace
 
-from src.config import Config
+from src.config import Config, Range, Space
 
 
 def demo() -> Config:
@@ -176,3 +176,31 @@ EXPERIMENTS = {
         gpu_convnextv2_base,
     )
 }
+
+
+# -- what `make sweep EXP=head` tries: a function per experiment, {setting: a Range or a list of choices}
+
+
+def head_space() -> Space:
+    """For a head on a frozen backbone: a trial costs seconds, once the trunk's outputs are there."""
+    return {
+        "lr": Range(1e-3, 5e-2, is_log=True),
+        "weight_decay": Range(1e-4, 0.3, is_log=True),
+        "epochs": [15, 30, 60],
+        "drop_rate": Range(0.0, 0.5),
+        "batch_size": [32, 64, 128, 256],
+    }
+
+
+def tail_space() -> Space:
+    """For experiments whose last layers learn."""
+    return {
+        "lr": Range(5e-4, 1e-2, is_log=True),
+        "body_lr": Range(1e-4, 2e-3, is_log=True),
+        "epochs": Range(6, 14),
+        "drop_rate": Range(0.0, 0.5),
+        "label_smoothing": [0.0, 0.05, 0.1],
+    }
+
+
+SWEEPS = {"head": head_space, "baseline": tail_space, "demo": tail_space}

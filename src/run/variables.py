@@ -16,7 +16,7 @@ import sys
 from difflib import get_close_matches
 from pathlib import Path
 
-NAMES = ("COMP", "EXP", "RUN", "NAME", "ONLY")  # each names a folder, a file or a part of one
+NAMES = ("COMP", "EXP", "RUN", "NAME", "ONLY", "SWEEP")  # each names a folder, a file or a part of one
 LISTS = ("RUNS", "A", "B", "BACKBONES")  # of names
 RULES = {
     "FOLD": (r"\d+(,\d+)*", "must be a whole number, or several: 0,3"),
@@ -24,6 +24,7 @@ RULES = {
     "PUBLIC": (r"0?\.\d+|1", "must be the share of the test rows that the public score is of, such as 0.3"),
     "MSG": (r"[^\r\n]*", "must be one line"),
     "LAST": (r"1", "must be 1, or left out"),
+    "TRIALS": (r"[1-9]\d*", "must be a whole number"),
     "CUT": (r"[\d.]+", "must be a number such as 0.95"),
     "REPORT": (r"[01]", "must be 0 for no report after make submit, or 1 for one however long it takes"),
     "CHECKS": (r"[01]|-[a-z ,-]+", "must be 0 for none of the quick checks, or -name,name for all but these"),

@@ -47,9 +47,12 @@ def read_back(folder: Path) -> dict:
     }
 
 
-def table_of(folder: Path, name: str) -> dict:
-    (path,) = (folder / "files" / "media" / "table").glob(f"{name}_*.table.json")
-    return json.loads(path.read_text())
+def table_of(record: dict, name: str) -> dict:
+    """A table as it would be sent: an artifact of its own, with its images."""
+    (artifact,) = (made for made in record["artifacts"] if made["name"].endswith(f"-{name}"))
+    files = {entry["path"]: Path(entry["local_path"]) for entry in artifact["manifest"]["contents"]}
+    (path,) = (file for file in files if file.endswith(".table.json"))
+    return json.loads(files[path].read_text()) | {"files": files}
 
 
 def summarise(paths) -> None:
@@ -64,7 +67,7 @@ def test_a_whole_run_is_on_wandb(bench):
     runs = {}
     for folder in sorted(paths.root.glob("wandb/offline-run-*")):
         record = read_back(folder)
-        runs[record["run"]["display_name"]] = record | {"folder": folder}
+        runs[record["run"]["display_name"]] = record
     assert [*runs] == ["tiny-run-fold0", "tiny-run-fold1", "tiny-run-fold2", "tiny-run-summary"]
     score = read_json(paths.score)
     for name, record in runs.items():
@@ -103,12 +106,12 @@ def check_summary(record: dict, paths, score: dict) -> None:
     )
     assert [figures[f"fold{k}"] for k in range(3)] == [*score["folds"].values()]
     assert figures["accuracy"] == score["also"]["accuracy"] and figures["recipe"] == score["recipe"]
-    classes = table_of(record["folder"], "per_class")
+    classes = table_of(record, "per_class")
     assert classes["columns"] == ["class", "images", "precision", "recall", "f1"]
     assert [line[:2] for line in classes["data"]] == [["blue", 12], ["green", 12], ["red", 12]]
     mean_f1 = sum(line[4] for line in classes["data"]) / 3
     assert mean_f1 == pytest.approx(score["oof"]), "the metric is the mean of the column f1"
-    wrong = table_of(record["folder"], "mistakes")
+    wrong = table_of(record, "mistakes")
     ids, errors = [line[0] for line in wrong["data"]], [line[4] for line in wrong["data"]]
     assert errors == sorted(errors, reverse=True) and len(ids) == 32
     oof, folds = pd.read_parquet(paths.oof), pd.read_csv(paths.folds, dtype=str).set_index("id")
@@ -116,7 +119,8 @@ def check_summary(record: dict, paths, score: dict) -> None:
     assert first[4] == pytest.approx(1 - oof.loc[ids[0], folds.loc[ids[0], "colour"]], abs=1e-6)
     assert first[2] == folds.loc[ids[0], "colour"] and first[3] == oof.loc[ids[0]].idxmax()
     assert first[1]["_type"] == "image-file" and first[1]["width"] == wandb_summary.PIXELS
-    cells = table_of(record["folder"], "confusion_matrix_table")["data"]
+    assert wrong["files"][first[1]["path"]].read_bytes().startswith(b"\x89PNG")
+    cells = table_of(record, "confusion_matrix_table")["data"]
     right = sum(count for true, predicted, count in cells if true == predicted)
     assert sum(count for *_, count in cells) == 36 and right / 36 == pytest.approx(score["also"]["accuracy"])
     assert "report.html" in record["files"]
@@ -134,9 +138,9 @@ def check_summary(record: dict, paths, score: dict) -> None:
 def test_a_fold_that_goes_on_goes_on_with_its_wandb_run(bench, monkeypatch):
     paths = bench.configure(fast("epochs=3"), machine=OFFLINE)
     bench.stage("split", paths)
-    steps = iter(range(100))
-    with monkeypatch.context() as patch:  # fold 0 has 3 steps and an end in each epoch
-        patch.setattr(Clock, "why_stop", lambda clock: "SIGTERM" if next(steps) == 4 else "")
+    log = paths.fold(0).log
+    with monkeypatch.context() as patch:  # after the first epoch
+        patch.setattr(Clock, "why_stop", lambda clock: "SIGTERM" if log.exists() and log.read_text() else "")
         with pytest.raises(Stopped):
             bench.stage("train", paths, only=[0])
     (folder,) = paths.root.glob("wandb/offline-run-*")
