@@ -27,7 +27,7 @@ from src.run.overrides import parse_set
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted(
-    [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+    [ROOT / name for name in ("README.md", "README.ko.md", "CONTRIBUTING.md", "CHANGELOG.md")]
     + list((ROOT / "docs").glob("*.md"))
 )
 GUIDE = ROOT / "docs" / "guide.md"
