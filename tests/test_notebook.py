@@ -1,6 +1,7 @@
 """The notebook for a first competition: its two files are one, and it runs from images to csv."""
 
 import ast
+import re
 from pathlib import Path
 
 import jupytext
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 from conftest import FAST, make_competition
 from nbclient import NotebookClient
+from test_docs import TARGETS
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOK, TWIN = ROOT / "docs" / "first_competition.ipynb", ROOT / "docs" / "first_competition.py"
@@ -41,6 +43,12 @@ def test_it_explains_the_words_that_a_beginner_meets():
         "spread",
     ):
         assert word in text, word
+
+
+def test_its_commands_are_targets_of_the_makefile():
+    text = "\n".join(source for kind, source in cells(jupytext.read(TWIN)) if kind == "markdown")
+    targets = re.findall(r"`make ([a-z-]+)", text)
+    assert len(targets) > 6 and set(targets) <= TARGETS
 
 
 def text_of(cell: nbformat.NotebookNode) -> str:

@@ -90,32 +90,30 @@ def mistakes(run: Run, held: Held, wandb: Any) -> Any:
 
 
 def per_class(run: Run, held: Held, wandb: Any) -> Any:
-    """A line per class or output: how many images have it, precision, recall and F1; of numbers the mean
-    distance and the correlation.
+    """A line per class: how many images have it, precision, recall and F1. Of numbers a line per output: the
+    mean distance and the correlation.
     """
-    if classes := codes(run, held):
-        figures = precision_recall_fscore_support(
-            *classes, labels=range(len(run.competition.classes)), zero_division=0
+    classes = codes(run, held)
+    if classes:
+        names, parts = (
+            run.competition.classes,
+            [part[:, None] == np.arange(len(run.competition.classes)) for part in classes],
         )
-        names = run.competition.classes
     elif run.competition.task == "multilabel":
-        figures = precision_recall_fscore_support(
-            held.target >= 0.5, held.predicted >= 0.5, average=None, zero_division=0
-        )
-        names = run.competition.outputs
+        names, parts = run.competition.outputs, [held.target >= 0.5, held.predicted >= 0.5]
     else:
-        columns = zip(held.target.T, held.predicted.T)
-        data = [
-            [name, float(np.abs(true - predicted).mean()), float(np.corrcoef(true, predicted)[0, 1])]
-            for name, (true, predicted) in zip(run.competition.outputs, columns)
-        ]
-        return wandb.Table(columns=["output", "mean_error", "correlation"], data=data)
-    precision, recall, f1, support = figures
-    data = [
-        list(line)
-        for line in zip(names, map(int, support), *(map(float, f) for f in (precision, recall, f1)))
-    ]
-    return wandb.Table(columns=["class", "images", "precision", "recall", "f1"], data=data)
+        return per_output(run, held, wandb)
+    precision, recall, f1, support = precision_recall_fscore_support(*parts, average=None, zero_division=0)
+    columns = {"class": names, "images": support, "precision": precision, "recall": recall, "f1": f1}
+    return wandb.Table(dataframe=pd.DataFrame(columns))
+
+
+def per_output(run: Run, held: Held, wandb: Any) -> Any:
+    lines = []
+    for name, true, predicted in zip(run.competition.outputs, held.target.T, held.predicted.T):
+        distance, correlation = np.abs(true - predicted).mean(), np.corrcoef(true, predicted)[0, 1]
+        lines.append([name, float(distance), float(correlation)])
+    return wandb.Table(columns=["output", "mean_error", "correlation"], data=lines)
 
 
 def summary_figures(run: Run, score: dict) -> dict[str, Any]:
@@ -128,16 +126,16 @@ def summary_figures(run: Run, score: dict) -> dict[str, Any]:
 
 
 def is_best(run: Run, score: dict) -> bool:
-    """Is no other run of the same folds and metric here better?"""
+    """Is no other run here with the same folds and metric better?"""
     sign = -1 if run.competition.lower_is_better else 1
-    others = [read_json(other.score) for other in reuse.siblings(run.paths) if other.score.exists()]
-    alike = [
-        other
-        for other in others
-        if (other.get("fold_hash"), other["metric"])
-        == (read_json(run.paths.score)["fold_hash"], score["metric"])
-    ]
-    return all(sign * other["oof"] <= sign * score["oof"] for other in alike)
+    fold_hash = read_json(run.paths.score)["fold_hash"]
+    for other in reuse.siblings(run.paths):
+        with reuse.skipping(other):
+            theirs = read_json(other.score) if other.score.exists() else {}
+            is_alike = (theirs.get("fold_hash"), theirs.get("metric")) == (fold_hash, score["metric"])
+            if is_alike and sign * theirs["oof"] > sign * score["oof"]:
+                return False
+    return True
 
 
 def artifacts(run: Run, score: dict, wandb: Any) -> list[Any]:
@@ -180,7 +178,9 @@ def fill(run: Run, score: dict, wandb_run: Any) -> None:
     report = run.paths.root / "report.html"
     if report.exists():
         wandb_run.save(str(report.resolve()), base_path=str(run.paths.root.resolve()), policy="now")
-    aliases = ["latest", run.paths.name, *(["best"] if is_best(run, score) else [])]
+    aliases = ["latest", run.paths.name]
+    if is_best(run, score):
+        aliases.append("best")
     for artifact in artifacts(run, score, wandb):
         wandb_run.log_artifact(artifact, aliases=aliases)
 

@@ -40,6 +40,7 @@ def sets(found: optuna.Study) -> list[str]:
     return [trial.user_attrs["set"] for trial in study.tried(found)]
 
 
+@pytest.mark.slow
 def test_a_sweep_that_is_stopped_and_goes_on_equals_one_that_never_was(bench, monkeypatch):
     run = base(bench)
     whole = sweep(run, 7)
