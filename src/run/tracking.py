@@ -115,8 +115,10 @@ def start_wandb(mode: str, facts: dict, *, is_new: bool = False) -> Any:
             mode = wandb.setup(settings).settings.mode
         if mode == "disabled":
             return None
-        id = kept_id(Path(facts["dir"]), facts["name"], is_new=is_new)
-        facts = facts | {"id": id, "resume": "allow"}
+        folder = Path(facts["dir"])
+        id = kept_id(folder, facts["name"], is_new=is_new)
+        # absolute: W&B's service keeps the working directory that it was started in
+        facts = facts | {"dir": str(folder.absolute()), "id": id, "resume": "allow"}
         if mode == "online" and not _online_failed:
             try:
                 # a key in the environment or in netrc; nothing is asked or sent
@@ -128,7 +130,7 @@ def start_wandb(mode: str, facts: dict, *, is_new: bool = False) -> Any:
                 wandb.teardown()  # or the id would still be in use
             _online_failed.append(problem)
             say_once(
-                f"W&B: {problem}; logging offline, `{sync_command(facts['dir'])}` sends it later,"
+                f"W&B: {problem}; logging offline, `{sync_command(str(folder))}` sends it later,"
                 ' MACHINE="wandb=off" leaves it out'
             )
         return wandb.init(mode="offline", settings=settings, **facts)

@@ -68,7 +68,7 @@ def test_a_whole_run_is_on_wandb(bench):
     for folder in sorted(paths.root.glob("wandb/offline-run-*")):
         record = read_back(folder)
         runs[record["run"]["display_name"]] = record
-    assert [*runs] == ["tiny-run-fold0", "tiny-run-fold1", "tiny-run-fold2", "tiny-run-summary"]
+    assert sorted(runs) == ["tiny-run-fold0", "tiny-run-fold1", "tiny-run-fold2", "tiny-run-summary"]
     score = read_json(paths.score)
     for name, record in runs.items():
         run = record["run"]
