@@ -35,7 +35,7 @@ def read_back(folder: Path) -> dict:
 
     summary: dict = {}
     for update in of("summary"):
-        summary |= update["update"]
+        summary |= update.get("update", {})
     return {
         "run": of("run")[0],
         "history": [record["item"] for record in of("history")],
