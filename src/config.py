@@ -4,7 +4,7 @@ import dataclasses
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, field_validator
 from pydantic.dataclasses import dataclass
@@ -203,20 +203,6 @@ class Settings:
     @property
     def folder(self) -> Path:
         return self.inputs / self.comp
-
-
-class Range(NamedTuple):
-    """What a sweep may choose for a setting: whole numbers if both ends are; is_log: as often 0.001 to 0.01
-    as 0.01 to 0.1, for rates.
-    """
-
-    low: float
-    high: float
-    is_log: bool = False
-
-
-# of a sweep: for each setting a range, or all its choices
-Space = dict[str, Range | list[Any]]
 
 
 STAGES = {

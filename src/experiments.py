@@ -5,8 +5,9 @@ Write into the docstring what an experiment costs and what it scored, so that no
 """
 
 from dataclasses import replace
+from typing import Any, NamedTuple
 
-from src.config import Config, Range, Space
+from src.config import Config
 
 
 def demo() -> Config:
@@ -179,6 +180,19 @@ EXPERIMENTS = {
 
 
 # -- what `make sweep EXP=head` tries: a function per experiment, {setting: a Range or a list of choices}
+
+
+class Range(NamedTuple):
+    """The numbers that may be chosen: whole ones if both ends are. is_log: as often 0.001 to 0.01 as 0.01 to
+    0.1, for rates.
+    """
+
+    low: float
+    high: float
+    is_log: bool = False
+
+
+Space = dict[str, Range | list[Any]]
 
 
 def head_space() -> Space:

@@ -93,9 +93,7 @@ def finish(checkpoint: Checkpoint, validation: Validation, files: FoldPaths, tra
 
 
 def saved_state(files: FoldPaths, batch_size: int) -> dict | None:
-    """The fold's saved state; None without one, or with larger batches, which did not fit in memory in the
-    end.
-    """
+    """The fold's saved state; None without one, or with larger batches, which did not fit in the end."""
     state = state_files.load(files.state)
     return state if state and state["batch_size"] <= batch_size else None
 

@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from src.competition.facts import Competition
-from src.config import Config, Machine, Settings, as_dict, predicted_size
-from src.config import Config, Machine, Settings, as_dict, as_text
+from src.config import Config, Machine, Settings, as_dict, as_text, predicted_size
 from src.run.paths import RunPaths
 from src.run.tracking import Tracker
 

@@ -13,8 +13,7 @@ import pandas as pd
 import pytest
 from conftest import fast, open_run
 
-from src.config import Range
-from src.experiments import SWEEPS
+from src.experiments import SWEEPS, Range
 from src.extras.sweep import command, report, study
 from src.extras.sweep.flattery import flattery
 from src.run.clock import Clock
@@ -239,7 +238,7 @@ def test_a_killed_sweep_goes_on_with_the_same_command(bench):
     base(bench)
     root = Path(command.__file__).parents[3]
     code = (
-        "import sys; from src.experiments import SWEEPS; from src.config import Range; from src.__main__ import main\n"
+        "import sys; from src.experiments import SWEEPS, Range; from src.__main__ import main\n"
         "SWEEPS['tiny'] = lambda: {'lr': Range(1e-3, 0.1, is_log=True), 'epochs': [1, 2], 'drop_rate': Range(0.0, 0.5)}\n"
         "sys.exit(main(['sweep', 'runs/tiny-base', '--space', 'tiny', '--trials', '6']))"
     )

@@ -17,9 +17,9 @@ from optuna import Study
 from optuna.trial import Trial, TrialState
 
 from src import competitions, split, train
-from src.config import Space, as_dict, as_text
+from src.config import as_dict, as_text
 from src.data.run import Run, make_tracker
-from src.experiments import EXPERIMENTS, SWEEPS
+from src.experiments import EXPERIMENTS, SWEEPS, Space
 from src.extras.sweep import report
 from src.extras.sweep.study import SET, is_hopeless, next_trial, open_study, tried
 from src.run import configure, locks

@@ -21,7 +21,8 @@ from optuna.distributions import (
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from src.config import Range, Space, as_text
+from src.config import as_text
+from src.experiments import Range, Space
 from src.run.tracking import drop_torn_line
 
 RANDOM = 5  # trials before the sampler learns from the earlier ones, and before one may be pruned
