@@ -229,6 +229,8 @@ def numbers(text: str) -> list[int]:
 def commands_of(words: list[str]) -> list[str]:
     """The leading words that are commands. Raises ValueError where there is none."""
     names = list(takewhile(lambda word: word in COMMANDS or extra_module(word), words))
+    if names[1:] and names[-1] == "runs":  # the folder of all runs, as in: idle runs
+        names.pop()
     if not names and words and not words[0].startswith("-"):
         raise ValueError(f"there is no command {words[0]}; choose from {', '.join(COMMANDS)}, or an extra")
     return names
