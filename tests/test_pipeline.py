@@ -453,7 +453,7 @@ def test_the_log_holds_the_held_out_loss_of_each_epoch(bench, capsys):
     valid, folds = predictions.read(paths.fold(0).valid), tables.read_folds(paths.folds).set_index("id")
     own = [valid.at[image, folds.at[image, "colour"]] for image in valid.index]
     assert log["valid_loss"].iloc[-1] == pytest.approx(-np.log(own).mean(), abs=1e-4)
-    assert f"valid_loss {log['valid_loss'].iloc[0]:.4f}" in capsys.readouterr().out
+    assert f"valid_loss {log['valid_loss'].iloc[-1]:.4f}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

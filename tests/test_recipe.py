@@ -180,12 +180,12 @@ def test_a_new_run_says_why_it_does_not_take_over_a_fold(bench, monkeypatch, cap
 def test_a_model_does_not_predict_by_code_that_was_edited_since_it_was_trained(bench, monkeypatch):
     paths = bench.run(fast("folds=2 epochs=1"))
     done = read_json(paths.fold(0).done)
-    edited = done["code"]["src/data/images.py"] | {"": "0", "square": "0"}
+    edited = done["code"]["src/data/images.py"] | {"": "0", "read": "0"}
     write_json(done | {"code": done["code"] | {"src/data/images.py": edited}}, paths.fold(0).done)
     bench.stage("predict", paths)  # nothing is to be made
     bench.configure(fast("folds=2 epochs=1 tta=hflip"))
     with pytest.raises(
         ValueError,
-        match=r"fold 0 .* trained before src/data/images.py: square changed, and would predict by the new code",
+        match=r"fold 0 .* trained before src/data/images.py: read changed, and would predict by the new code",
     ):
         bench.stage("predict", paths)
