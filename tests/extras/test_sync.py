@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from src.__main__ import run_commands
 from src.extras import sync
 from src.run.errors import CheckFailed
 
@@ -94,3 +95,9 @@ def test_the_real_command_takes_folders_and_marks_by_the_same_ending():
     assert "sync [OPTIONS] [PATHS]..." in shown and "sequentially in order of start time" in " ".join(
         shown.split()
     )
+
+
+def test_the_folder_of_all_runs_is_no_command_though_one_has_its_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    run_commands(["sync", "runs"])  # make runs is `python -m src runs`
+    assert "nothing to send in runs" in capsys.readouterr().out
