@@ -242,7 +242,7 @@ NAMES_OF = {
 }
 ALIASES = {alias: setting for setting, names in NAMES_OF.items() for alias in names.split()}
 # By augmentation, for decode_scale=auto: most of its crops are not enlarged then. Others: 1
-DECODE_SCALES = {"medium": 1.25, "strong": 1.5, "randaugment": 1.5}
+DECODE_SCALES = {"medium": 1.25, "strong": 1.25, "randaugment": 1.25}
 
 
 def resolve(config: Config) -> Config:

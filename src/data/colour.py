@@ -90,12 +90,9 @@ def erase(images: Tensor, draws: Draws, probability: float, fill: int = 128) -> 
     area, stretch = draws.uniform(0.02, 0.33), draws.uniform(-1.2, 1.2).exp()
     rows, columns = (area / stretch).sqrt() * height, (area * stretch).sqrt() * width
     top, left = draws.uniform() * (height - rows), draws.uniform() * (width - columns)
-    is_erased = draws.chance(probability)
-    in_rows = between(torch.arange(height), top, top + rows) & is_erased[:, None]
-    box = in_rows[:, None, :, None] & between(torch.arange(width), left, left + columns)[:, None, None, :]
-    return images.masked_fill(box.to(images.device), fill)
-
-
-def between(places: Tensor, start: Tensor, end: Tensor) -> Tensor:
-    """(B, n) bool, by the places (n,) and each image's start and end (B,)."""
-    return (places >= start[:, None]) & (places < end[:, None])
+    boxes = torch.stack([top, top + rows, left, left + columns], dim=1).clamp(min=0).int()
+    out = images.clone()
+    for row in torch.nonzero(draws.chance(probability)).flatten().tolist():
+        start, end, first, last = boxes[row].tolist()
+        out[row, :, start:end, first:last] = fill
+    return out

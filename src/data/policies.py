@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from src.data.colour import recolour
+from src.data.colour import mean_luma, recolour
 from src.data.draws import Draws
-from src.data.warp import matrix, shift, turn, warp
+from src.data.warp import GREY, matrix, turn, warp
 
 # (images (B, 3, H, H) uint8, strength (B,) from -1 to 1) -> the same shape
 Operation = Callable[[Tensor, Tensor], Tensor]
@@ -47,6 +47,8 @@ def one_of(choices: list[Operation], images: Tensor, draws: Draws, strength: Ten
     strength = torch.where(draws.chance(0.5), -strength, strength)
     chosen, out = draws.integers(len(choices)), images.clone()
     for number in chosen.unique().tolist():
+        if choices[number] is unchanged:
+            continue
         rows = torch.nonzero(chosen == number).flatten()
         on_device = rows.to(images.device)
         out[on_device] = choices[number](images[on_device], strength[rows])
@@ -54,21 +56,23 @@ def one_of(choices: list[Operation], images: Tensor, draws: Draws, strength: Ten
 
 
 def operations(most: Most) -> list[Operation]:
+    """Fast where an operation needs no channel but its own, and no pixel but one."""
+
     def warped(of: Callable[[Tensor], Tensor]) -> Operation:
-        return lambda images, s: warp(images, of(s), images.shape[-1])
+        return lambda images, s: warp(images, of(s), images.shape[-1], "nearest")
 
     def factor(s: Tensor) -> Tensor:
         return 1 + s * most.factor
 
     return [
-        lambda images, s: images,
+        unchanged,
         warped(lambda s: matrix(xy=s * most.shear)),
         warped(lambda s: matrix(yx=s * most.shear)),
-        warped(lambda s: shift(s * most.shift, torch.zeros_like(s))),
-        warped(lambda s: shift(torch.zeros_like(s), s * most.shift)),
+        lambda images, s: shifted(images, s * most.shift, -1),
+        lambda images, s: shifted(images, s * most.shift, -2),
         warped(lambda s: turn(s * most.degrees)),
-        lambda images, s: recolour(images, brightness=factor(s)),
-        lambda images, s: recolour(images, contrast=factor(s)),
+        lambda images, s: blend(images, torch.zeros(len(images)), factor(s)),
+        lambda images, s: blend(images, mean_luma(images), factor(s)),
         lambda images, s: recolour(images, saturation=factor(s)),
         lambda images, s: sharpen(images, factor(s)),
         lambda images, s: posterize(images, (s.abs() * most.bits).round()),
@@ -76,6 +80,29 @@ def operations(most: Most) -> list[Operation]:
         lambda images, s: functional.autocontrast(images),
         lambda images, s: functional.equalize(images),
     ]
+
+
+def unchanged(images: Tensor, strength: Tensor) -> Tensor:
+    return images
+
+
+def shifted(images: Tensor, share: Tensor, axis: int) -> Tensor:
+    """By these shares (B,) of a side, with grey behind."""
+    out = images.clone()
+    for image, pixels in zip(out, (share * images.shape[axis]).round().int().tolist()):
+        image.copy_(image.roll(pixels, axis))
+        left = image.narrow(axis, max(0, image.shape[axis] + pixels) if pixels < 0 else 0, abs(pixels))
+        left.fill_(GREY)
+    return out
+
+
+def blend(images: Tensor, value: Tensor, factor: Tensor) -> Tensor:
+    """Between a value (B,) at factor 0 and the image at 1, or beyond: brightness from black, contrast from
+    the mean.
+    """
+    factors = per_image(factor, images)
+    offset = (1 - factors) * per_image(value, images)
+    return images.float().mul_(factors).add_(offset + 0.5).clamp_(0, 255).to(torch.uint8)
 
 
 def per_image(values: Tensor, images: Tensor) -> Tensor:
@@ -96,10 +123,9 @@ def sharpen(images: Tensor, factor: Tensor) -> Tensor:
 
 def posterize(images: Tensor, bits: Tensor) -> Tensor:
     """Without this many (B,) of each value's last bits."""
-    step = 2 ** per_image(bits, images).to(torch.int32)
-    return (images.div(step, rounding_mode="floor") * step).to(torch.uint8)
+    return images & (256 - 2 ** per_image(bits, images)).to(torch.uint8)
 
 
 def solarize(images: Tensor, threshold: Tensor) -> Tensor:
     """Values from a threshold (B,) on are inverted."""
-    return torch.where(images >= per_image(threshold, images), 255 - images, images)
+    return torch.where(images >= per_image(threshold.ceil().int(), images), 255 - images, images)

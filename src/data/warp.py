@@ -12,7 +12,7 @@ from torch import Tensor
 
 from src.data.draws import Draws
 
-GREY = 128.0  # what lies beyond the picture
+GREY = 128  # what lies beyond the picture
 
 
 def matrix(
@@ -67,10 +67,10 @@ def crop(draws: Draws, side: int, area: tuple[float, float], ratio: tuple[float,
     )
 
 
-def warp(images: Tensor, matrices: Tensor, size: int, fill: float = GREY) -> Tensor:
+def warp(images: Tensor, matrices: Tensor, size: int, mode: str = "bilinear") -> Tensor:
     """Images (B, 3, H, H) uint8 -> (B, 3, size, size) uint8, each as its matrix says. On a CPU a crop, with
     or without mirrors, is resized with an antialiased kernel for bytes, five times as fast; all others are
-    sampled bilinearly.
+    sampled by mode, bilinear or nearest.
     """
     boxes = pixel_boxes(matrices, images.shape[-1])
     if boxes is not None and images.device.type == "cpu":
@@ -83,8 +83,9 @@ def warp(images: Tensor, matrices: Tensor, size: int, fill: float = GREY) -> Ten
         grid[..., axis] = m[:, axis, 0, None, None] * middles + by_row[..., None]
     # a box at the edge of the picture must not blend with what lies beyond
     padding = "zeros" if boxes is None else "border"
-    sampled = F.grid_sample(images.float() - fill, grid, padding_mode=padding, align_corners=False)
-    return sampled.add_(fill + 0.5).clamp_(0, 255).to(torch.uint8)
+    pixels = images.float().sub_(GREY)
+    sampled = F.grid_sample(pixels, grid, mode=mode, padding_mode=padding, align_corners=False)
+    return sampled.add_(GREY + 0.5).clamp_(0, 255).to(torch.uint8)
 
 
 def pixel_boxes(matrices: Tensor, side: int) -> list[list[int]] | None:

@@ -186,8 +186,16 @@ def test_an_operation_of_strength_0_changes_nothing(images):
 
 
 def test_operations_are_those_of_torchvision(images):
-    *_, sharpness, posterize, solarize, _, _ = policies.operations(policies.WIDE)
+    *first, sharpness, posterize, solarize, _, _ = policies.operations(policies.WIDE)
+    _, _, _, right, down, turned, brightness, contrast, _ = first
     half = torch.full((12,), 0.5)
+    assert torch.equal(right(images, half)[..., 3:], images[..., :-3])
+    assert (right(images, half)[..., :3] == 128).all() and (down(images, -half)[..., -3:, :] == 128).all()
+    assert torch.equal(down(images, -half)[..., :-3, :], images[..., 3:, :])
+    rotated = functional.rotate(images, -67.5, fill=128)  # torchvision turns the other way
+    assert (turned(images, half) == rotated).float().mean() > 0.98
+    assert most(brightness(images, half), functional.adjust_brightness(images, 1 + 0.5 * 0.99)) <= 1
+    assert most(contrast(images, -half), functional.adjust_contrast(images, 1 - 0.5 * 0.99)) <= 2
     assert most(sharpness(images, half), functional.adjust_sharpness(images, 1 + 0.5 * 0.99)) <= 1
     assert torch.equal(posterize(images, half), functional.posterize(images, 5))
     assert torch.equal(solarize(images, half), functional.solarize(images, 128))
