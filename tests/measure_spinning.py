@@ -13,7 +13,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SECONDS = 3.0  # of each kind of work
-START_AFTER = 9.0  # seconds, until each process has imported torch and done its first steps
 COUNTS = ["", "0", "100", "1000", "10000", "100000"]  # "": as libgomp has it
 
 
@@ -49,39 +48,43 @@ def stepper(model, optimizer, images, target) -> Callable[[], None]:
     return step
 
 
-def work(start: float) -> None:
-    """Print the steps a second of each kind, from this time of the clock on."""
+def work() -> None:
+    """For each kind of work: say that it is ready, wait for a line, print the steps a second."""
     sys.path.insert(0, str(ROOT))
     from src.run import memory
 
     memory.keep_freed()  # as a training does
-    steps = [head_step(), full_step()]
-    for step in steps:
+    for step in (head_step(), full_step()):
         step(), step()
-    for number, step in enumerate(steps):
-        begin = start + number * (SECONDS + 0.5)
-        assert time.time() < begin, "START_AFTER is too short for this machine"
-        time.sleep(begin - time.time())
-        done = 0
-        while time.time() < begin + SECONDS:
+        print("ready", flush=True)
+        input()
+        begin, done = time.perf_counter(), 0
+        while time.perf_counter() < begin + SECONDS:
             step()
             done += 1
-        print(done / (time.time() - begin))
+        print(done / (time.perf_counter() - begin), flush=True)
 
 
 def measure(count: str, processes: int) -> list[float]:
-    """[steps a second of a head, of a whole network], of the slowest process."""
+    """[steps a second of a head, of a whole network], of the slowest process; all begin at once."""
     environment = os.environ | {"OMP_NUM_THREADS": str(os.cpu_count())}
     environment.pop("GOMP_SPINCOUNT", None)
     if count:
         environment["GOMP_SPINCOUNT"] = count
-    command = [sys.executable, __file__, "--work", str(time.time() + START_AFTER * (1 + processes) / 2)]
+    command, pipe = [sys.executable, __file__, "--work"], subprocess.PIPE
     children = [
-        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True)
         for _ in range(processes)
     ]
-    rates = [[float(line) for line in child.communicate()[0].split()] for child in children]
-    return [min(kind) for kind in zip(*rates, strict=True)]
+    rates = []
+    for _ in range(2):
+        assert [child.stdout.readline() for child in children] == ["ready\n"] * processes
+        for child in children:
+            print("go", file=child.stdin, flush=True)
+        rates.append(min(float(child.stdout.readline()) for child in children))
+    for child in children:
+        child.wait()
+    return rates
 
 
 def main(counts: list[str]) -> None:
@@ -94,6 +97,6 @@ def main(counts: list[str]) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--work"]:
-        work(float(sys.argv[2]))
+        work()
     else:
         main(sys.argv[1:] or COUNTS)
