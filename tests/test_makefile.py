@@ -83,7 +83,7 @@ class Kit:
             "competition/decoders": "DECODERS = {}",
         }.items():
             self.write(f"src/{name}.py", text)
-        for name in ("__init__", "__main__", "config"):
+        for name in ("__init__", "__main__", "config", "rates"):
             shutil.copy(ROOT / f"src/{name}.py", root / "src")
         shutil.copytree(ROOT / "src/run", root / "src/run")
         self.write("src/model/weights.py", (ROOT / "src/model/weights.py").read_text())
