@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from src.config import Config
 from src.model.backbone import has_fixed_size, make_backbone, normalisation
 from src.model.cut import CannotCut, cut, set_mode
+from src.model.depthwise import quicken
 from src.model.heads import HEADS
 from src.model.trainable import groups, new_layers, set_trainable
 from src.model.try_out import make_head, run_once
@@ -160,6 +161,7 @@ def build(config: Config, num_outputs: int, num_extra: int = 0, *, is_proven: bo
     except CannotCut as error:
         trunk, tail, cut_at, why = nn.Identity(), backbone, "", str(error)
     check_parts(config, backbone, tail, head)
+    quicken(tail)
     return Classifier(normalise, trunk, tail, head, cut_at=cut_at, why=why, depths=depths).eval()
 
 
