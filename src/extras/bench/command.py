@@ -1,6 +1,6 @@
 """The kit against a plain loop on the same work, both as processes in turn.  -> a table of ratios, bench.json
 
-Run: make bench [COMP=name] [ONLY=head,adamp]      parts: head tail full step adamp inference memory
+Run: make bench [COMP=name] [ONLY=head,adamp]      parts: head tail full step demo adamp inference memory
 growth feed
 
 It takes about 35 minutes on 2 quiet cores, all in a temporary folder. What is too long for a table (5 folds

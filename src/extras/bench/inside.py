@@ -4,6 +4,7 @@ Run: python -m src.extras.bench.inside stages runs/<name> train predict     stag
      python -m src.extras.bench.inside adamp vgg19 3                        the optimizer, 3 pairs of steps
      python -m src.extras.bench.inside step SET 3                           a step on the trunk's cache
      python -m src.extras.bench.inside ceiling runs/<name>                  a step on made-up tensors
+     python -m src.extras.bench.inside plain NAME 12                        12 steps of a whole backbone
 """
 
 import gc
@@ -168,6 +169,20 @@ def ceiling(run: Path, steps: int = 12) -> dict:
     return {"step": median(seconds[2:])}
 
 
+def plain(backbone: str, steps: int) -> dict:
+    """Seconds of a training step as a plain loop has it: the whole backbone, 32 images of 96 px, AdamW."""
+    model = timm.create_model(backbone, num_classes=10)
+    adamw = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    image, seconds = torch.randn(32, 3, 96, 96), []
+    for _ in range(steps):
+        began = time.perf_counter()
+        F.cross_entropy(model(image), torch.arange(32) % 10).backward()
+        adamw.step()
+        adamw.zero_grad()
+        seconds.append(time.perf_counter() - began)
+    return {"step": median(seconds[2:])}
+
+
 def main() -> None:
     name, *rest = sys.argv[1:]
     if name == "stages":
@@ -175,7 +190,7 @@ def main() -> None:
     elif name == "ceiling":
         result = ceiling(Path(rest[0]))
     else:
-        result = {"adamp": optimizer, "step": tail_step}[name](rest[0], int(rest[1]))
+        result = {"adamp": optimizer, "step": tail_step, "plain": plain}[name](rest[0], int(rest[1]))
     print(json.dumps(result))
 
 

@@ -132,6 +132,20 @@ def step(bench: Bench) -> list[Row]:
     return [Row(f"step, {backbone} from its last block on", **result, required=">= 2.5", note="per step")]
 
 
+def demo(bench: Bench) -> list[Row]:
+    """The whole demo, in training steps of its whole backbone with 32 of its images."""
+    bench.call("src", "data", folder_of("demo"), demo=True)
+    seconds, num_steps = [], []
+    for pair in range(bench.work.pairs):
+        run = bench.kit(f"demo-{pair}", bench.work.demo, demo=True, cache=f"cache-demo-{pair}")
+        step = bench.call("src.extras.bench.inside", "plain", "tf_efficientnet_lite0", "12").result["step"]
+        seconds.append((total(run), step))
+        num_steps.append(total(run) / step)
+    whole, step = (median(column) for column in zip(*seconds))
+    note = "the ratio: how many steps of 32 images of 96 px by AdamW take as long"
+    return [Row("the demo from its images to its csv", whole, step, median(num_steps), "<= 330", note)]
+
+
 def adamp(bench: Bench) -> list[Row]:
     """The optimizer's step against that of its package."""
     rows, note = [], "bit-equal, asserted"
@@ -223,4 +237,6 @@ def augmented_full(bench: Bench) -> Row:
     return Row(work, result["steps"], ceiling, share, ">= 0.93", f"share of the ceiling, {num_folds} folds")
 
 
-PARTS = {part.__name__: part for part in (head, tail, full, step, adamp, inference, memory, growth, feed)}
+PARTS = {
+    part.__name__: part for part in (head, tail, full, step, demo, adamp, inference, memory, growth, feed)
+}

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from src.run import sources
 from src.run.errors import CheckFailed
@@ -27,6 +27,7 @@ class Work(NamedTuple):
     settings: str = "limit=2000 image_size=160 batch_size=32"
     tail: str = "blocks.5,blocks.6,conv_head,bn2"
     step: str = "backbone=vgg19 pretrained=false trainable=5 image_size=224 batch_size=8"
+    demo: str = ""  # of the demo
     folds: int = 5
     epochs: int = 9
     pairs: int = 3  # the kit and the peer are run in turn, so often
@@ -56,6 +57,7 @@ QUICK = Work(
     settings="limit=24 image_size=32 batch_size=8 backbone=test_resnet pretrained=false",
     tail="layer4",
     step="backbone=test_resnet pretrained=false trainable=1 image_size=32 batch_size=4",
+    demo="limit=24 image_size=32 backbone=test_resnet pretrained=false epochs=1 trainable=1",
     folds=2,
     epochs=1,
     pairs=1,
@@ -97,12 +99,14 @@ class Bench:
         (folder / "weights").symlink_to(ROOT / "weights")
         self.head_pairs: dict[str, list[tuple[Stages, Process]]] = {}
 
-    def call(self, *words: str, changes: str = "", engine: str = "auto", cache: str = "cache") -> Process:
+    def call(
+        self, *words: str, changes: str = "", engine: str = "auto", cache: str = "cache", demo: bool = False
+    ) -> Process:
         """Run `python -m words`. Raises CheckFailed with the end of its output when it fails."""
         environ = {
             "PYTHONPATH": str(ROOT),
-            "COMP": self.comp,
-            "EXP": "baseline",
+            "COMP": "demo" if demo else self.comp,
+            "EXP": "demo" if demo else "baseline",
             "INPUTS": str(self.inputs),
             "CACHE": cache,
             "SET": changes,
@@ -131,7 +135,7 @@ class Bench:
         pairs = base | {"trainable": trainable} | changes
         return " ".join([work.settings, *(f"{name}={value}" for name, value in pairs.items())])
 
-    def kit(self, name: str, changes: str, stages: str = "train predict submit", **options: str) -> Stages:
+    def kit(self, name: str, changes: str, stages: str = "train predict submit", **options: Any) -> Stages:
         """The kit's stages as make calls them, from nothing or from what is in the cache."""
         run = folder_of(name)
         done = {"config": self.call("src", "configure", run, changes=changes, **options)}
@@ -141,7 +145,7 @@ class Bench:
             done[stages.split()[0]] = self.stages(run, stages, changes=changes, **options)
         return done
 
-    def stages(self, run: str, stages: str, **options: str) -> Process:
+    def stages(self, run: str, stages: str, **options: Any) -> Process:
         """Several stages in one process, with a clock around each part."""
         return self.call("src.extras.bench.inside", "stages", run, *stages.split(), **options)
 
