@@ -182,6 +182,7 @@ def test_a_second_run_is_compared_with_the_one_it_differs_least_from(bench, caps
     page = checked(board.board())
     assert all(words in page.text for words in ("first", "second", "epochs=2", "0.6100", "tiny"))
     assert "second/report.html" in page.addresses and "other/report.html" not in page.addresses
+    bench.monkeypatch.setenv("COLUMNS", "160")
     runs.main(["tiny"])
     printed = capsys.readouterr().out
     assert printed.count("\n") >= 4 and "from first: epochs=2" in printed and "0.6100" in printed

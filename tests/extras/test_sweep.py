@@ -228,7 +228,7 @@ def test_importance_finds_the_setting_that_matters(tmp_path):
         trial.set_user_attr("set", study.set_text(trial.params))
         found.tell(trial, -abs(np.log10(trial.params["lr"]) + 2) + rng.normal(0, 0.01))
     shares = study.importances(found)
-    assert [*shares][0] == "lr" and shares["lr"] > 0.8 and sum(shares.values()) == pytest.approx(1)
+    assert [*shares][0] == "lr" and shares["lr"] > 0.4 and sum(shares.values()) == pytest.approx(1)
     report.draw_importance(found, tmp_path)
     assert (tmp_path / "importance.svg").read_text().count("<rect") == 4
 

@@ -61,7 +61,8 @@ def seconds_per_image(setup: Setup) -> dict[str, float]:
 
     seconds = {"decode": timed(setup, decode) / len(records), "draw": 0.0, "trunk": 0.0}
     if transform:
-        images, draws = batch.image[:8].cpu(), Draws(np.arange(8, dtype=np.uint64))
+        images = batch.image[:8].cpu()
+        draws = Draws(np.arange(len(images), dtype=np.uint64))
         seconds["draw"] = timed(setup, lambda: transform(images, draws)) / len(images)
     if setup.model.cut_at:
         seconds["trunk"] = timed(setup, lambda: setup.features_of(batch)) / number
