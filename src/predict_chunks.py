@@ -191,17 +191,8 @@ def predict_chunk(
 ) -> tuple[dict[int, pd.DataFrame], dict[str, str]]:
     """(model -> predictions of these images, the mean over the plan's views; id -> why it can't be read)."""
     run, size, num = models.run, decoded_size(models.run.config), len(chunk)
-    decoded = np.zeros((num, size, size, 3), np.uint8)
     with pace.timing("read", num):
-        unreadable = read_all(
-            records_of(chunk, folder),
-            size,
-            decoded.__setitem__,
-            read_image=run.competition.read_image,
-            max_pixels=run.competition.max_pixels,
-            resize=run.config.resize,
-            workers=run.machine.num_threads,
-        )
+        decoded, unreadable = read_pictures(run, chunk, folder, size)
     pictures = Pictures(InMemory(decoded), "", unreadable, [], "")  # type: ignore[arg-type]
     frames: dict[int, list[pd.DataFrame]] = {k: [] for k in plan.models}
     for view in plan.views:
@@ -224,6 +215,23 @@ def predict_chunk(
                 by_view = predict_views(run, models.table, images, k, np.arange(num), "", Clock(Machine()))
                 frames[k].append(by_view[view])
     return {k: predictions.mean(by_view) for k, by_view in frames.items()}, unreadable
+
+
+def read_pictures(
+    run: Run, table: pd.DataFrame, folder: Path, size: int
+) -> tuple[np.ndarray, dict[str, str]]:
+    """(The table's images, (N, size, size, 3) uint8, black where one can't be read; id -> why it can't)."""
+    pictures = np.zeros((len(table), size, size, 3), np.uint8)
+    unreadable = read_all(
+        records_of(table, folder),
+        size,
+        pictures.__setitem__,
+        read_image=run.competition.read_image,
+        max_pixels=run.competition.max_pixels,
+        resize=run.config.resize,
+        workers=run.machine.num_threads,
+    )
+    return pictures, unreadable
 
 
 def trunk_output(models: Models, trunk: Trunk, pictures: Pictures, view: str) -> InMemory:

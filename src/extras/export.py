@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from src.competition import tables
 from src.competition.facts import Competition
 from src.config import Config
-from src.data.images import read_all, records_of
 from src.data.run import Run, at_test_size
 from src.model.classifier import Classifier, build
+from src.predict_chunks import read_pictures
 from src.run.errors import CheckFailed
 from src.run.files import atomic, write_json
 
@@ -120,16 +120,7 @@ def difference(model: nn.Module, session: "onnxruntime.InferenceSession", images
 def real_images(run: Run, num: int) -> np.ndarray:
     """(N, 3, H, W) uint8: the first test images that can be read, as the models see them."""
     size, table = run.config.image_size, tables.make_test(run.inputs, run.competition)[:num]
-    images = np.zeros((len(table), size, size, 3), np.uint8)
-    unreadable = read_all(
-        records_of(table, run.inputs),
-        size,
-        images.__setitem__,
-        read_image=run.competition.read_image,
-        max_pixels=run.competition.max_pixels,
-        resize=run.config.resize,
-        workers=run.machine.num_threads,
-    )
+    images, unreadable = read_pictures(run, table, run.inputs, size)
     return images[~table["id"].isin(unreadable).to_numpy()].transpose(0, 3, 1, 2).copy()
 
 

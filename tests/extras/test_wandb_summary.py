@@ -159,11 +159,13 @@ def test_a_fold_that_begins_anew_has_a_new_run_on_wandb(tmp_path):
 
 
 def test_off_and_an_unfinished_run_send_nothing(bench, monkeypatch):
-    monkeypatch.setattr(wandb_summary, "make_tracker", None)
+    begun: list = []
+    monkeypatch.setattr(wandb_summary, "make_tracker", lambda *args, **kwargs: begun.append(args))
     paths = bench.configure(machine=OFFLINE)
     bench.stage("split", paths)
     summarise(paths)  # no score yet
     summarise(bench.run())
+    assert begun == []
 
 
 def test_what_fails_on_wandbs_side_is_one_line(bench, capsys, monkeypatch):
