@@ -230,6 +230,7 @@ def test_overrides_are_read_by_the_settings_type():
         ("model=x", "did you mean backbone?"),
         ("img_size=9", "did you mean image_size?"),
         ("epoch=9", "did you mean epochs?"),
+        ("distill=my-run", "distill=my-run: distillation from a run's out-of-fold predictions leaks"),
         ("zzz=1", "choose from folds, fold_scheme"),
         ("epochs", "epochs: write setting=value, without spaces"),
         ("epochs=1 epochs=2", "epochs is given twice"),

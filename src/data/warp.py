@@ -111,7 +111,8 @@ def resized_boxes(images: Tensor, boxes: list[list[int]], matrices: Tensor, size
     for row, ((left, top, width, height), mirrored) in enumerate(zip(boxes, signs.tolist())):
         box = images[row : row + 1, :, top : top + height, left : left + width]
         axes = [axis for axis, is_mirrored in zip((-2, -1), mirrored) if is_mirrored]
-        out[row] = resize(box, size)[0].flip(axes)
+        picture = resize(box, size)[0]
+        out[row] = picture.flip(axes) if axes else picture
     return out
 
 

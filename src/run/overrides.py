@@ -24,6 +24,13 @@ LIMITS = {
     "exclusiveMaximum": "below",
 }
 
+# settings that others have and this kit has not, with the reason
+DISTILLATION = (
+    "distillation from a run's out-of-fold predictions leaks: the teachers of a fold's training images have"
+    ' seen its held-out labels; see "Pseudo-labels" in docs/guide.md for what does not'
+)
+LEFT_OUT = dict.fromkeys(("distill", "distillation", "teacher"), DISTILLATION)
+
 
 def nearest(name: str, names: list[str]) -> str:
     """What may have been meant, or all that there is."""
@@ -91,6 +98,8 @@ def split_pairs(text: str, of: type) -> tuple[dict[str, str], list[str]]:
             problems.append(f"{pair}: write setting=value, without spaces")
         elif name in elsewhere:
             problems.append(f'{pair}: write {variable_of(other)}="{pair}"')
+        elif name.lower() in LEFT_OUT:
+            problems.append(f"{pair}: {LEFT_OUT[name.lower()]}")
         elif name not in types:
             problems.append(f"{pair}: there is no setting {name}; {nearest(name, list(types))}")
         elif name in texts:
