@@ -160,6 +160,9 @@ class Machine:
     # unless an augmentation takes each image by itself
     workers: Annotated[int, Field(ge=0, le=256)] | Literal["auto"] = "auto"
     cache_gb: Amount = 8.0  # a larger trunk cache is not made
+    # a larger array of decoded images is not made: they are decoded as they are read, again in each epoch.
+    # 0: never
+    decoded_gb: Amount = 50.0
     # of all arrays in CACHE: what was used least recently makes room; 0: no limit
     cache_total_gb: Amount = 100.0
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"

@@ -4,7 +4,7 @@ oof_tta.parquet, tta.json
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from src.data.arrays import Array, make_in_steps
 from src.data.batches import Batches, Rows
 from src.data.decoding import Pictures, decode
 from src.data.extra_columns import ExtraColumns
+from src.data.on_the_fly import Files
 from src.data.prediction_keys import check_shared_code, is_made, predicting_code, prediction_key
 from src.data.recipe import check_trained, image_contents, make_recipe
 from src.data.run import Run, at_test_size
@@ -168,7 +169,7 @@ class Images:
     table: pd.DataFrame
     pictures: Pictures
     views: TestViews
-    arrays: list[Array]  # one per view
+    arrays: Sequence[Array | Files]  # one per view
     is_cached: bool  # whether they are the trunk's outputs
     model: Classifier  # each fold's weights are loaded into it in turn
     accelerator: Accelerator
@@ -192,7 +193,7 @@ def prepare_images(
     model = build(run.config, len(competition.outputs), extra.size, is_proven=True).to(accelerator.device)
     pictures = decode(run, images, clock, tolerant=tolerant)
     is_cached = features.pays_to_cache(model, run, len(images), len(views), passes)
-    arrays = [pictures.decoded] * len(views)
+    arrays: Sequence[Array | Files] = [pictures.decoded] * len(views)
     if is_cached:
         trunk = Trunk(model, run.machine, accelerator)
         transforms = without_draws(views, run.config.image_size)

@@ -8,7 +8,6 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,6 +17,7 @@ from accelerate import Accelerator
 from src.competition import tables
 from src.config import Machine, decoded_size
 from src.data import features
+from src.data.arrays import InMemory
 from src.data.batches import at_once
 from src.data.decoding import Pictures
 from src.data.extra_columns import ExtraColumns
@@ -39,18 +39,6 @@ from src.run.paths import fold_name
 CHUNK_BYTES = 256e6  # of decoded images and of the trunk's outputs
 CHUNK_SECONDS = 30  # of work between two looks at the clock
 TRUNK_BATCH = 64  # as features.trunk_outputs asks for
-
-
-class InMemory(NamedTuple):
-    """What stands in for an Array of the cache."""
-
-    values: np.ndarray
-
-    def close(self) -> None:
-        pass
-
-    def __len__(self) -> int:
-        return len(self.values)
 
 
 @dataclass

@@ -41,7 +41,7 @@ def split(run: Run, *, anew: bool = False) -> None:
     assigned = with_folds(run, table)
     if len(others):
         assigned = external.add_external(run, assigned, others, test)
-    check_disk(run, len(assigned) + len(test))
+    check_disk(run, len(assigned), len(test))
     summary = {
         "facts": definition.model_facts(run.competition),
         "definition": definition.as_python(run.competition),
@@ -148,17 +148,23 @@ def folds_by_hand(run: Run) -> pd.Series | None:
     return None
 
 
-def check_disk(run: Run, num_images: int) -> None:
-    """Say what the run will need on disk: decoded pixels, and at most cache_gb for the trunk. Raises
-    ValueError where the pixels don't fit.
+def check_disk(run: Run, *num_images: int) -> None:
+    """Say what the run will need on disk: decoded pixels, unless they are more than decoded_gb, and at most
+    cache_gb for the trunk. num_images: of each table. Raises ValueError where the pixels don't fit.
     """
-    cache = make_folder(run.settings.cache)
-    need = num_images * decoded_size(run.config) ** 2 * 3 / 1e9
+    cache, limit = make_folder(run.settings.cache), run.machine.decoded_gb
+    sizes = [count * decoded_size(run.config) ** 2 * 3 / 1e9 for count in num_images]
+    need = sum(size for size in sizes if size <= limit)
+    for size in sizes:
+        if size > limit:
+            print(
+                f"disk: {size:.2f} GB of pixels are more than decoded_gb={limit:g}: decoded as they are read"
+            )
     free = shutil.disk_usage(cache).free / 1e9
     trunk = f"up to {run.machine.cache_gb:g} GB for the trunk's cache"
     print(f"disk: {need:.1f} GB for decoded images, {trunk}; {free:.0f} GB are free in {cache}")
     if free < need:
         raise ValueError(
-            f"{cache} has {free:.1f} GB free, the decoded images need {need:.1f}: free some, or CACHE=folder"
-            " on another disk"
+            f"{cache} has {free:.1f} GB free, the decoded images need {need:.1f}: free some, CACHE=folder on"
+            ' another disk, or MACHINE="decoded_gb=0", which decodes them as they are read'
         )

@@ -12,10 +12,13 @@ from torch import Tensor
 
 from src.data.arrays import Array
 from src.data.augment import Transform
-from src.data.transfer import as_tensor, prefetched, to_device
+from src.data.on_the_fly import Files
+from src.data.transfer import as_tensor, asked_for, prefetched, to_device
 from src.data.warp import resize
-from src.data.workers import Augmentation, AugmentedImages, Draw
+from src.data.workers import Augmentation, AugmentedImages, Draw, num_workers
 from src.run.seeds import seed_of, seeds_of
+
+BLOCK, WINDOW = 256, 64  # of the sampler `windows`: images in a block, blocks that are mixed
 
 
 class Batch(NamedTuple):
@@ -52,7 +55,7 @@ class Batches:
 
     def __init__(
         self,
-        arrays: Sequence[Array],
+        arrays: Sequence[Array | Files],
         rows: Rows,
         *,
         device: torch.device,
@@ -68,11 +71,16 @@ class Batches:
         self.augmentation: Augmentation | None = None
         self.loader: AugmentedImages | None = None
         if transforms and any(transforms.values()):
-            side = size or self.arrays[0].values.shape[1]
-            self.augmentation = Augmentation(list(transforms.values()), side)
-            num_workers = self.augmentation.num_workers(workers, device)
-            if num_workers or self.augmentation.is_per_image:
-                self.loader = AugmentedImages(self.arrays[0], self.augmentation, num_workers, device)
+            self.augmentation = Augmentation(
+                list(transforms.values()), size or self.arrays[0].values.shape[1]
+            )
+        is_per_image = self.augmentation is not None and self.augmentation.is_per_image
+        self.augments_here = device.type == "cuda" and not is_per_image
+        if transforms and not self.on_device:
+            processes = num_workers(self.augmentation, self.arrays[0], workers, device)
+            if processes or is_per_image:
+                in_workers = None if self.augments_here else self.augmentation
+                self.loader = AugmentedImages(self.arrays[0], in_workers, processes, device)
         # each image begins at a view of its own and takes the next one each epoch, so an epoch has all of
         # them
         self.num_views = max(len(self.arrays), len(self.view_names))
@@ -100,13 +108,17 @@ class Batches:
             for part in range(len(batches))
         ]
         parts = [part for batches in steps for part in batches][skip:]
-        if self.loader:
-            images = self.loader.read([self.draw_of(part, epoch) for part in parts])
-        else:
+        images: Iterable[Tensor]
+        if not self.loader:
             images = (self.images_of(part, epoch) for part in parts)
+        else:
+            draws = [self.draw_of(part, epoch) for part in parts]
+            images = self.loader.read(draws)
+            if self.augments_here:
+                images = (self.augmented(image, draw) for image, draw in zip(images, draws))
         yield from self.read_ahead(
             self.make_batch(part, image)._replace(number=number, **places[number])
-            for number, (part, image) in enumerate(zip(parts, images), skip)
+            for number, (part, image) in enumerate(zip(self.in_order(parts), images), skip)
         )
 
     def evaluation(self, positions: np.ndarray, batch_size: int) -> Iterator[Batch]:
@@ -115,7 +127,13 @@ class Batches:
         """
         is_map = self.arrays[0].values.ndim == 4
         parts = in_parts(positions, at_once(self.device, batch_size) if is_map else batch_size)
-        yield from self.read_ahead(self.make_batch(part, self.plain_images_of(part)) for part in parts)
+        yield from self.read_ahead(
+            self.make_batch(part, self.plain_images_of(part)) for part in self.in_order(parts)
+        )
+
+    def in_order(self, parts: Sequence[np.ndarray]) -> Iterable[np.ndarray]:
+        """The parts; what of them lies on a disk is asked for ahead."""
+        return parts if self.on_device else asked_for(parts, self.arrays)
 
     def read_ahead(self, batches: Iterable[Batch]) -> Iterable[Batch]:
         """In a thread, for a GPU; not what may draw from torch's generator in this process."""
@@ -132,9 +150,15 @@ class Batches:
         if not self.augmentation:
             return self.gather(part, self.view_of(part, epoch))
         images = self.gather(part, np.zeros(len(part), int))
-        if self.device.type == "cuda":  # other devices lack some of its operations
-            images = to_device(images, self.device)
-        return self.augmentation(images, self.draw_of(part, epoch))
+        return self.augmented(images, self.draw_of(part, epoch))
+
+    def augmented(self, images: Tensor, draw: Draw) -> Tensor:
+        """On a GPU that is CUDA's: others lack some of the operations."""
+        if not self.augmentation:
+            return images
+        return self.augmentation(
+            to_device(images, self.device) if self.device.type == "cuda" else images, draw
+        )
 
     def plain_images_of(self, part: np.ndarray) -> Tensor:
         images = self.gather(part, np.zeros(len(part), int))
@@ -166,9 +190,9 @@ class Batches:
         if self.on_device:
             tensor = self.gather_on_device(part, view)
         else:
-            values = self.arrays[0].values[part]
+            values = self.arrays[0].read(part)
             for number in np.unique(view[view > 0]):
-                values[view == number] = self.arrays[number].values[part[view == number]]
+                values[view == number] = self.arrays[number].read(part[view == number])
             tensor = as_tensor(values)
         return tensor.permute(0, 3, 1, 2) if tensor.ndim == 4 else tensor
 
@@ -225,7 +249,23 @@ def balanced(table: pd.DataFrame, epoch: int, rng: np.random.Generator) -> np.nd
     return rng.choice(len(table), size=len(table), p=(1 / counts) / (1 / counts).sum())
 
 
+def windows(table: pd.DataFrame, epoch: int, rng: np.random.Generator) -> np.ndarray:
+    """Every position once, shuffled within windows of WINDOW blocks: for images or features larger than
+    memory. The disk reads whole blocks one behind the other, in place of single images here and there.
+
+    The price: a batch is drawn from WINDOW * BLOCK images, and not from all. Blocks come in a new order each
+    epoch, so windows differ; but neighbours in the table (sorted by id) are seen near each other. Where ids
+    tell the class, batches are less mixed: shuffle what you can afford. tf.data's shuffle buffer, WebDataset
+    and FFCV's QUASI_RANDOM order (Leclerc et al. 2023, arXiv:2306.12517) make the same trade.
+    """
+    blocks = in_parts(np.arange(len(table)), BLOCK)
+    order = rng.permutation(len(blocks))
+    mixed = [np.concatenate([blocks[number] for number in window]) for window in in_parts(order, WINDOW)]
+    return np.concatenate([rng.permutation(positions) for positions in mixed])
+
+
 SAMPLERS = {
     "shuffle": shuffle,
+    "windows": windows,
     "balanced": balanced,
 }  # add yours: (table, epoch, rng) -> positions, a word here

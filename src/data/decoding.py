@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ from src.config import decoded_size
 from src.data import images
 from src.data.arrays import Array, gigabytes
 from src.data.cache_notes import Earlier, Note
+from src.data.on_the_fly import Files, open_files
 from src.data.recipe import image_contents
 from src.data.run import Run
 from src.run import hashing
@@ -23,7 +24,7 @@ from src.run.files import read_json, sha256
 class Pictures(NamedTuple):
     """The decoded images of a table, in its order."""
 
-    decoded: Array  # (N, H, H, 3) uint8, H = decoded_size(config)
+    decoded: Array | Files  # (N, H, H, 3) uint8, H = decoded_size(config)
     key: str  # a hash of the images and of how they were decoded
     unreadable: dict[str, str]  # id -> what is wrong; black in `decoded`
     contents: list[str]  # a hash of each image's file
@@ -39,8 +40,8 @@ def decoding_code(run: Run) -> list[str | Callable]:
 
 
 def decode(run: Run, table: pd.DataFrame, clock: Clock | None = None, *, tolerant: bool = False) -> Pictures:
-    """Decode the table's images, unless that was done before. Raises ValueError that names the unreadable
-    ones, unless tolerant.
+    """Decode the table's images, unless that was done before, or would be larger than decoded_gb. Raises
+    ValueError that names the unreadable ones, unless tolerant.
     """
     size, reader, cache = decoded_size(run.config), run.competition.read_image, run.settings.cache
     contents = image_contents(run, table)
@@ -49,34 +50,48 @@ def decode(run: Run, table: pd.DataFrame, clock: Clock | None = None, *, toleran
         of["resize"] = run.config.resize
     note = Note(of, hashing.reach(*decoding_code(run)))
     path = cache / run.settings.comp / f"images-{size}px-{note.key}.npy"
+    # a reader of one's own may look at more than the image's file
+    made_by = note.key if reader else note.key_but_images
+    how: dict[str, Any] = {
+        "read_image": reader,
+        "max_pixels": run.competition.max_pixels,
+        "resize": run.config.resize,
+        "workers": run.machine.num_threads,
+    }
+    need = gigabytes((len(table), size, size, 3), "uint8")
+    if need > run.machine.decoded_gb and not path.exists():
+        print(
+            f"{len(table)} images at {size} px are decoded as they are read: {need:.2f} GB of pixels are more"
+            f" than decoded_gb={run.machine.decoded_gb:g}",
+            flush=True,
+        )
+        looked_through = path.with_suffix(".read.json")
+        files, unreadable = open_files(
+            table, run.inputs, size, looked_through, tolerant=tolerant, clock=clock, **how
+        )
+        return Pictures(files, note.key, unreadable, contents, made_by)
     copies: dict[int, Callable[[], np.ndarray]] = {}
     if not path.exists():
         if not reader and (earlier := note.earlier(path, contents)):
             copies = copies_of(contents, earlier)
         if copies:
             print(f"{len(copies)} of {len(table)} images are decoded already, at {size} px", flush=True)
-        need = gigabytes((len(table), size, size, 3), "uint8")
         print(
             f"decoding {len(table) - len(copies)} images at {size} px, {need:.2f} GB in"
             f" {cache}{note.why_anew(path)}",
             flush=True,
         )
     decoded, unreadable = images.decode(
-        table.assign(file=[f"{run.inputs}/{name}" for name in table["path"]]).to_dict("records"),
+        images.Records(table, run.inputs),
         size,
         path,
         tolerant=tolerant,
         copies=copies,
         clock=clock,
         room_gb=run.machine.cache_total_gb,
-        read_image=reader,
-        max_pixels=run.competition.max_pixels,
-        resize=run.config.resize,
-        workers=run.machine.num_threads,
+        **how,
     )
     note.write(path, contents)
-    # a reader of one's own may look at more than the image's file
-    made_by = note.key if reader else note.key_but_images
     return Pictures(decoded, note.key, unreadable, contents, made_by)
 
 

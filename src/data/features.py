@@ -24,6 +24,7 @@ from src.data.cache_gain import DRAW_SECONDS, READ_GB, count_work, saves_time, t
 from src.data.cache_notes import Earlier, Note
 from src.data.decoding import Pictures
 from src.data.draws import Draws
+from src.data.on_the_fly import Files
 from src.data.recipe import augment_code, backbone_code
 from src.data.run import Run
 from src.data.views import TrainingViews
@@ -274,6 +275,7 @@ def has_batch(earlier: Earlier, contents: list[str], start: int, end: int) -> bo
     return is_same and (end < len(contents) or end == len(earlier.contents))
 
 
-def engine_of(array: Array) -> str:
+def engine_of(array: Array | Files) -> str:
     """What has run the trunk, by the name of its cache; torch where it is none."""
-    return array.path.name.split("-")[1] if array.path.name.startswith("trunk-") else "torch"
+    name = array.path.name if isinstance(array, Array) else ""
+    return name.split("-")[1] if name.startswith("trunk-") else "torch"

@@ -2,10 +2,10 @@
 
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -28,6 +28,20 @@ def records_of(table: pd.DataFrame, folder: Path) -> list[dict[str, str]]:
     """A record per row of the table: its columns, and `file`: the image's path."""
     files = [f"{folder}/{path}" for path in table["path"]]  # a Path each takes a second per 100,000
     return table.assign(file=files).to_dict("records")
+
+
+class Records(Sequence):
+    """records_of a table, made when they are read: those of a million rows take a gigabyte."""
+
+    def __init__(self, table: pd.DataFrame, folder: Path) -> None:
+        self.table, self.folder = table, folder
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, places: Any) -> Any:
+        """places: a slice, or an array of positions."""
+        return records_of(self.table.iloc[places], self.folder)
 
 
 def check_file(path: Path | str) -> None:
@@ -158,7 +172,7 @@ def read_all(
 
 
 def decode(
-    records: list[dict[str, str]],
+    records: Sequence[dict[str, str]],
     size: int,
     path: Path,
     *,
@@ -181,6 +195,7 @@ def decode(
         bad = dict(begun.get("unreadable", {}))
         for start in range(begun.get("done", 0), len(records), PIECE):
             end = min(start + PIECE, len(records))
+            piece = records[start:end]
             new = [place for place in range(start, end) if place not in copies]
             for place in range(start, end):
                 if place in copies:
@@ -189,7 +204,7 @@ def decode(
             def put(number: int, pixels: np.ndarray, new: list[int] = new) -> None:
                 values[new[number]] = pixels
 
-            bad |= read_all([records[place] for place in new], size, put, **how)
+            bad |= read_all([piece[place - start] for place in new], size, put, **how)
             yield {"done": end, "unreadable": bad}
         if bad and not tolerant:
             raise ValueError(complain(bad, len(records)))

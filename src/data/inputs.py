@@ -13,6 +13,7 @@ from src.competition.tables import joined
 from src.data.arrays import Array
 from src.data.batches import SAMPLERS, Batches, in_steps
 from src.data.features import engine_of
+from src.data.on_the_fly import Files
 from src.data.run import Run
 from src.data.training_table import FoldTable
 from src.data.views import TrainingViews
@@ -24,7 +25,7 @@ from src.run.seeds import seed_of
 class Inputs:
     run: Run
     accelerator: Accelerator  # the device that they were made for
-    arrays: list[Array]  # the trunk's outputs, one per view, or the decoded images alone
+    arrays: Sequence[Array | Files]  # the trunk's outputs, one per view, or the decoded images alone
     is_cached: bool  # whether they are the trunk's outputs
     views: TrainingViews  # made of decoded images as they are read; not of the trunk's outputs
     on_device: Sequence[Tensor] = ()  # the arrays in the device's memory, where they have room there

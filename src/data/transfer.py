@@ -13,9 +13,15 @@ import torch
 from torch import Tensor
 
 from src.data.arrays import Array
+from src.data.on_the_fly import Files
 
 SHARE = 0.4  # of a GPU's memory that images or the trunk's outputs may take
 PIECE = 1024  # images that are copied there at once
+# What is read ahead from a disk. A block of lines may have gaps of so many lines, and is asked for where it
+# has so many bytes that are needed. On a virtual SSD, 150 kB an image, a shuffled order was read at 160 MB/s,
+# windows at 270, and at 390 to 500 MB/s where the next window was asked for.
+AHEAD = 2**30  # bytes; a smaller array is left to the system
+GAP, USEFUL = 8, 2**16
 Item = TypeVar("Item")
 
 
@@ -26,7 +32,7 @@ def room_for_arrays(device: torch.device) -> float:
     return SHARE * torch.cuda.get_device_properties(device).total_memory
 
 
-def resident(arrays: Sequence[Array], device: torch.device) -> list[Tensor]:
+def resident(arrays: Sequence[Array | Files], device: torch.device) -> list[Tensor]:
     """The arrays in the device's memory, where all of them have room there; else []."""
     size = sum(array.values.nbytes for array in arrays)
     if size >= room_for_arrays(device):
@@ -34,11 +40,10 @@ def resident(arrays: Sequence[Array], device: torch.device) -> list[Tensor]:
     print(f"images: {size / 1e9:.2f} GB stay in the memory of {device}", flush=True)
     tensors = []
     for array in arrays:
-        dtype = as_tensor(np.array(array.values[:1])).dtype
+        dtype = as_tensor(array.read(np.arange(1))).dtype
         on_device = torch.empty(array.values.shape, dtype=dtype, device=device)
-        for start in range(0, len(array), PIECE):
-            part = array.values[start : start + PIECE]
-            on_device[start : start + len(part)] = as_tensor(np.array(part)).to(device)
+        for part in np.array_split(np.arange(len(array)), -(-len(array) // PIECE)):
+            on_device[part[0] : part[-1] + 1] = as_tensor(array.read(part)).to(device)
         array.close()
         tensors.append(on_device)
     return tensors
@@ -97,6 +102,41 @@ def prefetched(items: Iterable[Item], ahead: int = 2) -> Iterator[Item]:
     finally:
         is_left.set()
         thread.join()
+
+
+def asked_for(parts: Sequence[np.ndarray], arrays: Sequence[Array | Files]) -> Iterator[np.ndarray]:
+    """The parts, batches of positions in the order in which they are read. While one window of them is read,
+    the system is asked for the blocks of the next, a few per batch. arrays: what is read; of several each has
+    only some of them, and none is asked for.
+    """
+    array = arrays[0]
+    if not isinstance(array, Array) or len(arrays) > 1 or array.values.nbytes < AHEAD:
+        yield from parts
+        return
+    size = array.values.nbytes // len(array)
+    window_of = np.cumsum([len(part) for part in parts]) * size // AHEAD
+    places = np.split(np.arange(len(parts)), np.flatnonzero(np.diff(window_of)) + 1)
+    windows = [[parts[place] for place in window] for window in places]
+    array.ask_for(blocks_of(windows[0], size))
+    for window, following in zip(windows, [*windows[1:], []]):
+        blocks = blocks_of(following, size)
+        for number, part in enumerate(window):
+            array.ask_for(blocks[number :: len(window)])
+            yield part
+
+
+def blocks_of(parts: Sequence[np.ndarray], size: int) -> list[tuple[int, int]]:
+    """The blocks of lines (first, behind the last) that hold these positions; [] where they are so scattered
+    that asking would take longer than it saves. size: bytes of a line.
+    """
+    if not parts:
+        return []
+    positions = np.sort(np.concatenate(parts))
+    breaks = np.flatnonzero(np.diff(positions) > GAP) + 1
+    if len(positions) * size < USEFUL * (len(breaks) + 1):
+        return []
+    blocks = np.split(positions, breaks)
+    return [(int(block[0]), int(block[-1]) + 1) for block in blocks]
 
 
 class Waiting:

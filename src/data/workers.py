@@ -1,5 +1,5 @@
-"""Augmented images, a batch at a time: in this process, or in worker processes that live as long as the
-training.
+"""Images for training, a batch at a time, decoded and augmented: in this process, or in worker processes that
+live as long as the training.
 """
 
 import os
@@ -13,11 +13,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from src.data.arrays import Array
 from src.data.augment import PerImage, Transform
 from src.data.draws import Draws
+from src.data.on_the_fly import Files
 from src.data.warp import resize
 
 SHARED_MEMORY = Path("/dev/shm")  # of Linux
@@ -59,24 +60,35 @@ class Augmentation(NamedTuple):
         """Whether a transform is slow, and draws from torch's generator, as the training does."""
         return any(isinstance(transform, PerImage) for transform in self.transforms)
 
-    def num_workers(self, workers: int | str, device: torch.device) -> int:
-        """How many processes augment: none where a whole batch is done at once, on a GPU in any case; with
-        workers=auto one per core where each image is done by itself.
-        """
-        if not self.is_per_image and (workers == "auto" or device.type == "cuda"):
-            return 0
-        return os.cpu_count() or 1 if workers == "auto" else int(workers)
+
+def num_workers(
+    augmentation: Augmentation | None, images: Array | Files, workers: int | str, device: torch.device
+) -> int:
+    """How many processes decode and augment. With workers=auto one per core where each image is augmented by
+    itself, and where it is decoded for a GPU; none on a CPU, where threads of this process decode between two
+    steps, or where a whole batch is augmented at once. A GPU augments a whole batch by itself in any case.
+    """
+    is_per_image = augmentation is not None and augmentation.is_per_image
+    is_decoded_here = isinstance(images, Files)
+    if device.type == "cuda" and not is_per_image and not is_decoded_here:
+        return 0
+    if workers != "auto":
+        return int(workers) if augmentation or is_decoded_here else 0
+    needs_processes = is_per_image or is_decoded_here and device.type == "cuda"
+    return os.cpu_count() or 1 if needs_processes else 0
 
 
 class Decoded(Dataset):
-    """One item is a Draw -> its images (B, 3, size, size) uint8, the same in any process."""
+    """One item is a Draw -> its images (B, 3, size, size) uint8, the same in any process. Without an
+    augmentation the decoded images alone.
+    """
 
-    def __init__(self, images: Array, augmentation: Augmentation) -> None:
+    def __init__(self, images: Array | Files, augmentation: Augmentation | None) -> None:
         self.images, self.augmentation = images, augmentation
 
     def __getitem__(self, draw: Draw) -> Tensor:
-        images = torch.from_numpy(self.images.values[draw.positions]).permute(0, 3, 1, 2)
-        return self.augmentation(images, draw)
+        images = torch.from_numpy(self.images.read(draw.positions)).permute(0, 3, 1, 2)
+        return self.augmentation(images, draw) if self.augmentation else images
 
 
 class EpochDraws:
@@ -93,9 +105,15 @@ class EpochDraws:
 
 
 class AugmentedImages:
-    """Reads batches of decoded images with their augmentation."""
+    """Reads batches of decoded images with their augmentation, where they have one here."""
 
-    def __init__(self, images: Array, augmentation: Augmentation, workers: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        images: Array | Files,
+        augmentation: Augmentation | None,
+        workers: int,
+        device: torch.device,
+    ) -> None:
         self.images, self.workers, self.is_running = images, workers, False
         self.sampler = EpochDraws()
         self.loader = DataLoader(
@@ -105,14 +123,14 @@ class AugmentedImages:
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=device.type == "cuda",
-            worker_init_fn=leave_group,
+            worker_init_fn=begin_worker,
         )
 
     def read(self, draws: list[Draw]) -> Iterator[Tensor]:
         """(B, 3, size, size) uint8 for each draw. Raises ValueError where the workers find no room."""
         if self.workers and not self.is_running:
             largest = max((len(draw.positions) for draw in draws), default=0)
-            check_shared_memory(self.workers, largest * self.images.values[0].nbytes)
+            check_shared_memory(self.workers, largest * (self.images.values.nbytes // len(self.images)))
         self.is_running = True
         self.sampler.draws = draws
         try:
@@ -126,11 +144,14 @@ class AugmentedImages:
             ) from error
 
 
-def leave_group(worker: int) -> None:
+def begin_worker(worker: int) -> None:
     """Ctrl-C reaches a whole group of processes. The workers must live on, or the last step before the stop
-    would get no batch.
+    would get no batch. Each decodes by itself, beside the others.
     """
     os.setsid()
+    images = get_worker_info().dataset.images
+    if isinstance(images, Files):
+        images.threads = 1
 
 
 def check_shared_memory(workers: int, batch_bytes: int) -> None:

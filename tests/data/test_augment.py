@@ -3,17 +3,22 @@ own.
 """
 
 import os
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
 from src.data import colour, policies, warp
+from src.data.arrays import Array
 from src.data.augment import AUGMENTS, PerImage, make_transform
 from src.data.draws import Draws
-from src.data.workers import Augmentation
+from src.data.images import Records
+from src.data.on_the_fly import Files
+from src.data.workers import Augmentation, num_workers
 from src.run.seeds import seed_of, seeds_of
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -225,11 +230,18 @@ def test_a_transform_of_torchvision_is_called_for_each_image_with_its_own_seed(i
         assert torch.equal(state, torch.get_rng_state()), "no other draw is disturbed"
 
 
-def test_processes_augment_only_where_each_image_is_done_by_itself():
-    def number(transform, workers, device=CPU):
-        return Augmentation([None, transform], 32).num_workers(workers, device)
+def test_processes_augment_only_where_each_image_is_done_by_itself_and_decode_for_a_gpu():
+    decoded, files = Array(Path("a.npy")), Files(Records(pd.DataFrame({"id": []}), Path()), 8, {}, threads=1)
+
+    def number(transform, workers, device=CPU, images=decoded):
+        augmentation = Augmentation([None, transform], 32) if transform else None
+        return num_workers(augmentation, images, workers, device)
 
     whole, single = AUGMENTS["strong"](32, "h"), PerImage(lambda image: image)
     assert number(whole, "auto") == number(whole, "auto", CUDA) == number(whole, 3, CUDA) == 0
     assert number(whole, 3) == number(single, 3) == number(single, 3, CUDA) == 3
     assert number(single, "auto") == number(single, "auto", CUDA) == os.cpu_count()
+    assert number(None, "auto", CUDA) == number(None, 3) == 0
+    assert number(whole, "auto", CUDA, files) == number(None, "auto", CUDA, files) == os.cpu_count()
+    assert number(whole, "auto", images=files) == 0, "threads of this process decode"
+    assert number(whole, 3, CUDA, files) == number(None, 3, images=files) == 3

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterable
 from itertools import product
 from statistics import median
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from src.config import Config, decoded_size
+from src.data.arrays import InMemory
 from src.data.augment import make_transform
 from src.data.batches import Batches, Rows, in_steps
 from src.run import memory
@@ -61,7 +61,7 @@ def peer_transform(augment: str, size: int) -> Callable:
 def kit_batches(augment: str, size: int, rng: np.random.Generator) -> Callable[[int], Iterable]:
     """epoch -> its batches, by the core; images are decoded as large as it says."""
     side = decoded_size(Config(augment=augment, image_size=size))
-    images: Any = SimpleNamespace(values=rng.integers(0, 256, (NUM_IMAGES, side, side, 3), dtype=np.uint8))
+    images: Any = InMemory(rng.integers(0, 256, (NUM_IMAGES, side, side, 3), dtype=np.uint8))
     rows = Rows(*(np.zeros((NUM_IMAGES, 1), np.float32) for _ in range(3)))
     transforms = None if augment == "none" else {"": make_transform(augment, size, "h")}
     device = torch.device("cpu")

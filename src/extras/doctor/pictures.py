@@ -3,7 +3,6 @@ draws, and whether pictures show their labels at all.
 """
 
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from src.data.arrays import InMemory
 from src.data.augment import Transform
 from src.data.batches import Batches, Rows, in_steps
 from src.data.draws import Draws
@@ -175,7 +175,7 @@ def workers(setup: Setup) -> Finding:
     if transform is None:
         return good("nothing is drawn in the loader")
     picture = setup.sample().image[:1].permute(0, 2, 3, 1).cpu().numpy()
-    copies: Any = SimpleNamespace(values=picture.repeat(32, axis=0))
+    copies: Any = InMemory(picture.repeat(32, axis=0))
     rows = Rows(np.zeros((32, 1), np.float32), np.ones(32, np.float32), np.zeros((32, 0), np.float32))
 
     def images(num_workers: int, epoch: int = 0) -> Tensor:

@@ -2,7 +2,6 @@
 early stopping.
 """
 
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import pandas as pd
 import torch
 
 from src.competition import scoring
+from src.data.arrays import InMemory
 from src.data.batches import SAMPLERS, Batches, Rows, in_steps
 from src.extras.doctor.setup import Check, Setup
 from src.extras.findings import Finding, fail, good
@@ -24,7 +24,7 @@ def validation_loader(setup: Setup) -> Finding:
     """The core's loader predicts every held-out id once, and learns from none of them."""
     config, table, where = setup.config, setup.table, "Batches in src/data/batches.py"
     size, outputs = len(table), len(setup.competition.outputs)
-    pixels: Any = SimpleNamespace(values=np.broadcast_to(np.zeros((), np.uint8), (size, 1, 1, 3)))
+    pixels: Any = InMemory(np.broadcast_to(np.zeros((), np.uint8), (size, 1, 1, 3)))
     rows = Rows(setup.training.target, np.ones(size, np.float32), np.zeros((size, 0), np.float32))
     labelled = table.assign(label=setup.labels)
 
