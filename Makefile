@@ -4,7 +4,7 @@
 
 # ---- what is asked for ----
 SHARED := COMP EXP SET MACHINE RUN INPUTS CACHE
-TYPED := FOLD GPUS RUNS NAME ONLY A B BACKBONES CUT CHECKS FORCE FROM ONCE MSG LAST PUBLIC REPORT SWEEP TRIALS
+TYPED := FOLD GPUS RUNS NAME ONLY A B BACKBONES CUT CHECKS FORCE FROM ONCE MSG LAST PUBLIC REPORT SWEEP TRIALS CLUSTER CPUS LIMIT
 # Values are taken as they were typed (value) and quoted for the shell; exporting them would run a $(shell ...) in them.
 unexport $(SHARED) $(TYPED)
 quoted = '$(subst ','\'',$1)'
@@ -35,7 +35,12 @@ extra = $(if $(wildcard src/extras/$1.py src/extras/$1/command.py),$1)
 part = $(if $(call extra,$1),$2)
 check = $(if $(filter 0,$(call typed,CHECKS)),,$(call extra,$1))
 QUICK := --quick --quiet$(if $(filter -%,$(call typed,CHECKS)), --skip=$(call quoted,$(call typed,CHECKS)))
-TRAIN := $(if $(call check,audit),$(PODIUM) audit $R $(QUICK) && )$(PODIUM) $(strip weights $(call check,doctor) train)
+AUDIT = $(if $(call check,audit),$(PODIUM) audit $1 $(QUICK) && )
+TRAIN := $(call AUDIT,$R)$(PODIUM) $(strip weights $(call check,doctor) train)
+# The same by the tasks of a cluster: the checks of a run here, then the folds of all there.
+CHECKED = $(call AUDIT,$1)$(PODIUM) $(strip weights $(call check,doctor)) $1$(if $(call check,doctor), $(QUICK)) &&
+ON := $(if $(call typed,CLUSTER),--on $(call typed,CLUSTER)$(if $(call typed,CPUS), --cpus $(call typed,CPUS))$(if $(call typed,LIMIT), --limit $(call typed,LIMIT)))
+CLUSTERED := $(if $(ON),$(if $(STAMP),$(STAMP)-cluster))
 OPTIONS := $R$(if $(call check,doctor), $(QUICK))$(if $(call typed,GPUS), --gpus $(call typed,GPUS))$(if $(call typed,FOLD), --fold $(call typed,FOLD))
 # At the end of submit: a report that takes a tenth of the run's time, REPORT=1: any. Then the summary on W&B. It can fail without harm (-).
 LOOKS := $(strip $(if $(filter 0,$(call typed,REPORT)),,$(call extra,report)) $(call extra,wandb_summary))
@@ -74,24 +79,30 @@ $R/split.json $R/train.json $R/predict.json $R/submit.json: configure ;
 $R/folds.csv: $R/split.json $(ALWAYS)
 	$(PODIUM) split $R$(if $(call typed,FORCE), --force)
 # All that needs torch in one process: it trains what is missing. The checks are left out where nothing but predict.json is newer ($?).
-$R/test.json: $R/train.json $R/folds.csv $R/predict.json $(RETIRE) $(ALWAYS)
-	$(if $(filter-out %/predict.json,$?),$(TRAIN) predict $(OPTIONS),$(PODIUM) train predict $R)
+$R/test.json: $R/train.json $R/folds.csv $R/predict.json $(RETIRE) $(ALWAYS) | $(CLUSTERED)
+	$(if $(ON),$(call CHECKED,$R) $(PODIUM) cluster $R $(ON),$(if $(filter-out %/predict.json,$?),$(TRAIN) predict $(OPTIONS),$(PODIUM) train predict $R))
 $(CSV): $R/submit.json $R/test.json $(ALWAYS)
 	$(PODIUM) submit $R
 	$(LOOK)
 .PRECIOUS: $R/folds.csv $R/test.json $(CSV) # written whole or not at all, so that a stop need not remove them
 split: $R/folds.csv ## each image into a fold: runs/RUN/folds.csv
 	$(call done,$<)
-ifeq ($(call typed,FOLD),)
+ifneq ($(and $(filter train,$(MAKECMDGOALS)),$(call typed,RUNS)),)
+train: | $(STAMP) $(CLUSTERED)
+	$(if $(ON),,$(error train RUNS="a b" is for a cluster, this machine alone: CLUSTER=local))
+	@for run in $(call typed,RUNS); do [ -f runs/$$run/config.json ] || { echo "RUNS: there is no run $$run; this makes it: make split RUN=$$run, with its COMP, EXP and SET"; exit 2; }; done
+	@for run in $(call typed,RUNS); do $(ASK) data configure runs/$$run && $(PODIUM) split runs/$$run && $(call CHECKED,runs/$$run) true || exit 2; done
+	$(PODIUM) cluster $(addprefix runs/,$(call typed,RUNS)) $(ON)
+else ifeq ($(call typed,FOLD),)
 train: $R/test.json ## every unfinished fold, then the score and the test predictions
 	$(call done,$<)
 submit: $(CSV) ## the whole chain to submissions/RUN.csv, checked
 	$(call done,$<)
 else # the products have the fold in their names: fold0/test.parquet, submissions/RUN.fold0.csv
-train: $R/train.json $R/folds.csv $(RETIRE)
-	$(TRAIN) $(OPTIONS)
-submit: $R/predict.json $R/submit.json $R/train.json $R/folds.csv
-	$(TRAIN) predict submit $(OPTIONS)
+train: $R/train.json $R/folds.csv $(RETIRE) | $(CLUSTERED)
+	$(if $(ON),$(call CHECKED,$R) $(PODIUM) cluster $R $(ON) --fold $(call typed,FOLD),$(TRAIN) $(OPTIONS))
+submit: $R/predict.json $R/submit.json $R/train.json $R/folds.csv | $(CLUSTERED)
+	$(if $(ON),$(call CHECKED,$R) $(PODIUM) cluster $R $(ON) --fold $(call typed,FOLD) && $(PODIUM) predict submit $R --fold $(call typed,FOLD),$(TRAIN) predict submit $(OPTIONS))
 endif
 smoke: submit ## a first look at your data: 200 images, 2 folds, 1 epoch, to a csv
 retrain: train ## train the folds again whose code has changed; the old ones are kept in runs/RUN/old
@@ -132,8 +143,8 @@ $(call extra,ledger): | $(STAMP) ## all submissions: what the leaderboard adds t
 	@$(PODIUM) ledger$(if $(call typed,COMP), --comp $(call typed,COMP))$(if $(call typed,PUBLIC), --public $(call typed,PUBLIC))
 $(call extra,verify): | $(STAMP) ## are a run's files as they were written, and do they give its score and csv?
 	@$(PODIUM) verify $R
-$(call extra,sweep): $R/folds.csv | $(if $(STAMP),$(STAMP)-sweep) ## try settings, each trial a run: TRIALS=20, the space is in src/experiments.py
-	$(PODIUM) weights sweep $R$(if $(call typed,SWEEP), --space $(call typed,SWEEP))$(if $(call typed,TRIALS), --trials $(call typed,TRIALS))
+$(call extra,sweep): $R/folds.csv | $(if $(STAMP),$(STAMP)-sweep) $(CLUSTERED) ## try settings, each trial a run: TRIALS=20, the space is in src/experiments.py
+	$(PODIUM) weights sweep $R$(if $(call typed,SWEEP), --space $(call typed,SWEEP))$(if $(call typed,TRIALS), --trials $(call typed,TRIALS))$(if $(ON), $(ON))
 $(call extra,sync): | $(STAMP) ## send what was logged offline to W&B: all runs, or RUN=name
 	@$(PODIUM) sync $(if $(filter RUN,$(names)),$R,runs)
 $(call extra,watch): | $(if $(STAMP),$(STAMP)-watch) ## the curves of a run in a second terminal while it trains: RUN=name, ONCE=1 draws once

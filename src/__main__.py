@@ -104,6 +104,9 @@ def train(call: Call) -> None:
     from src.run import gpus
 
     options = call.options
+    if options.prepare:
+        train.prepare(call.run)
+        return
     if options.gpus > 1 and not options.fold:
         gpus.share_out(call.folder, options.gpus, device=call.run.machine.device)
     train.train(call.run, options.fold, is_shared=options.share)
@@ -208,6 +211,7 @@ def make_parser(extras: list[ModuleType]) -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, help="predict: the csv of --images or --inputs")
     parser.add_argument("--hours", type=float, default=0.0, help="predict: a limit for --images, --inputs")
     parser.add_argument("--gpus", type=int, default=1, help="train: processes that share the folds")
+    parser.add_argument("--prepare", action="store_true", help="train: decode and run the trunk, no more")
     parser.add_argument("--force", action="store_true", help="split: anew, without another run's folds")
     parser.add_argument("--smoke", action="store_true", help="configure: a small run for a first look")
     parser.add_argument("--verbose", action="store_true", help="data: say also what was there before")

@@ -48,11 +48,7 @@ def train(run: Run, only: Sequence[int] | None = None, *, is_shared: bool = Fals
     """
     table = load_training_table(run, pretrained_hash(run.config))
     check_names(run)
-    if unknown := sorted({*(only or [])} - {*table.folds}):
-        raise ValueError(
-            f"FOLD={unknown[0]} does not exist; the folds are {table.folds[0]} to {table.folds[-1]}"
-        )
-    numbers = list(only or table.folds)
+    numbers = chosen_folds(table, only)
     check_code(run.paths, table.recipe, numbers)
     later = 0 if only else run.config.refit
     held = finish_folds(table, numbers, later=None if is_shared else later)
@@ -64,6 +60,26 @@ def train(run: Run, only: Sequence[int] | None = None, *, is_shared: bool = Fals
         return
     score_folds(table)
     refit(run)
+
+
+def chosen_folds(table: TrainingTable, only: Sequence[int] | None) -> list[int]:
+    """These folds, or all. Raises ValueError for one that there is not."""
+    if unknown := sorted({*(only or [])} - {*table.folds}):
+        raise ValueError(
+            f"FOLD={unknown[0]} does not exist; the folds are {table.folds[0]} to {table.folds[-1]}"
+        )
+    return list(only or table.folds)
+
+
+def prepare(run: Run) -> None:
+    """Decode the images and run the trunk over them, so that processes that train the folds find them done.
+    Raises Stopped with the part saved.
+    """
+    table = add_pseudo_labels(load_training_table(run, pretrained_hash(run.config)))
+    check_names(run)
+    clock = Clock(run.machine)
+    with clock.listening():
+        prepare_inputs(table, clock)
 
 
 def refit(run: Run) -> None:

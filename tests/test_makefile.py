@@ -35,6 +35,8 @@ for word; do case "$word" in runs/*) run=$word;; esac; done
 case "$*" in
   "submit runs"*) mkdir -p submissions; echo > "submissions/${{run#runs/}}.csv";;
   split*) echo id,fold > "$run/folds.csv";;
+  cluster*--fold*) ;;
+  cluster*) for word; do case "$word" in runs/*) echo > "$word/test.json";; esac; done;;
   *--fold*submit*|*submit*--fold*) mkdir -p submissions; echo > "submissions/${{run#runs/}}.fold${{*##*--fold }}.csv";;
   *--fold*) ;;
   *train*) echo "{{}}" > "$run/score.json"; echo > "$run/test.json";;
@@ -751,6 +753,56 @@ def test_what_advise_is_given_is_checked_and_passed_on(kit):
     advised = kit.calls("advise", "COMP=mine", "BACKBONES=gem:tf_efficientnet_lite1 resnet18")
     assert advised[-1] == "weights advise runs/mine-baseline --backbones gem:tf_efficientnet_lite1 resnet18"
     assert "can't be a name" in kit.make("advise", "COMP=mine", "BACKBONES=gem:;ls").stdout
+
+
+def test_a_cluster_trains_in_the_place_of_this_process_after_the_checks(kit):
+    split, _, submit = stages("demo-demo")
+    clustered = ["weights runs/demo-demo", "cluster runs/demo-demo --on local"]
+    assert kit.calls("submit", "CLUSTER=local") == ["fetch inputs/demo", split, *clustered, submit]
+    assert kit.calls("submit", "CLUSTER=local") == []
+    kit.write("src/extras/doctor/command.py", ""), kit.write("src/extras/audit/command.py", "")
+    assert kit.calls("train", "RUN=b", "CLUSTER=h1:6379", "CPUS=2", "LIMIT=5")[-3:] == [
+        "audit runs/b --quick --quiet",
+        "weights doctor runs/b --quick --quiet",
+        "cluster runs/b --on h1:6379 --cpus 2 --limit 5",
+    ]
+    one = "cluster runs/c --on auto --fold 0,1"
+    assert kit.calls("train", "RUN=c", "CLUSTER=auto", "FOLD=0,1", "CHECKS=0")[-1] == one
+    assert kit.calls("submit", "RUN=c", "CLUSTER=auto", "FOLD=0", "CHECKS=0")[-2:] == [
+        "cluster runs/c --on auto --fold 0",
+        "predict submit runs/c --fold 0",
+    ]
+    kit.write("src/extras/sweep/command.py", "")
+    swept = "weights sweep runs/demo-demo --trials 9 --on auto --limit 2"
+    assert kit.calls("sweep", "TRIALS=9", "CLUSTER=auto", "LIMIT=2") == [swept]
+
+
+def test_several_runs_are_trained_by_one_command_on_a_cluster(kit):
+    kit.calls("split", "RUN=a"), kit.calls("split", "RUN=b", "SET=lr=2")
+    assert kit.calls("train", "RUNS=a b", "CLUSTER=auto", "MACHINE=wandb=off") == [
+        *("split runs/a", "weights runs/a", "split runs/b", "weights runs/b"),
+        "cluster runs/a runs/b --on auto",
+    ]
+    assert '"set": "lr=2"' in (kit.root / "runs/b/config.json").read_text(), "it remembers its settings"
+    assert '"wandb": "off"' in (kit.root / "runs/a/config.json").read_text()
+    done = kit.make("train", "RUNS=a typo", "CLUSTER=auto")
+    assert done.returncode == 2 and "there is no run typo; this makes it: make split RUN=typo" in done.stdout
+    assert not (kit.root / "runs/typo").exists() and kit.calls("submit", "RUN=a") == ["submit runs/a"]
+    assert "is for a cluster, this machine alone: CLUSTER=local" in kit.make("train", "RUNS=a b").stdout
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["CLUSTER=everywhere"], "must be auto, local, or the address of a Ray cluster, HOST:6379"),
+        (["CLUSTER=auto", "CPUS=0"], "CPUS=0 must be a whole number"),
+        (["CLUSTER=auto", "GPUS=2"], "a cluster has a task per GPU: leave out GPUS or CLUSTER"),
+        (["LIMIT=2"], "LIMIT is for the tasks of a cluster: add CLUSTER=auto"),
+    ],
+)
+def test_what_a_cluster_is_told_is_checked(kit, words, message):
+    done = kit.make("train", *words)
+    assert done.returncode == 2 and message in done.stdout and not (kit.root / "runs").exists()
 
 
 def test_push_pull_and_ledger_get_what_was_typed_and_are_gone_with_their_extras(kit):

@@ -21,6 +21,12 @@ LISTS = ("RUNS", "A", "B", "BACKBONES")  # of names
 RULES = {
     "FOLD": (r"\d+(,\d+)*", "must be a whole number, or several: 0,3"),
     "GPUS": (r"\d+", "must be a whole number"),
+    "CPUS": (r"[1-9]\d*", "must be a whole number"),
+    "LIMIT": (r"[1-9]\d*", "must be a whole number"),
+    "CLUSTER": (
+        r"auto|local|(ray://)?[A-Za-z0-9._-]+:\d+",
+        "must be auto, local, or the address of a Ray cluster, HOST:6379",
+    ),
     "PUBLIC": (r"0?\.\d+|1", "must be the share of the test rows that the public score is of, such as 0.3"),
     "MSG": (r"[^\r\n]*", "must be one line"),
     "LAST": (r"1", "must be 1, or left out"),
@@ -41,6 +47,7 @@ The same command again does what is left to do, and nothing else. A changed sett
 MACHINE="workers=4"  what can't change a score     RUN=name  your own name for the run     FOLD=0  one fold alone, or some: FOLD=0,3
 INPUTS=folder  where COMP is, up to three levels deep     CACHE=folder  what can be computed again     PY=python  your own environment
 FORCE=1  call every stage, whatever the file times say     GPUS=2  folds side by side, one per GPU
+CLUSTER=auto  folds, or RUNS="a b", or trials on the machines of a Ray cluster; CLUSTER=local: on this one
 CHECKS=0  no quick checks; CHECKS=-labels  all but this one     REPORT=0  no report at the end of make submit"""
 PLACES = {"Split": "SET", "Train": "SET", "Predict": "SET", "Submit": "SET", "Machine": "MACHINE"}
 
@@ -109,6 +116,12 @@ def value_problems(values: dict[str, str]) -> list[str]:
     for variable, (pattern, rule) in RULES.items():
         if variable in values and not re.fullmatch(pattern, values[variable]):
             problems.append(f"{variable}={values[variable]} {rule}")
+    if "CLUSTER" in values and "GPUS" in values:
+        problems.append(
+            "GPUS is for this machine alone, a cluster has a task per GPU: leave out GPUS or CLUSTER"
+        )
+    for variable in {"CPUS", "LIMIT"} & {*values} if "CLUSTER" not in values else ():
+        problems.append(f"{variable} is for the tasks of a cluster: add CLUSTER=auto")
     return problems
 
 

@@ -14,11 +14,12 @@ import pytest
 from conftest import fast, open_run
 
 from src.experiments import SWEEPS, Range
-from src.extras.sweep import command, report, study
+from src.extras.sweep import command, report, side_by_side, study, trials
 from src.extras.sweep.flattery import flattery
 from src.run.clock import Clock
 from src.run.errors import CheckFailed, Stopped
 from src.run.files import read_json
+from src.run.paths import RunPaths
 
 SPACE = {"lr": Range(1e-3, 0.1, is_log=True), "epochs": [1, 2], "drop_rate": Range(0.0, 0.5)}
 TINY = fast("trainable=head epochs=1")
@@ -31,8 +32,8 @@ def base(bench, settings: str = TINY):
     return open_run(paths)
 
 
-def sweep(run, trials: int, space=SPACE) -> optuna.Study:
-    return command.sweep(run, space, trials, run.paths.root.with_name("tiny-base-sweep"))
+def sweep(run, number: int, space=SPACE) -> optuna.Study:
+    return command.sweep(run, space, number, run.paths.root.with_name("tiny-base-sweep"))
 
 
 def sets(found: optuna.Study) -> list[str]:
@@ -83,7 +84,7 @@ def test_more_trials_continue_and_the_same_number_does_nothing(bench, monkeypatc
     run = base(bench)
     assert len(sets(sweep(run, 2))) == 2
     assert len(sets(sweep(run, 3))) == 3
-    monkeypatch.setattr(command, "finish_trial", None)
+    monkeypatch.setattr(trials.Sweep, "begin", None)
     assert len(sets(sweep(run, 3))) == 3
 
 
@@ -107,7 +108,7 @@ def test_a_trial_whose_first_fold_is_below_the_median_ends_there(tmp_path):
 
 def test_a_pruned_trial_has_trained_one_fold_and_is_finished_by_make_train_like_any_run(bench, monkeypatch):
     run = base(bench)
-    monkeypatch.setattr(command, "is_hopeless", lambda *args: True)
+    monkeypatch.setattr(trials, "is_hopeless", lambda *args: True)
     found = sweep(run, 1)
     (trial,) = study.tried(found)
     assert trial.state == optuna.trial.TrialState.PRUNED
@@ -116,7 +117,7 @@ def test_a_pruned_trial_has_trained_one_fold_and_is_finished_by_make_train_like_
 
 
 def test_settings_that_do_not_train_fail_and_the_sweep_goes_on(bench, monkeypatch, capsys):
-    run, train, calls = base(bench), command.train.train, []
+    run, train, calls = base(bench), trials.train.train, []
 
     def diverge(there, only=None):
         calls.append(only)
@@ -124,7 +125,7 @@ def test_settings_that_do_not_train_fail_and_the_sweep_goes_on(bench, monkeypatc
             raise CheckFailed("fold 0: the training has diverged")
         return train(there, only)
 
-    monkeypatch.setattr(command.train, "train", diverge)
+    monkeypatch.setattr(trials.train, "train", diverge)
     found = sweep(run, 2)
     states = [trial.state.name for trial in study.tried(found)]
     assert states == ["FAIL", "COMPLETE"] and "the training has diverged" in capsys.readouterr().err
@@ -203,7 +204,7 @@ def test_a_trial_that_is_really_better_loses_nothing():
 
 def test_the_report_has_a_table_bars_and_the_warning(bench, capsys):
     run = base(bench)
-    options = command.Namespace(space="tiny", trials=6)
+    options = command.Namespace(space="tiny", trials=6, on="")
     SWEEPS["tiny"] = lambda: SPACE
     try:
         command.command(run, options)
@@ -257,3 +258,127 @@ def test_a_killed_sweep_goes_on_with_the_same_command(bench):
     assert "trial 3 of 6" in done.stdout and "trial 2 of 6" not in done.stdout
     lines = pd.read_csv("runs/tiny-base-sweep/trials.csv")
     assert sorted(lines["trial"]) == [*range(6)] and lines["run"].is_unique
+
+
+# ---- side by side ----
+
+
+class Trainer:
+    """In place of a cluster: what was sent last is trained first, here, when an answer is asked for."""
+
+    def __init__(self, slots: int, stop_at: int = 1000) -> None:
+        self.slots, self.stop_at, self.sent, self.most, self.answers = slots, stop_at, [], 0, 0
+
+    def send(self, run: Path, fold: int | None) -> None:
+        self.sent.append((run, fold))
+        self.most = max(self.most, len(self.sent))
+
+    def receive(self) -> dict:
+        run, fold = self.sent.pop()
+        self.answers += 1
+        answer = {"run": str(run), "fold": fold, "code": 0, "line": ""}
+        if self.answers > self.stop_at:
+            return answer | {"code": 75}
+        try:
+            trials.train.train(open_run(RunPaths(run)), None if fold is None else [fold])
+        except CheckFailed as error:
+            return answer | {"code": 1, "line": str(error)}
+        return answer
+
+
+def sweep_by(trainer: Trainer, run, number: int) -> optuna.Study:
+    folder = run.paths.root.with_name("tiny-base-sweep")
+    found = study.open_study(folder / "study.journal", lower_is_better=False, origin={})
+    side_by_side.run_side_by_side(trials.Sweep(run, found, SPACE, number, folder), trainer)
+    return found
+
+
+@pytest.mark.slow  # fourteen trials
+def test_one_at_a_time_a_cluster_tries_what_one_process_tries(bench):
+    run = base(bench)
+    here = sweep(run, 7)
+    Path("runs").rename("runs-here")
+    there = sweep_by(Trainer(1), base(bench), 7)
+    for one, other in zip(here.trials, there.trials, strict=True):
+        assert (one.user_attrs["set"], one.value, one.state) == (
+            other.user_attrs["set"],
+            other.value,
+            other.state,
+        )
+
+
+def test_several_trials_at_once_differ_and_all_come_to_an_end(bench):
+    trainer = Trainer(3)
+    found = sweep_by(trainer, base(bench), 4)
+    assert trainer.most == 3 and len(set(sets(found))) == len(study.tried(found)) == 4
+    assert len(pd.read_csv("runs/tiny-base-sweep/trials.csv")) == 4
+    assert {trial.state.name for trial in found.trials} <= {"COMPLETE", "PRUNED"}
+
+
+def test_trials_that_were_stopped_side_by_side_go_on_with_the_same_settings(bench):
+    run = base(bench)
+    with pytest.raises(Stopped, match="the same command goes on"):
+        sweep_by(Trainer(2, stop_at=1), run, 3)
+    begun = study.open_study(
+        Path("runs/tiny-base-sweep/study.journal"), lower_is_better=False, origin={}
+    ).trials
+    running = [trial.user_attrs["set"] for trial in begun if trial.state.name == "RUNNING"]
+    assert len(running) == 2
+    found = sweep_by(Trainer(2), run, 3)
+    assert {*running} <= {*sets(found)} and len(found.trials) == len(study.tried(found)) == 3
+
+
+def test_equal_settings_at_the_same_time_are_one_run(bench, monkeypatch):
+    run = base(bench)
+    monkeypatch.setattr(study, "set_text", lambda params: "lr=0.01")
+    found = sweep_by(Trainer(2), run, 3)
+    assert sets(found) == ["lr=0.01"] * 3 and len({trial.value for trial in found.trials}) == 1
+
+
+def test_a_trial_that_fails_on_the_cluster_is_told_with_its_last_line(bench, monkeypatch, capsys):
+    def diverge(there, only=None):
+        raise CheckFailed("fold 0: the training has diverged")
+
+    monkeypatch.setattr(trials.train, "train", diverge)
+    found = sweep_by(Trainer(2), base(bench), 2)
+    assert [trial.state.name for trial in found.trials] == ["FAIL"] * 2
+    assert "trial 1 of the sweep: fold 0: the training has diverged" in capsys.readouterr().err
+
+
+def serving(code: str):
+    """A stand-in for the command cluster: python -c CODE in its place."""
+
+    def start(command: list[str], **how) -> subprocess.Popen:
+        assert command[1:6] == ["-m", "src", "cluster", "runs/x", "--serve"]
+        return POPEN([sys.executable, "-c", f"import json, sys, time\n{code}", *command[6:]], **how)
+
+    return start
+
+
+POPEN = subprocess.Popen
+ANSWERS = """
+print(json.dumps({"slots": 2}), flush=True)
+for line in sys.stdin:
+    print(json.dumps(json.loads(line) | {"code": 0, "line": "", "slots": 5}), flush=True)
+"""
+
+
+def test_the_server_is_asked_and_answers_in_json(monkeypatch):
+    monkeypatch.setattr(subprocess, "Popen", serving(ANSWERS))
+    with side_by_side.Server(Path("runs/x"), ["--on", "auto"]) as server:
+        assert server.slots == 2
+        server.send(Path("runs/y"), 0)
+        assert server.receive()["run"] == "runs/y" and server.slots == 5
+    assert server.process.returncode == 0, "the end of its stdin ends it"
+
+
+def test_a_stop_is_passed_on_to_the_server_and_its_own_error_ends_the_sweep(monkeypatch):
+    monkeypatch.setattr(subprocess, "Popen", serving(ANSWERS))
+    with side_by_side.Server(Path("runs/x"), []) as server, pytest.raises(Stopped, match="are saved"):
+        signal.raise_signal(signal.SIGTERM)
+        server.send(Path("runs/y"), 0)
+        server.receive()
+    monkeypatch.setattr(subprocess, "Popen", serving("sys.exit(2)"))
+    with pytest.raises(SystemExit) as end:
+        side_by_side.Server(Path("runs/x"), [])
+    assert end.value.code == 2

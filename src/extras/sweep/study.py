@@ -6,7 +6,7 @@ the same trials as one that never was.
 
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,18 +85,29 @@ def open_study(path: Path, *, lower_is_better: bool, origin: Mapping[str, str]) 
     return study
 
 
-def next_trial(study: optuna.Study, space: Space, seed: int, first: Mapping[str, Any]) -> Trial:
+def next_trial(
+    study: optuna.Study,
+    space: Space,
+    seed: int,
+    first: Mapping[str, Any],
+    at_work: Collection[int] = (),
+) -> Trial:
     """The trial that a stopped sweep was at, else a new one. The first of all has the experiment's own
-    settings, `first`, where the space holds them.
+    settings, `first`, where the space holds them. at_work: numbers of those that are being trained now; the
+    sampler keeps away from them, as if they had scored badly (constant liar: Ginsbourger et al. 2010).
     """
     for frozen in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
+        if frozen.number in at_work:
+            continue
         if SET in frozen.user_attrs:
             return Trial(study, frozen._trial_id)
         study.tell(frozen.number, state=TrialState.FAIL)  # killed before it had settings: it had no run
-    known, wanted = tried(study), distributions(space)
-    study.sampler = optuna.samplers.TPESampler(seed=seed + 1000 * len(known), n_startup_trials=RANDOM)
+    number, wanted = len(tried(study)) + len(at_work), distributions(space)
+    study.sampler = optuna.samplers.TPESampler(
+        seed=seed + 1000 * number, n_startup_trials=RANDOM, constant_liar=bool(at_work)
+    )
     is_waiting = study.get_trials(deepcopy=False, states=[TrialState.WAITING])
-    if not known and not is_waiting and all(holds(space[name], first.get(name)) for name in space):
+    if not number and not is_waiting and all(holds(space[name], first.get(name)) for name in space):
         study.enqueue_trial({name: first[name] for name in space})
     trial = study.ask(wanted)
     trial.set_user_attr(SET, set_text(trial.params))
