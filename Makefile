@@ -4,7 +4,7 @@
 
 # ---- what is asked for ----
 SHARED := COMP EXP SET MACHINE RUN INPUTS CACHE
-TYPED := FOLD GPUS RUNS NAME ONLY A B BACKBONES CUT CHECKS FORCE FROM ONCE MSG LAST PUBLIC REPORT SWEEP TRIALS CLUSTER CPUS LIMIT
+TYPED := FOLD GPUS TORCHRUN RUNS NAME ONLY A B BACKBONES CUT CHECKS FORCE FROM ONCE MSG LAST PUBLIC REPORT SWEEP TRIALS CLUSTER CPUS LIMIT
 # Values are taken as they were typed (value) and quoted for the shell; exporting them would run a $(shell ...) in them.
 unexport $(SHARED) $(TYPED)
 quoted = '$(subst ','\'',$1)'
@@ -41,7 +41,7 @@ TRAIN := $(call AUDIT,$R)$(PODIUM) $(strip weights $(call check,doctor) train)
 CHECKED = $(call AUDIT,$1)$(PODIUM) $(strip weights $(call check,doctor)) $1$(if $(call check,doctor), $(QUICK)) &&
 ON := $(if $(call typed,CLUSTER),--on $(call typed,CLUSTER)$(if $(call typed,CPUS), --cpus $(call typed,CPUS))$(if $(call typed,LIMIT), --limit $(call typed,LIMIT)))
 CLUSTERED := $(if $(ON),$(if $(STAMP),$(STAMP)-cluster))
-OPTIONS := $R$(if $(call check,doctor), $(QUICK))$(if $(call typed,GPUS), --gpus $(call typed,GPUS))$(if $(call typed,FOLD), --fold $(call typed,FOLD))
+OPTIONS := $R$(if $(call check,doctor), $(QUICK))$(if $(call typed,GPUS), --gpus $(call typed,GPUS))$(if $(call typed,TORCHRUN), --torchrun=$(call quoted,$(call typed,TORCHRUN)))$(if $(call typed,FOLD), --fold $(call typed,FOLD))
 # At the end of submit: a report that takes a tenth of the run's time, REPORT=1: any. Then the summary on W&B. It can fail without harm (-).
 LOOKS := $(strip $(if $(filter 0,$(call typed,REPORT)),,$(call extra,report)) $(call extra,wandb_summary))
 LOOK := $(if $(LOOKS),-@$(PODIUM) $(LOOKS) $R$(if $(call extra,report),$(if $(call typed,REPORT),, --if-quick)))

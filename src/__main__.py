@@ -23,6 +23,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from src.run.errors import CheckFailed, Stopped
+from src.run.ranks import Lost
 from src.run.threads import limit_spinning
 
 if TYPE_CHECKING:
@@ -100,15 +101,14 @@ def weights(call: Call) -> None:
 
 
 def train(call: Call) -> None:
-    from src import train
-    from src.run import gpus
+    from src import spread, train
 
     options = call.options
     if options.prepare:
         train.prepare(call.run)
         return
-    if options.gpus > 1 and not options.fold:
-        gpus.share_out(call.folder, options.gpus, device=call.run.machine.device)
+    if options.gpus > 1 or options.torchrun:
+        spread.spread(call.run, options.fold, options.gpus, options.torchrun)
     train.train(call.run, options.fold, is_shared=options.share)
 
 
@@ -174,7 +174,7 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "configure": (configure, "src.run.configure"),
     "split": (split, "src.split"),
     "weights": (weights, "src.fetch"),
-    "train": (train, "src.train"),
+    "train": (train, "src.spread"),
     "predict": (predict, "src.predict"),
     "submit": (submit, "src.submit"),
     "retire": (retire, "src.run.reuse"),
@@ -210,7 +210,8 @@ def make_parser(extras: list[ModuleType]) -> argparse.ArgumentParser:
     parser.add_argument("--inputs", type=Path, help="predict: the test set below this folder, in COMP/")
     parser.add_argument("--out", type=Path, help="predict: the csv of --images or --inputs")
     parser.add_argument("--hours", type=float, default=0.0, help="predict: a limit for --images, --inputs")
-    parser.add_argument("--gpus", type=int, default=1, help="train: processes that share the folds")
+    parser.add_argument("--gpus", type=int, default=1, help="train: processes that share the work")
+    parser.add_argument("--torchrun", default="", help="train: options for torchrun, as of more machines")
     parser.add_argument("--prepare", action="store_true", help="train: decode and run the trunk, no more")
     parser.add_argument("--force", action="store_true", help="split: anew, without another run's folds")
     parser.add_argument("--smoke", action="store_true", help="configure: a small run for a first look")
@@ -282,7 +283,9 @@ def exit_code(work: Callable[[], object]) -> int:
         return 75
     except (Stopped, CheckFailed) as end:
         print(end, file=sys.stderr)
-        return 75 if isinstance(end, Stopped) else 1
+        return Stopped.EXIT_CODE if isinstance(end, Stopped) else 1
+    except Lost:  # the command that started this process says why
+        return Lost.EXIT_CODE
     except (ValueError, OSError) as error:
         place = Path(traceback.extract_tb(error.__traceback__)[-1].filename).resolve()
         if SRC not in place.parents:

@@ -176,6 +176,10 @@ class Machine:
     save_minutes: Amount = 10.0
     # when a finished fold is still in memory, warn; strict: end there
     memory: Literal["warn", "strict"] = "warn"
+    # what GPUS=4 does: whole folds side by side, or each fold over all processes. auto: see src/spread.py
+    spread: Literal["auto", "folds", "fold"] = "auto"
+    # BatchNorm's statistics of a fold over all processes, not of each by itself; on CUDA alone
+    sync_batchnorm: bool = False
     # stop a fold that is worse after two epochs than an answer that looks at no image
     sanity: bool = True
     wandb: Literal["auto", "online", "offline", "off"] = "auto"  # auto: online where a key exists

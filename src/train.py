@@ -5,35 +5,29 @@ fold<k>/, oof.parquet, score.json
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
 import torch
 
 from src.competition import decoders, scoring
 from src.competition.tasks import TASKS, loss_name
 from src.config import as_dict
-from src.data import features
 from src.data.batches import SAMPLERS
-from src.data.decoding import decode
-from src.data.extra_columns import ExtraColumns
 from src.data.images import RESIZES
-from src.data.inputs import Inputs
+from src.data.inputs import Inputs, largest_batch
 from src.data.recipe import check_code, differences
 from src.data.run import Run
-from src.data.training_table import TrainingTable, add_pseudo_labels, load_training_table, warn_of_settings
-from src.data.transfer import resident
+from src.data.training_table import TrainingTable, add_pseudo_labels, load_training_table
 from src.data.views import training_views, tta_views
 from src.evaluate import evaluate, score_lines
-from src.model.classifier import build
-from src.model.engines import Trunk
 from src.model.heads import MARGINS
 from src.model.pretrained import pretrained_hash
-from src.run import locks, memory, predictions, reuse
+from src.prepare import prepare_inputs
+from src.run import locks, memory, predictions, ranks, reuse
 from src.run.choices import pick
 from src.run.clock import Clock
-from src.run.device import make_accelerator
+from src.run.device import choose_device
 from src.run.errors import Stopped, warn
 from src.run.files import file_sha, read_json, write_json
-from src.run.paths import REFIT, RunPaths, fold_name
+from src.run.paths import REFIT, FoldPaths, RunPaths, fold_name
 from src.solve_fold import solve_fold
 from src.train_fold import train_fold
 from src.training import state_files
@@ -43,16 +37,21 @@ from src.training.schedules import SCHEDULES
 
 
 def train(run: Run, only: Sequence[int] | None = None, *, is_shared: bool = False) -> None:
-    """Finish the folds (or only some), then score them, unless other processes share them. Raises ValueError
-    for settings or data that don't work.
+    """Finish the folds (or only some), then score them, unless this is one of several processes (is_shared).
+    Raises ValueError for settings or data that don't work.
     """
+    if ranks.count() > 1:
+        ranks.begin(choose_device(run.machine.device))
     table = load_training_table(run, pretrained_hash(run.config))
     check_names(run)
     numbers = chosen_folds(table, only)
     check_code(run.paths, table.recipe, numbers)
     later = 0 if only else run.config.refit
-    held = finish_folds(table, numbers, later=None if is_shared else later)
+    is_alone = not is_shared or ranks.count() > 1  # at its fold: no other process takes one of the rest
+    held = finish_folds(table, numbers, later=later if is_alone else None)
     if is_shared:
+        if is_alone and not only and not held:
+            refit(run)
         return
     refuse_held(run.paths, held)
     if only:
@@ -102,7 +101,7 @@ def finish_folds(table: TrainingTable, numbers: Sequence[int], *, later: int | N
     """
     clock = Clock(table.run.machine)
     with clock.listening():
-        todo, held = unfinished(table, numbers)
+        todo, held = ranks.from_main(lambda: unfinished(table, numbers))
         if not todo:
             return held
         table = add_pseudo_labels(table)
@@ -112,7 +111,7 @@ def finish_folds(table: TrainingTable, numbers: Sequence[int], *, later: int | N
             for position, fold in enumerate(todo, start=1):
                 clock.folds_after = None if later is None else len(todo) - position + later
                 finish_fold(table, inputs, fold, clock, baseline)
-            todo, held = unfinished(table, numbers)
+            todo, held = ranks.from_main(lambda: unfinished(table, numbers))
         return held
 
 
@@ -149,66 +148,32 @@ def is_finished(table: TrainingTable, fold: int) -> bool:
     return files.done.exists()
 
 
-def prepare_inputs(table: TrainingTable, clock: Clock) -> Inputs:
-    """Decode the images, and run the trunk over them where its cache pays; one process at a time."""
-    run, accelerator = table.run, make_accelerator(table.run.machine)
-    threads = torch.get_num_threads()
-    print(
-        f"device: {accelerator.device}, precision {accelerator.mixed_precision}, {threads} threads",
-        flush=True,
-    )
-    with locks.lock(run.settings.cache / run.settings.comp / "lock", wait=True):
-        extra = ExtraColumns.fit(table.frame, run.competition.features, np.ones(len(table.frame), bool))
-        model = build(run.config, len(run.competition.outputs), extra.size)
-        learning = sum(p.numel() for _, p, _ in model.learning())
-        total = sum(p.numel() for p in model.parameters())
-        end = model.cut_at or "(no trunk)"
-        print(f"learning: {learning:,} of {total:,} parameters; the trunk ends at {end}", flush=True)
-        warn_of_settings(run)
-        pictures = decode(run, table.frame, clock)
-        views = training_views(run.config, run.competition, has_trunk=bool(model.cut_at))
-        if run.config.augment != "none" and views == {"plain": None}:
-            warn(
-                f"augment={run.config.augment} has no effect with views=1: set views=4, or views=0 for fresh"
-                " draws"
-            )
-        model.to(accelerator.device)
-        template = model if model.cut_at == "all" else None
-        passes = run.config.epochs * run.config.folds
-        if "" in views or not features.pays_to_cache(
-            model, run, len(table.frame), len(views), passes, num_drawn=len(views) - 1
-        ):
-            on_device = resident([pictures.decoded], accelerator.device)
-            return Inputs(run, accelerator, [pictures.decoded], False, views, on_device, template)
-        trunk = Trunk(model, run.machine, accelerator)
-        arrays = features.trunk_outputs(run, trunk, pictures, views, accelerator, clock)
-        if run.config.cutmix and arrays[0].values.ndim != 4:
-            warn_of_cutmix(run)
-        on_device = resident(arrays, accelerator.device)
-        return Inputs(run, accelerator, arrays, True, views, on_device, template)
-
-
 def finish_fold(table: TrainingTable, inputs: Inputs, fold: int, clock: Clock, baseline: int) -> None:
     """Train one fold, unless another process has it by now, and close it with done.json; then give its memory
     back. baseline: bytes of the GPU that are in use between folds. Raises Stopped.
     """
     files = table.run.paths.fold(fold)
-    with locks.lock(table.run.paths.lock(fold)) as holder:
-        if holder or files.done.exists():  # it was unfinished and free before the inputs were prepared
+    with locks.shared(table.run.paths.lock(fold)) as holder:
+        # it was unfinished and free before the inputs were prepared
+        if holder or ranks.from_main(files.done.exists):
             return
-        if clock.asked:
+        if ranks.agree(bool(clock.asked)):
             raise Stopped(f"{clock.asked}: {fold_name(fold)} is next; the same command goes on with it")
         clock.begin()
         result, watch = train_with_largest_batch(table, inputs, fold, clock)
         used = memory.free(watch, inputs.accelerator, device=inputs.device)
-        written = [
-            file for file in (files.model, files.valid, files.valid_epochs, files.log) if file.exists()
-        ]
-        hashes = {file.name: file_sha(file) for file in written}
-        machine = as_dict(table.run.machine) | {"engine": inputs.engine}
-        write_json(result | {"files": hashes, "memory": used, "machine": machine}, files.done)
-        state_files.clear(files.state)
+        if ranks.is_main():
+            machine = as_dict(table.run.machine) | {"engine": inputs.engine}
+            close(files, result | {"memory": used, "machine": machine})
+        ranks.agree()
         judge_memory(table.run, fold, watch, inputs.device, baseline)
+
+
+def close(files: FoldPaths, result: dict) -> None:
+    """Write done.json, with hashes of the fold's files, and remove its state."""
+    written = [file for file in (files.model, files.valid, files.valid_epochs, files.log) if file.exists()]
+    write_json(result | {"files": {file.name: file_sha(file) for file in written}}, files.done)
+    state_files.clear(files.state)
 
 
 def train_with_largest_batch(
@@ -218,7 +183,7 @@ def train_with_largest_batch(
     memory.
     """
     config = table.run.config
-    batch = memory.BatchSize(config.batch_size, fold_name(fold), f", accumulated to {config.batch_size}")
+    batch = memory.BatchSize(largest_batch(config), fold_name(fold), f", accumulated to {config.batch_size}")
     try:
         if config.solver == "exact":
             return batch.fit(lambda size: solve_fold(table, inputs, fold, size))
@@ -288,12 +253,3 @@ def refuse_held(paths: RunPaths, held: dict[int, str]) -> None:
             f"{fold_name(fold)} of {paths.root} is being trained by {holder}: wait for it or end it; nothing"
             " else is left to do"
         )
-
-
-def warn_of_cutmix(run: Run) -> None:
-    config = run.config
-    instead = "mixup mixes all batches" if config.mixup else f"set mixup={config.cutmix:g}"
-    warn(
-        f"cutmix={config.cutmix:g} has no effect: what the trunk hands over has no height and width to cut a"
-        f" box from; {instead}, or let earlier layers learn"
-    )

@@ -4,16 +4,18 @@ log.jsonl}
 
 import copy
 
+import numpy as np
 import pandas as pd
 import torch
+from timm.layers import convert_sync_batchnorm
 
 from src.competition.tasks import TASKS, loss_name
-from src.data.inputs import Inputs, epoch_steps
+from src.data.inputs import Inputs, epoch_steps, largest_batch
 from src.data.run import Run, make_tracker
 from src.data.training_table import FoldTable, TrainingTable
 from src.data.transfer import Waiting
 from src.model.classifier import Classifier, build
-from src.run import memory, predictions, provenance, reuse
+from src.run import memory, predictions, provenance, ranks, reuse
 from src.run.clock import Clock
 from src.run.device import prepared
 from src.run.errors import Stopped, warn
@@ -41,13 +43,14 @@ def train_fold(
     nothing out: it has no predictions and no score. Raises NotFinite, or Stopped with the state saved.
     """
     run, config, files = table.run, table.run.config, table.run.paths.fold(fold)
-    state = saved_state(files, batch_size)
-    batch_size = state["batch_size"] if state else batch_size
     rows = table.for_fold(fold)
+    state = ranks.main_first(lambda: saved_state(run, rows, files, batch_size))
+    batch_size = state["batch_size"] if state else batch_size
     model = make_model(inputs, rows)
     watch = memory.watch(model, inputs.template and inputs.template.trunk)
     checkpoint = make_checkpoint(table, inputs, model, batch_size)
     resume(checkpoint, state, files)
+    ranks.copy_main([*checkpoint.learned.values()])  # machines may differ in the last digits
     del state  # it holds all of that once more
     learner = make_learner(run, inputs, model, checkpoint, fold)
     batches, validation = inputs.batches(rows), Validation(run, rows, model, learner)
@@ -88,14 +91,25 @@ def finish(checkpoint: Checkpoint, validation: Validation, files: FoldPaths, tra
     score = validation.score_of(frame) if len(frame) else None
     tracker.finish({} if score is None else {validation.run.competition.metric_name: score})
     epochs = [validation.frame(values) for values in checkpoint.predictions]
-    write_fold(files, validation.model, frame, epochs)
+    if ranks.is_main():
+        write_fold(files, validation.model, frame, epochs)
     return checkpoint.origin | {"score": score, "epochs": len(epochs), "seconds": checkpoint.seconds}
 
 
-def saved_state(files: FoldPaths, batch_size: int) -> dict | None:
-    """The fold's saved state; None without one, or with larger batches, which did not fit in the end."""
+def saved_state(run: Run, rows: FoldTable, files: FoldPaths, batch_size: int) -> dict | None:
+    """The fold's saved state; None without one, or with larger batches, which did not fit in the end. One of
+    fewer processes, whose batches were larger, goes on in smaller ones.
+    """
     state = state_files.load(files.state)
-    return state if state and state["batch_size"] <= batch_size else None
+    if not state or state["batch_size"] <= batch_size:
+        return state
+    if batch_size < largest_batch(run.config):
+        return None
+    sizes = (state["batch_size"], batch_size)
+    before, now = (epoch_steps(run, rows, state["epoch"], size) for size in sizes)
+    ends = np.cumsum([len(batches) for batches in before])
+    num_steps = int(np.searchsorted(ends, state["batch"], side="right"))
+    return state | {"batch_size": batch_size, "batch": sum(map(len, now[:num_steps]))}
 
 
 def make_model(inputs: Inputs, rows: FoldTable) -> Classifier:
@@ -107,6 +121,8 @@ def make_model(inputs: Inputs, rows: FoldTable) -> Classifier:
         model = copy.deepcopy(template, {id(template.trunk): template.trunk})
     else:
         model = build(run.config, rows.target.shape[1], rows.rows.extra.shape[1], is_proven=True)
+    if run.machine.sync_batchnorm and ranks.count() > 1:
+        model.tail, model.head = convert_sync_batchnorm(model.tail), convert_sync_batchnorm(model.head)
     model = model.to(inputs.device, memory_format=torch.channels_last)
     model.unit = rows.unit
     if run.config.init_from:
@@ -140,6 +156,8 @@ def make_checkpoint(table: TrainingTable, inputs: Inputs, model: Classifier, bat
         "versions": provenance.versions(),
         "precision": accelerator.mixed_precision,
     }
+    if ranks.count() > 1:
+        origin["processes"] = ranks.count()
     ema = make_average(model.learned(), run.config)
     stopping = EarlyStopping(run.config.patience, lower_is_better=run.competition.lower_is_better)
     return Checkpoint(model.learned(), optimizer, accelerator.scaler, ema, stopping, origin)
@@ -156,9 +174,16 @@ def resume(checkpoint: Checkpoint, state: dict | None, files: FoldPaths) -> None
                 f" {precision}"
             )
         print(f"{files.root.name} goes on after {checkpoint.place}", flush=True)
-    else:
+        if (number := state.get("processes", 1)) != ranks.count():
+            print(
+                f"{files.root.name} began with {number} processes and goes on with {ranks.count()}: the last"
+                " digits will be others",
+                flush=True,
+            )
+    elif ranks.is_main():
         state_files.clear(files.state)
-    write_text(state["log"] if state else "", files.log)
+    if ranks.is_main():
+        write_text(state["log"] if state else "", files.log)
 
 
 def make_learner(run: Run, inputs: Inputs, model: Classifier, checkpoint: Checkpoint, fold: int) -> Learner:
@@ -173,6 +198,7 @@ def make_learner(run: Run, inputs: Inputs, model: Classifier, checkpoint: Checkp
         label_smoothing=run.config.label_smoothing if task.loss == "cross_entropy" else 0.0,
         fold=fold,
         buffers=[*model.tail.buffers(), *model.head.buffers()],
+        in_lockstep=run.machine.sync_batchnorm and ranks.count() > 1,
     )
 
 
@@ -181,9 +207,11 @@ def save_or_stop(checkpoint: Checkpoint, files: FoldPaths, clock: Clock, *, ends
     reason = clock.why_stop()
     if reason or clock.is_due(ends_epoch=ends_epoch):
         with clock.saving():
-            log = files.log.read_text(encoding="utf-8")
-            state_files.save(files.state, checkpoint.state_dict() | {"log": log})
+            if ranks.is_main():
+                log = files.log.read_text(encoding="utf-8")
+                state_files.save(files.state, checkpoint.state_dict() | {"log": log})
     if reason:
+        ranks.agree()  # or one would end, and take the others with it, before all is saved
         raise Stopped(
             f"{reason}: {files.label} is saved after {checkpoint.place}; the same command goes on from there"
         )

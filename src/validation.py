@@ -15,7 +15,7 @@ from src.data.batches import Batches
 from src.data.run import Run
 from src.data.training_table import FoldTable
 from src.model.classifier import Classifier
-from src.run import memory, predictions
+from src.run import memory, predictions, ranks
 from src.run.errors import CheckFailed
 from src.run.paths import fold_name
 from src.training.checkpoint import Checkpoint
@@ -60,9 +60,7 @@ class Validation:
             return Valid(nothing, nothing, np.nan, np.nan, {})
         self.model.eval()
         with learner.ema.applied():
-            positions, logits = self.batch.fit(
-                lambda size: predict(learner.forward, batches.evaluation(held_out, size), learner.accelerator)
-            )
+            positions, logits = self.predicted(batches, held_out)
         if (is_bad := ~np.isfinite(logits).all(axis=1)).any():
             problem = f"{is_bad.sum()} of {len(logits)} predictions of the validation are not finite"
             raise NotFinite(learner, problem, positions[is_bad].tolist())
@@ -73,6 +71,22 @@ class Validation:
         loss, score = self.mean_loss(logits, positions), self.score_of(frame)
         figures = {"valid_loss": loss, self.run.competition.metric_name: score}
         return Valid(frame.to_numpy(copy=True), logits, loss, score, figures)
+
+    def predicted(self, batches: Batches, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Positions (m,) and logits (m, T), each image once. Of several processes each predicts a part, and
+        all get the whole.
+        """
+        learner, share = self.learner, ranks.share(len(positions))
+        own = positions[share.start : share.stop]
+        part = self.batch.fit(
+            lambda size: (
+                predict(learner.forward, batches.evaluation(own, size), learner.accelerator)
+                if len(own)
+                else None
+            )
+        )
+        places, logits = zip(*[part for part in ranks.gather(part) if part])
+        return np.concatenate(places), np.concatenate(logits)
 
     def mean_loss(self, logits: np.ndarray, positions: np.ndarray) -> float:
         target, weight = self.rows.rows.target[positions], self.rows.rows.weight[positions]

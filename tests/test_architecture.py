@@ -25,6 +25,8 @@ ALLOWED = {
 STAGES = {
     "fetch",
     "split",
+    "prepare",
+    "spread",
     "train",
     "train_fold",
     "solve_fold",
@@ -37,7 +39,8 @@ STAGES = {
 }
 PARTS = {"rates", "config", "run", "competition", "model", "training", "data", "experiments", "competitions"}
 CALLS = {  # the only stages that a stage imports
-    "train": {"train_fold", "solve_fold", "evaluate"},
+    "train": {"prepare", "train_fold", "solve_fold", "evaluate"},
+    "spread": {"prepare", "train"},
     "train_fold": {"validation"},
     "solve_fold": {"train_fold", "validation"},
     "predict_chunks": {"predict"},

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from src.data import cache
-from src.run import locks
+from src.run import locks, ranks
 from src.run.clock import Clock
 from src.run.errors import Stopped
 from src.run.files import naming, read_json, remove_dead, write_json
@@ -99,14 +99,15 @@ def make_in_steps(
 
     fill(values, begun) yields after each piece what it needs to go on from there: `done`, the number of lines
     that are filled, and what else json holds; begun is the last of these that was saved, {} at first. Raises
-    Stopped with the piece saved. room_gb: of all arrays in the cache, 0: any.
+    Stopped with the piece saved. room_gb: of all arrays in the cache, 0: any. Several processes of a fold
+    fill it together: see ranks.pieces.
     """
-    if not cache.use(path):
+    if not ranks.from_main(lambda: cache.use(path)):
         with naming(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-        with locks.lock(path.with_name(path.name + ".lock"), wait=True):
-            if not cache.use(path):
-                if room_gb:
+        with locks.shared(path.with_name(path.name + ".lock"), wait=True):
+            if not ranks.from_main(lambda: cache.use(path)):
+                if room_gb and ranks.is_main():
                     cache.make_room(path.parent.parent, room_gb, gigabytes(shape, dtype))
                 fill_in_steps(path, shape, dtype, fill, clock)
     return Array(path)
@@ -122,7 +123,7 @@ def fill_in_steps(
     begun, note = path.with_name(path.name + ".begun"), path.with_name(path.name + ".begun.json")
     remove_dead(path.parent)
     with naming(path):
-        values, progress = open_begun(begun, note, shape, dtype)
+        values, progress = open_for_all(begun, note, shape, dtype)
     cache.hold(begun)
     if clock:
         clock.begin()
@@ -135,15 +136,11 @@ def fill_in_steps(
                 unmap(values)
                 unmapped = now["done"]
         values.flush()
-        size = values.offset + values.nbytes
-        with naming(path):
-            with begun.open("rb+") as file:
-                # perhaps an earlier process had come to this point
-                file.truncate(size)
-                file.seek(size)
-                file.write(checksum(begun, size))
-            os.replace(begun, path)
-    except Stopped:
+        ranks.agree()
+        if ranks.is_main():
+            seal(begun, path, values.offset + values.nbytes)
+        ranks.agree()
+    except (Stopped, ranks.Lost):
         raise
     except BaseException:
         begun.unlink(missing_ok=True)
@@ -163,18 +160,39 @@ def unmap(values: np.memmap) -> None:
     values.base.madvise(mmap.MADV_DONTNEED)
 
 
+def seal(begun: Path, path: Path, size: int) -> None:
+    """The array is filled: give it its checksum and its name. size: bytes, with what is before the values."""
+    with naming(path):
+        with begun.open("rb+") as file:
+            # perhaps an earlier process had come to this point
+            file.truncate(size)
+            file.seek(size)
+            file.write(checksum(begun, size))
+        os.replace(begun, path)
+
+
 def save_or_stop(values: np.memmap, now: dict, note: Path, path: Path, clock: Clock) -> None:
     """Save when it is time, and before a stop. Raises Stopped."""
     why = clock.why_stop()
     if why or clock.is_due(ends_epoch=False):
         with clock.saving():
             values.flush()
-            write_json(now, note)
+            ranks.agree()
+            if ranks.is_main():
+                write_json(now, note)
     if why:
+        ranks.agree()  # or one would end, and take the others with it, before all is saved
         raise Stopped(
             f"{why}: {path.name} is saved after {now['done']} of {len(values)} images; the same command goes"
             " on from there"
         )
+
+
+def open_for_all(begun: Path, note: Path, shape: tuple[int, ...], dtype: str) -> tuple[np.memmap, dict]:
+    """open_begun by the main process; the others of a fold open what is there then."""
+    opened = open_begun(begun, note, shape, dtype) if ranks.is_main() else None
+    progress = ranks.from_main(lambda: opened[1] if opened else {})
+    return (opened[0] if opened else np.load(begun, mmap_mode="r+")), progress
 
 
 def open_begun(begun: Path, note: Path, shape: tuple[int, ...], dtype: str) -> tuple[np.memmap, dict]:

@@ -3,7 +3,7 @@ output, one view per epoch. Nothing here depends on how many workers read, or on
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from src.data.on_the_fly import Files
 from src.data.transfer import as_tensor, asked_for, prefetched, to_device
 from src.data.warp import resize
 from src.data.workers import Augmentation, AugmentedImages, Draw, num_workers
+from src.run import ranks
 from src.run.seeds import seed_of, seeds_of
 
 BLOCK, WINDOW = 256, 64  # of the sampler `windows`: images in a block, blocks that are mixed
@@ -32,7 +33,9 @@ class Batch(NamedTuple):
     step: int = 0  # of the optimizer, which may take several batches
     num_steps: int = 1  # of the optimizer in this epoch
     step_size: int = 0  # images in this step
-    ends_step: bool = True
+    first: int = 0  # the number of the step's first batch
+    sizes: tuple[int, ...] = ()  # images in each batch of the step, on whatever process it is
+    ends_step: bool = True  # the last of this process
     ends_epoch: bool = True
 
 
@@ -94,20 +97,10 @@ class Batches:
     ) -> Iterator[Batch]:
         """The batches of a training epoch. steps: of each step of the optimizer its batches, each an array of
         positions in the table (see in_steps). skip: batches that were trained before; they are not decoded
-        again.
+        again. Of several processes each gets its part of every step.
         """
-        places: list[dict] = [
-            {
-                "step": step,
-                "num_steps": len(steps),
-                "step_size": sum(map(len, batches)),
-                "ends_step": part == len(batches) - 1,
-                "ends_epoch": step == len(steps) - 1 and part == len(batches) - 1,
-            }
-            for step, batches in enumerate(steps)
-            for part in range(len(batches))
-        ]
-        parts = [part for batches in steps for part in batches][skip:]
+        own = [(part, place) for part, place in own_batches(steps) if place["number"] >= skip]
+        parts = [part for part, _ in own]
         images: Iterable[Tensor]
         if not self.loader:
             images = (self.images_of(part, epoch) for part in parts)
@@ -117,8 +110,8 @@ class Batches:
             if self.augments_here:
                 images = (self.augmented(image, draw) for image, draw in zip(images, draws))
         yield from self.read_ahead(
-            self.make_batch(part, image)._replace(number=number, **places[number])
-            for number, (part, image) in enumerate(zip(self.in_order(parts), images), skip)
+            self.make_batch(part, image)._replace(**place)
+            for part, image, (_, place) in zip(self.in_order(parts), images, own)
         )
 
     def evaluation(self, positions: np.ndarray, batch_size: int) -> Iterator[Batch]:
@@ -236,6 +229,26 @@ def in_steps(positions: np.ndarray, step_size: int, batch_size: int) -> list[lis
     more), however small these must be to fit in memory.
     """
     return [in_training_parts(step, batch_size) for step in in_training_parts(positions, step_size)]
+
+
+def own_batches(steps: Sequence[Sequence[np.ndarray]]) -> list[tuple[np.ndarray, dict[str, Any]]]:
+    """The batches of an epoch that this process computes, and where in the epoch each stands: all, or of
+    several processes its share of every step. All have as many batches, those without a share empty ones.
+    """
+    own, first = [], 0
+    for step, batches in enumerate(steps):
+        sizes = tuple(map(len, batches))
+        place = {"step": step, "num_steps": len(steps), "step_size": sum(sizes), "first": first}
+        parts = [(first + i, batches[i]) for i in ranks.share(len(batches))]
+        most = -(-len(batches) // ranks.count())
+        parts += [(first, np.empty(0, np.int64))] * (most - len(parts))
+        for number, part in parts:
+            ends = {"ends_step": number == parts[-1][0], "ends_epoch": False}
+            own.append((part, place | {"sizes": sizes, "number": number} | ends))
+        first += len(batches)
+    if own:
+        own[-1][1]["ends_epoch"] = True
+    return own
 
 
 def shuffle(table: pd.DataFrame, epoch: int, rng: np.random.Generator) -> np.ndarray:

@@ -20,6 +20,11 @@ class Earlier(NamedTuple):
     contents: list[str]  # a hash of each image
     path: Path
 
+    def has_batch(self, contents: list[str], start: int, end: int) -> bool:
+        """Whether it has this very batch: the same images, and no others in the last one."""
+        is_same = self.contents[start:end] == contents[start:end]
+        return is_same and (end < len(contents) or end == len(self.contents))
+
 
 class Note(NamedTuple):
     of: dict[str, Any]  # images, weights, sizes, versions

@@ -15,7 +15,7 @@ from src.data.cache_notes import Earlier, Note
 from src.data.on_the_fly import Files, open_files
 from src.data.recipe import image_contents
 from src.data.run import Run
-from src.run import hashing
+from src.run import hashing, ranks
 from src.run.choices import pick
 from src.run.clock import Clock
 from src.run.files import read_json, sha256
@@ -56,7 +56,7 @@ def decode(run: Run, table: pd.DataFrame, clock: Clock | None = None, *, toleran
         "read_image": reader,
         "max_pixels": run.competition.max_pixels,
         "resize": run.config.resize,
-        "workers": run.machine.num_threads,
+        "workers": -(-run.machine.num_threads // ranks.num_here()),
     }
     need = gigabytes((len(table), size, size, 3), "uint8")
     if need > run.machine.decoded_gb and not path.exists():

@@ -29,7 +29,7 @@ from src.data.recipe import augment_code, backbone_code
 from src.data.run import Run
 from src.data.views import TrainingViews
 from src.data.warp import resize
-from src.run import hashing
+from src.run import hashing, ranks
 from src.run.clock import Clock
 from src.run.files import sha256
 from src.run.memory import BatchSize
@@ -39,10 +39,18 @@ TRIED = 2  # images at once, as when a model is built: a CPU's kernels for that 
 
 
 def pays_to_cache(
-    model: nn.Module, run: Run, num_images: int, num_views: int, passes: int, *, num_drawn: int = 0
+    model: nn.Module,
+    run: Run,
+    num_images: int,
+    num_views: int,
+    passes: int,
+    *,
+    num_drawn: int = 0,
+    device: str = "",
 ) -> bool:
     """Whether the trunk's output is worth a cache, and a line that says so. passes: how often each image
-    would go through the trunk otherwise; num_drawn: of the views, those that are augmented.
+    would go through the trunk otherwise; num_drawn: of the views, those that are augmented; device: where it
+    will run, if the model is not there yet.
 
     It is not where the trunk is quicker than reading its output back (only the stem is frozen), or where the
     output would not fit.
@@ -59,7 +67,7 @@ def pays_to_cache(
         print(f"trunk cache skipped, above cache_gb={run.machine.cache_gb:g}: {what}")
         return False
     if not saves_time(
-        trunk=trunk_seconds(work, device_of(model).type),
+        trunk=trunk_seconds(work, device or device_of(model).type),
         read=gigabytes(shape, "float32") / READ_GB,
         draw=DRAW_SECONDS * run.config.image_size**2,
         num_views=num_views,
@@ -238,41 +246,52 @@ def run_trunk(
     on the place, and a sum's last digits on what is beside an image in its batch.
     """
     num_images, batch_size, num_run, num_copied, began = len(values), batch.images, 0, 0, 0.0
-    for start in range(progress.get("done", 0), num_images, batch_size):
-        end = min(start + batch_size, num_images)
-        if earlier and has_batch(earlier, pictures.contents, start, end):
+    for start, end, done in ranks.pieces(progress.get("done", 0), num_images, batch_size):
+        if earlier and earlier.has_batch(pictures.contents, start, end):
             values[start:end] = earlier.values[start:end]
             num_copied += end - start
-            yield {"done": end}
-            continue
-        if num_run == 1:
-            began = time.perf_counter()
-        if num_run == 1 + TIMED:
-            seconds = (time.perf_counter() - began) / TIMED * (num_images - start) / batch_size
-            size = gigabytes(values.shape, values.dtype.name)
-            print(
-                f"trunk: view {view} of {num_images} images, {size:.2f} GB, about {seconds:.0f} s", flush=True
-            )
-        num_run += 1
-        image = torch.from_numpy(np.array(pictures.decoded.values[start:end])).permute(0, 3, 1, 2)
-        pictures.decoded.close()  # or a pass would map all of it in the end
-        with torch.inference_mode():
-            image = view_of(image, np.arange(start, end))
-            values[start:end] = batch.fit(partial(in_batches, trunk, image))
-        yield {"done": end}
+            start = end  # nothing is left of it to run
+        if ranks.agree(start < end):
+            if num_run == 1:
+                began = time.perf_counter()
+            if num_run == 1 + TIMED:
+                per_image = (time.perf_counter() - began) / TIMED / batch_size / ranks.num_beside_main()
+                seconds = per_image * (num_images - start)
+                size = gigabytes(values.shape, values.dtype.name)
+                print(
+                    f"trunk: view {view} of {num_images} images, {size:.2f} GB, about {seconds:.0f} s",
+                    flush=True,
+                )
+            num_run += 1
+            values[start:end] = run_piece(trunk, pictures, view_of, batch, start, end)
+        yield {"done": done}
     if num_copied:
         print(f"trunk: view {view}: {num_copied} of {num_images} outputs were there already", flush=True)
+
+
+def run_piece(
+    trunk: Any,
+    pictures: Pictures,
+    view_of: Callable[[torch.Tensor, np.ndarray], torch.Tensor],
+    batch: BatchSize,
+    start: int,
+    end: int,
+) -> np.ndarray:
+    """The trunk's output for some of the pictures. Each of several processes calls it, one without pictures
+    too, for where memory runs out all halve their batch.
+    """
+    if start == end:
+        return batch.fit(lambda size: np.empty(()))
+    image = torch.from_numpy(np.array(pictures.decoded.values[start:end])).permute(0, 3, 1, 2)
+    pictures.decoded.close()  # or a pass would map all of it in the end
+    with torch.inference_mode():
+        image = view_of(image, np.arange(start, end))
+        return batch.fit(partial(in_batches, trunk, image))
 
 
 def in_batches(trunk: Any, image: torch.Tensor, size: int) -> np.ndarray:
     """The trunk's output for these images, at most `size` at once, as it is stored."""
     return as_stored(torch.cat([channels_last(trunk(part)) for part in image.split(size)]))
-
-
-def has_batch(earlier: Earlier, contents: list[str], start: int, end: int) -> bool:
-    """Whether the earlier array has this very batch: the same images, and no others in the last one."""
-    is_same = earlier.contents[start:end] == contents[start:end]
-    return is_same and (end < len(contents) or end == len(earlier.contents))
 
 
 def engine_of(array: Array | Files) -> str:

@@ -12,6 +12,7 @@ import pandas as pd
 from PIL import Image, ImageOps
 
 from src.data.arrays import Array, make_in_steps
+from src.run import ranks
 from src.run.files import read_json, write_json
 
 if TYPE_CHECKING:
@@ -193,8 +194,7 @@ def decode(
 
     def fill(values: np.ndarray, begun: dict) -> Iterator[dict]:
         bad = dict(begun.get("unreadable", {}))
-        for start in range(begun.get("done", 0), len(records), PIECE):
-            end = min(start + PIECE, len(records))
+        for start, end, done in ranks.pieces(begun.get("done", 0), len(records), PIECE):
             piece = records[start:end]
             new = [place for place in range(start, end) if place not in copies]
             for place in range(start, end):
@@ -204,11 +204,13 @@ def decode(
             def put(number: int, pixels: np.ndarray, new: list[int] = new) -> None:
                 values[new[number]] = pixels
 
-            bad |= read_all([piece[place - start] for place in new], size, put, **how)
-            yield {"done": end, "unreadable": bad}
+            for found in ranks.gather(read_all([piece[place - start] for place in new], size, put, **how)):
+                bad |= found
+            yield {"done": done, "unreadable": bad}
         if bad and not tolerant:
             raise ValueError(complain(bad, len(records)))
-        write_json({"unreadable": bad}, beside)
+        if ranks.is_main():
+            write_json({"unreadable": bad}, beside)
 
     # it is written before the array, so somebody has removed it
     if not beside.exists():

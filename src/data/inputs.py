@@ -10,6 +10,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from src.competition.tables import joined
+from src.config import Config
 from src.data.arrays import Array
 from src.data.batches import SAMPLERS, Batches, in_steps
 from src.data.features import engine_of
@@ -17,6 +18,7 @@ from src.data.on_the_fly import Files
 from src.data.run import Run
 from src.data.training_table import FoldTable
 from src.data.views import TrainingViews
+from src.run import ranks
 from src.run.paths import fold_name
 from src.run.seeds import seed_of
 
@@ -57,6 +59,17 @@ class Inputs:
             size=self.run.config.image_size,
             on_device=self.on_device,
         )
+
+
+def largest_batch(config: Config) -> int:
+    """How many images at once are tried first: the batch of the settings, or of several processes one of
+    which each has its part of a step.
+    """
+    if ranks.count() == 1:
+        return config.batch_size
+    share = -(-config.batch_size * config.accumulate // ranks.count())
+    num_batches = -(-share // config.batch_size)
+    return min(max(-(-share // num_batches), 2), config.batch_size)  # BatchNorm can't learn from one image
 
 
 def epoch_steps(run: Run, table: FoldTable, epoch: int, batch_size: int) -> list[list[np.ndarray]]:

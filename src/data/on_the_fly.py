@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from src.data.images import PIECE, Records, complain, read_all
+from src.run import ranks
 from src.run.clock import Clock
 from src.run.errors import Stopped
 from src.run.files import read_json, write_json
@@ -62,16 +63,19 @@ def look_through(records: Records, note: Path, clock: Clock | None, **how: Any) 
     """id -> what is wrong, of the images that can't be read. Each is read once for that, in about half the
     time that decoding takes; `note` remembers it, and how far it is. Raises Stopped.
     """
-    begun = read_json(note, "done", "unreadable") if note.exists() else {}
+    begun = ranks.from_main(lambda: read_json(note, "done", "unreadable") if note.exists() else {})
     done, bad = begun.get("done", 0), dict(begun.get("unreadable", {}))
     if clock and done < len(records):
         clock.begin()
-    for start in range(done, len(records), PIECE):
-        bad |= read_all(records[start : start + PIECE], LOOKED_AT, lambda place, pixels: None, **how)
-        done = min(start + PIECE, len(records))
+    for start, end, done in ranks.pieces(done, len(records), PIECE):
+        own = read_all(records[start:end], LOOKED_AT, lambda place, pixels: None, **how)
+        for found in ranks.gather(own):
+            bad |= found
         reason = clock.why_stop() if clock else ""
-        if reason or done == len(records) or clock and clock.is_due(ends_epoch=False):
+        is_due = done == len(records) or clock and clock.is_due(ends_epoch=False)
+        if (reason or is_due) and ranks.is_main():
             write_json({"done": done, "unreadable": bad}, note)
+        ranks.agree()
         if reason and done < len(records):
             raise Stopped(
                 f"{reason}: {done} of {len(records)} images are looked through; the same command goes on from"

@@ -130,7 +130,7 @@ def training_code(run: Run) -> hashing.Units:
     ]
     readers = [competition.read_image] if competition.read_image else []
     fit = "src.solve_fold:solve_fold" if config.solver == "exact" else "src.train_fold:train_fold"
-    return hashing.reach("src.train:prepare_inputs", fit, *chosen, *readers)
+    return hashing.reach("src.prepare:prepare_inputs", fit, *chosen, *readers)
 
 
 def augment_code(config: Config) -> list[str]:

@@ -6,7 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from src.data.arrays import Array
 from src.data.on_the_fly import Files
+from src.run import ranks
 
 SHARE = 0.4  # of a GPU's memory that images or the trunk's outputs may take
 PIECE = 1024  # images that are copied there at once
@@ -155,7 +156,7 @@ class Waiting:
             self.waited += arrived - began
             if batch is not None:
                 yield batch
-                self.images += len(batch.index)
+                self.images += num_trained(batch)
             self.seconds += time.perf_counter() - began
             if batch is None:
                 return
@@ -171,3 +172,10 @@ class Waiting:
             f"{figures['images_per_second']:,.0f} images a second while training,"
             f" {figures['share_waiting']:.0%} of the time waiting for data"
         )
+
+
+def num_trained(batch: Any) -> int:
+    """Images that all processes have trained on since the batch before: they meet at the end of a step."""
+    if ranks.count() == 1:
+        return len(batch.index)
+    return batch.step_size if batch.ends_step else 0

@@ -20,6 +20,7 @@ from src.data.augment import PerImage, Transform
 from src.data.draws import Draws
 from src.data.on_the_fly import Files
 from src.data.warp import resize
+from src.run import ranks
 
 SHARED_MEMORY = Path("/dev/shm")  # of Linux
 MORE_SHARED_MEMORY = 'MACHINE="workers=0" does without, or give more (docker run --shm-size=2g)'
@@ -75,7 +76,7 @@ def num_workers(
     if workers != "auto":
         return int(workers) if augmentation or is_decoded_here else 0
     needs_processes = is_per_image or is_decoded_here and device.type == "cuda"
-    return os.cpu_count() or 1 if needs_processes else 0
+    return -(-(os.cpu_count() or 1) // ranks.num_here()) if needs_processes else 0
 
 
 class Decoded(Dataset):

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from src import BEGAN
 from src.config import Machine
+from src.run import ranks
 
 SHARE = 30  # after an epoch, saving may take one part in this many of the time
 
@@ -29,10 +30,11 @@ class Clock:
 
     def is_due(self, *, ends_epoch: bool) -> bool:
         """Save after save_minutes, and after an epoch, unless epochs are so short that saving would take more
-        than its share of the time.
+        than its share of the time. Of several processes the main one says when.
         """
         passed = time.monotonic() - self.last_save
-        return passed >= 60 * self.machine.save_minutes or ends_epoch and passed >= SHARE * self.took
+        is_due = passed >= 60 * self.machine.save_minutes or ends_epoch and passed >= SHARE * self.took
+        return ranks.agree(is_due and ranks.is_main())
 
     @contextmanager
     def saving(self) -> Iterator[None]:
@@ -43,12 +45,18 @@ class Clock:
         self.took = self.last_save - began
 
     def why_stop(self) -> str:
-        """The reason, or "". Call it after each step: the next one may take as long as the slowest so far."""
+        """The reason, or "", the same for all processes of a fold. Call it after each step: the next one may
+        take as long as the slowest so far.
+        """
         now = time.monotonic()
         self.slowest, self.last_step = max(self.slowest, now - self.last_step), now
         limit = 3600 * self.machine.max_hours
-        is_over = limit and now - BEGAN + self.slowest > limit
-        return self.asked or (f"max_hours={self.machine.max_hours:g}" if is_over else "")
+        reason = self.asked
+        if not reason and limit and now - BEGAN + self.slowest > limit:
+            reason = f"max_hours={self.machine.max_hours:g}"
+        if not reason and ranks.is_orphan():
+            reason = "the command has ended"
+        return ranks.first(reason)
 
     @contextmanager
     def listening(self) -> Iterator[None]:

@@ -27,6 +27,11 @@ def make_accelerator(machine: Machine) -> Accelerator:
         torch.set_float32_matmul_precision("high")
     if machine.deterministic:
         set_deterministic()
+    if machine.sync_batchnorm and device != "cuda":
+        raise ValueError(
+            f"sync_batchnorm=true needs CUDA, and device={device} is used: torch has SyncBatchNorm for GPUs"
+            " alone; leave it out, and each process takes the statistics of its own images"
+        )
     accelerator = Accelerator(
         cpu=device == "cpu", mixed_precision=choose_precision(machine.precision, device)
     )

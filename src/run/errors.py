@@ -10,6 +10,8 @@ class CheckFailed(Exception):
 class Stopped(Exception):
     """Stopped on purpose with the state saved, the same command goes on: exit code 75."""
 
+    EXIT_CODE = 75
+
 
 def warn(text: str) -> None:
     """A line on stderr, which stays when the output goes to a file."""

@@ -1,9 +1,10 @@
-"""Folds side by side: a process per GPU."""
+"""Folds side by side: a process per GPU. One fold over several is in launch.py."""
 
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -12,11 +13,8 @@ from src.run import memory
 from src.run.errors import Stopped
 
 
-def share_out(run: Path, gpus: int, *, device: str) -> None:
-    """Run a process per GPU, each taking unfinished folds until none is left. They need not talk: a fold's
-    lock says that it is taken. Raises ValueError for more than there are, and Stopped; exits with the code of
-    one that failed.
-    """
+def check(gpus: int, device: str) -> None:
+    """Raises ValueError for more GPUs than there are."""
     if device != "cpu" and torch.cuda.device_count() < gpus:
         raise ValueError(
             f"GPUS={gpus}: torch finds {torch.cuda.device_count()} CUDA devices here: leave GPUS out, and one"
@@ -24,6 +22,13 @@ def share_out(run: Path, gpus: int, *, device: str) -> None:
             f' trains the folds one after another; MACHINE="device=cpu" lets {gpus} processes share the'
             " processor"
         )
+
+
+def share_out(run: Path, gpus: int, words: Sequence[str] = ()) -> None:
+    """Run a process per GPU, each taking unfinished folds until none is left. They need not talk: a fold's
+    lock says that it is taken. words: more of the command. Raises Stopped; exits with the code of one that
+    failed.
+    """
     if torch.cuda.is_initialized():  # by the quick checks before, in this process
         memory.baseline("cuda")
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
@@ -39,7 +44,7 @@ def share_out(run: Path, gpus: int, *, device: str) -> None:
     handlers = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGINT)}
     for visible_device in devices[:gpus]:
         environment = os.environ | {"CUDA_VISIBLE_DEVICES": visible_device, "TQDM_DISABLE": "1"}
-        command = [sys.executable, "-m", "src", "train", str(run), "--share"]
+        command = [sys.executable, "-m", "src", "train", str(run), "--share", *words]
         # in a session of its own, or Ctrl-C would reach it twice
         children.append(subprocess.Popen(command, env=environment, start_new_session=True))
     codes = [child.wait() for child in children]

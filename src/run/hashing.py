@@ -21,8 +21,8 @@ CHOICES = set(
 PLUMBING = {"src/config.py", "src/rates.py", "src/data/cache.py"} | {
     f"src/run/{name}.py"
     for name in (
-        "archives clock configure errors files hashing inputs locks memory overrides paths provenance reuse"
-        " sources tracking variables"
+        "archives clock configure errors files hashing inputs locks memory overrides paths provenance ranks"
+        " reuse sources tracking variables"
     ).split()
 }
 LIBRARIES = {"site-packages", "dist-packages"}

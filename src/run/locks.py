@@ -10,10 +10,11 @@ import os
 import platform
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import IO
 
+from src.run import ranks
 from src.run.files import naming
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # of a file system without locks
@@ -47,6 +48,13 @@ def lock(path: Path, *, wait: bool = False) -> Iterator[str]:
     # the previous holder has removed the file that we opened: try again with a new one
     with lock(path, wait=wait) as holder:
         yield holder
+
+
+@contextmanager
+def shared(path: Path, *, wait: bool = False) -> Iterator[str]:
+    """The same for all processes of a fold: the main one has the lock, and each learns who holds it."""
+    with lock(path, wait=wait) if ranks.is_main() else nullcontext("") as holder:
+        yield ranks.from_main(lambda: holder)
 
 
 def is_at(path: Path, file: IO) -> bool:

@@ -20,6 +20,7 @@ from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from torch import nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
+from src.run import ranks
 from src.run.errors import warn
 
 T = TypeVar("T")
@@ -31,7 +32,8 @@ ADVICE = (
 
 
 class BatchSize:
-    """How many images are computed at once: halved where memory runs out, and so for all that follows.
+    """How many images are computed at once: halved where memory runs out, and so for all that follows. Of
+    several processes all halve together, wherever it was.
 
     work: whose batches they are, for the warning; accumulated: how a smaller batch is made up for.
     """
@@ -45,11 +47,19 @@ class BatchSize:
         """
         while True:
             try:
-                return compute(self.images)
+                result = compute(self.images)
+                ranks.agree()  # the others may still run out of it
+                return result
             except RuntimeError as error:
-                if not is_out_of_memory(error) or self.images == 1:
+                is_last = self.images == 1 and ranks.count() == 1
+                if not is_out_of_memory(error) or is_last:
                     raise
+                is_known = isinstance(error, ranks.OutOfMemory)
             # only here, for the error's traceback holds the tensors that filled the memory
+            if not is_known:
+                ranks.agree(out_of_memory=True)
+            if self.images == 1:
+                raise ranks.OutOfMemory(f"out of memory: {self.work} has no room for a single image")
             self.images //= 2
             clear_device_cache(garbage_collection=True)
             warn(f"out of memory: {self.work} goes on with a batch of {self.images}{self.accumulated}")
@@ -58,7 +68,7 @@ class BatchSize:
 def is_out_of_memory(error: RuntimeError) -> bool:
     """On any device, cuBLAS included, which finds no room for its workspace."""
     return (
-        isinstance(error, torch.OutOfMemoryError)
+        isinstance(error, torch.OutOfMemoryError | ranks.OutOfMemory)
         or should_reduce_batch_size(error)
         or "CUBLAS_STATUS_ALLOC_FAILED" in str(error)
     )

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from src.run import ranks
 from src.run.files import write_text
 
 INIT_SECONDS = 10  # W&B itself waits 90 s when there is a key but no network
@@ -27,7 +28,7 @@ _online_failed: list[str] = []  # after one failure the later folds do not wait 
 
 
 class Tracker:
-    """The log of one fold, or of the summary.
+    """The log of one fold, or of the summary. Of several processes the main one alone writes it.
 
     with Tracker(...) as tracker:
         tracker.log({"epoch": 1, ...})
@@ -41,9 +42,11 @@ class Tracker:
         A fold that goes on goes on with its W&B run; one that begins anew, with an empty log, has a new one.
         """
         self.path = Path(log_path)
+        self.run: Any = None
+        if not ranks.is_main():
+            return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         drop_torn_line(self.path)
-        self.run: Any = None
         if mode != "off":
             is_new = self.path.exists() and not self.path.stat().st_size
             self.run = start_wandb(mode, {"dir": str(dir), **facts}, is_new=is_new)
@@ -53,6 +56,8 @@ class Tracker:
         """One line of log.jsonl, on disk when this returns; then the same to W&B, and there `also`: what is
         measured differs each time, and log.jsonl is the same for the same recipe.
         """
+        if not ranks.is_main():
+            return
         values = plain(values)
         line = json.dumps({key: None if is_nan(value) else value for key, value in values.items()})
         with open(self.path, "a", encoding="utf-8", newline="\n") as file:

@@ -11,10 +11,12 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from src.config import Config
+from src.run import ranks
 from src.run.seeds import seed_of
 from src.training.ema import Ema
 from src.training.mix import mix
 from src.training.optim import set_rates
+from src.training.parallel import Statistics, losses_of_step, sum_gradients
 from src.training.sam import at_highest_loss
 
 # (images or features (B, ...), extra columns (B, E), in training targets (B, T)) -> logits (B, T)
@@ -33,6 +35,7 @@ class Learner(NamedTuple):
     label_smoothing: float = 0.0
     fold: int = 0  # draws depend on it
     buffers: Sequence[Tensor] = ()  # what a forward pass moves: BatchNorm's statistics
+    in_lockstep: bool = False  # processes meet in each forward pass, as SyncBatchNorm lets them
 
 
 class Step(NamedTuple):
@@ -61,21 +64,26 @@ def train_epoch(learner: Learner, batches: Iterable, epoch: int) -> Iterator[Ste
     """Train for one epoch (0, 1, ...), yielding after each batch; the model is in training mode.
 
     A batch says what step of the optimizer it belongs to: gradients of its batches are accumulated, and each
-    image of a step counts alike. Raises NotFinite.
+    image of a step counts alike, on whatever process it is. Raises NotFinite.
     """
     config, optimizer, accelerator = learner.config, learner.optimizer, learner.accelerator
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     of_step: list[Any] = []  # its batches so far, where they are needed twice
+    losses: dict[int, float] = {}  # by batch, of those that no Step has told yet
+    statistics, num_images = Statistics(learner.buffers), 0
     for batch in batches:
-        mean_loss = backward(learner, batch, epoch)
+        losses[batch.number] = backward(learner, batch, epoch)
+        num_images += len(batch.index)
         if config.sam:
             of_step.append(batch)
-        if batch.ends_step and config.sam:
-            with at_highest_loss(parameters, learner.buffers, config.sam):
-                for one in of_step:
-                    backward(learner, one, epoch)
-            of_step.clear()
         if batch.ends_step:
+            sum_gradients(parameters)
+            if config.sam:
+                with at_highest_loss(parameters, learner.buffers, config.sam):
+                    for one in of_step:
+                        backward(learner, one, epoch)
+                    sum_gradients(parameters)
+                of_step.clear()
             set_rates(optimizer, epoch * batch.num_steps + batch.step, batch.num_steps, config)
             if config.clip_grad:
                 accelerator.clip_grad_norm_(parameters, config.clip_grad)
@@ -84,15 +92,36 @@ def train_epoch(learner: Learner, batches: Iterable, epoch: int) -> Iterator[Ste
             if accelerator.optimizer_step_was_skipped and accelerator.scaler.get_scale() < 1:
                 problem = f"the gradients overflow at any scale in epoch {epoch}, batch {batch.number}"
                 raise NotFinite(learner, problem, batch.index.tolist())
+            statistics.average(num_images / batch.step_size)
+            num_images = 0
             learner.ema.update(epoch, ends_epoch=batch.ends_epoch)
-        yield Step(batch.number, mean_loss, len(batch.target), batch.ends_step, batch.ends_epoch)
+        yield from steps_done(batch, losses)
+
+
+def steps_done(batch: Any, losses: dict[int, float]) -> Iterator[Step]:
+    """What there is to tell after this batch, and no longer in `losses`. Of several processes it is the whole
+    step at its end: to each of them the batches of all.
+    """
+    if ranks.count() == 1:
+        yield Step(
+            batch.number, losses.pop(batch.number), len(batch.target), batch.ends_step, batch.ends_epoch
+        )
+    elif batch.ends_step:
+        number = len(batch.sizes)
+        for place, loss in enumerate(losses_of_step(losses, batch.first, number).tolist()):
+            is_last = place == number - 1
+            yield Step(batch.first + place, loss, batch.sizes[place], is_last, is_last and batch.ends_epoch)
+        losses.clear()
 
 
 def backward(learner: Learner, batch: Any, epoch: int) -> float:
     """Add a batch's gradients to those of its step; returns its mean loss. What is drawn depends on the batch
-    alone, so that a second pass has the same dropout and mixing. Raises NotFinite.
+    alone, so that a second pass has the same dropout and mixing. Without an image it adds nothing. Raises
+    NotFinite.
     """
     config, accelerator = learner.config, learner.accelerator
+    if not len(batch.index) and not learner.in_lockstep:
+        return 0.0
     # torch.manual_seed writes a stack trace for each kind of GPU that isn't there: a third of a head's step
     reseed = torch.default_generator.manual_seed if accelerator.device.type == "cpu" else torch.manual_seed
     reseed(seed_of(config.seed, learner.fold, epoch, batch.number))
@@ -103,7 +132,7 @@ def backward(learner: Learner, batch: Any, epoch: int) -> float:
     losses = learner.loss_fn(logits.float(), target)  # (B,)
     loss = (losses * weight).sum()
     accelerator.backward(loss / batch.step_size)
-    mean_loss = loss.item() / len(losses)  # waits for the GPU, which has its work by now
+    mean_loss = loss.item() / max(len(losses), 1)  # waits for the GPU, which has its work by now
     if not np.isfinite(mean_loss):
         at_fault = batch.index[~torch.isfinite(losses.detach())].tolist()
         raise NotFinite(learner, f"the loss is not finite in epoch {epoch}, batch {batch.number}", at_fault)

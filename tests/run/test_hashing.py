@@ -273,7 +273,7 @@ def test_the_kits_own_stages_are_reached_by_name():
     from src.run import hashing
 
     units = hashing.reach(
-        "src.train:prepare_inputs", "src.train_fold:train_fold", "src.training.losses:LOSSES[focal]"
+        "src.prepare:prepare_inputs", "src.train_fold:train_fold", "src.training.losses:LOSSES[focal]"
     )
     assert {"src/data/images.py", "src/model/cut.py", "src/training/loop.py"} <= set(
         units
