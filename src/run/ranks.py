@@ -13,9 +13,8 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-
 if TYPE_CHECKING:
+    from numpy import ndarray
     from torch import Tensor
 
 T = TypeVar("T")
@@ -158,7 +157,7 @@ def reduce(tensor: "Tensor", how: str = "SUM") -> None:
         distributed.all_reduce(tensor, getattr(distributed.ReduceOp, how))
 
 
-def total(values: np.ndarray) -> np.ndarray:
+def total(values: "ndarray") -> "ndarray":
     """The sum of the arrays of all processes."""
     import torch
 
