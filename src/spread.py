@@ -3,18 +3,21 @@ files as of one process.
 """
 
 import io
+import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 
+from src.data.recipe import differences
 from src.data.run import Run
 from src.data.training_table import TrainingTable, load_training_table
 from src.model.pretrained import pretrained_hash
 from src.prepare import caches_trunk, make_template
 from src.run import gpus
 from src.run.device import choose_device
+from src.run.files import read_json
 from src.run.launch import train_together
 from src.run.paths import REFIT
-from src.train import chosen_folds, check_names, unfinished
+from src.train import chosen_folds, check_names
 
 WORDS = {"folds": "whole folds side by side", "fold": "each fold over all processes"}
 
@@ -27,7 +30,7 @@ def spread(run: Run, only: Sequence[int] | None, number: int, torchrun: str) -> 
     gpus.check(number, choose_device(run.machine.device))
     table = load_training_table(run, pretrained_hash(run.config))
     check_names(run)
-    folds, _ = unfinished(table, chosen_folds(table, only))
+    folds = [k for k in chosen_folds(table, only) if is_left(table, k)]
     refits = [] if only else [REFIT - n for n in range(run.config.refit)]
     left = [*folds, *(k for k in refits if not run.paths.fold(k).done.exists())]
     if not left:
@@ -36,9 +39,19 @@ def spread(run: Run, only: Sequence[int] | None, number: int, torchrun: str) -> 
     print(f"GPUS={number}: {WORDS[how]} ({reason})", flush=True)
     words = ["--fold", ",".join(map(str, only))] if only else []
     if how == "fold":
-        train_together(run.paths, number, torchrun, words)
+        if not train_together(run.paths, number, torchrun, words):
+            print("the machine of the main process scores and predicts")
+            sys.exit(0)
     elif folds:
         gpus.share_out(run.paths.root, number, words)
+
+
+def is_left(table: TrainingTable, fold: int) -> bool:
+    """Whether the fold is not trained by this recipe. No lock is taken: the commands of several machines may
+    look at once.
+    """
+    done = table.run.paths.fold(fold).done
+    return not done.exists() or bool(differences(read_json(done), table.recipe))
 
 
 def choose(table: TrainingTable, num_left: int, number: int, torchrun: str) -> tuple[str, str]:

@@ -141,7 +141,7 @@ def test_processes_train_a_fold_as_one_does(bench, together, settings, number):
 
 @slow
 def test_the_caches_are_filled_in_parts_with_the_bytes_of_one_process(bench, together):
-    settings = fast("backbone=test_convnext views=2 augment=light folds=2 epochs=1")
+    settings = fast("backbone=test_convnext views=2 augment=light folds=2 epochs=6")
     one = by_one(bench, settings)
     paths = begin(bench, settings, "all", cache="other")
     done = together("all", 2)
@@ -164,7 +164,7 @@ def test_a_fold_goes_on_with_another_number_of_processes(bench, together):
     assert (state["batch_size"], state["processes"], state["sizes"]) == (4, 2, [4, 4, 4, 4])
     bench.stage("train", paths, only=[0])
     assert_alike(one, paths, [0])
-    # and a state of one process by two
+    shutil.move("runs/all", "done")  # and a state of one process by two
     fewer = begin(bench, FULL, "fewer")
     assert together("fewer", 1, "--fold", "0", patch="stop one").returncode == 75
     assert state_files.load(fewer.fold(0).state)["sizes"] == [8, 8]
@@ -196,7 +196,7 @@ def test_where_one_is_killed_the_command_says_so_in_a_line_and_the_next_goes_on(
 
 @slow
 def test_where_memory_runs_out_in_one_all_halve_their_batches_and_say_it_once(bench, together):
-    settings = fast("backbone=test_convnext trainable=1 folds=2 epochs=2")
+    settings = fast("backbone=test_convnext trainable=1 folds=2 epochs=6")
     one = by_one(bench, settings, only=[0])
     paths = begin(bench, settings, "all", cache="other")
     done = together("all", 2, "--fold", "0", patch="full")

@@ -9,9 +9,11 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, SignalException, Std
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+from torch.distributed.elastic.rendezvous.api import RendezvousError
 from torch.distributed.launcher.api import elastic_launch
 from torch.distributed.run import config_from_args, parse_args
 
@@ -23,10 +25,11 @@ DAY = 24 * 3600  # seconds: a step may take long, and is saved before a stop
 RENDEZVOUS = "--rdzv-backend c10d --rdzv-id podium --rdzv-endpoint localhost:0"
 
 
-def train_together(run: RunPaths, number: int, torchrun: str, words: Sequence[str]) -> None:
+def train_together(run: RunPaths, number: int, torchrun: str, words: Sequence[str]) -> bool:
     """Run `train` with these words by so many processes on this machine, which train each fold together.
-    torchrun: options for it, as of other machines that take part. Raises ValueError for options that it does
-    not know, and Stopped; exits with the code of the process that failed first.
+    Returns whether the main one is among them. torchrun: options for it, as of other machines that take part.
+    Raises ValueError for options that it does not know, and Stopped; exits with the code of the process that
+    failed first.
     """
     log_of_torchrun = logging.getLogger("torch.distributed.elastic")
     log_of_torchrun.setLevel(logging.CRITICAL)  # the same in many lines
@@ -37,11 +40,13 @@ def train_together(run: RunPaths, number: int, torchrun: str, words: Sequence[st
         quiet: dict[int, Std] = dict.fromkeys(range(1, number), Std.ERR)
         config.logs_specs = DefaultLogsSpecs(folder, redirects=quiet)
         try:
-            elastic_launch(config, command)(*arguments)
+            return ranks.MAIN in elastic_launch(config, command)(*arguments)
         except SignalException as error:
             raise Stopped("all processes have stopped; the same command goes on") from error
         except ChildFailedError as error:
-            end(run, error.failures, number, Path(folder))
+            return end(run, error.failures, number, Path(folder))
+        except RendezvousError as error:
+            raise ValueError(f'TORCHRUN="{torchrun}": the machines do not meet: {error}') from error
 
 
 def options_of(asked: list[str], number: int, words: list[str]):
@@ -83,7 +88,7 @@ def own_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def end(run: RunPaths, failures: dict[int, ProcessFailure], number: int, logs: Path) -> None:
+def end(run: RunPaths, failures: dict[int, ProcessFailure], number: int, logs: Path) -> NoReturn:
     """Say what happened, and exit with its code; failures: by rank. Raises Stopped."""
     if any(failure.exitcode == Stopped.EXIT_CODE for failure in failures.values()):
         raise Stopped("all processes have stopped; the same command goes on")

@@ -22,6 +22,7 @@ T = TypeVar("T")
 # once.
 PATIENCE = timedelta(days=1)
 BUCKET = 2**24  # values that are summed at once
+MAIN = 0  # the number of the process that writes files and prints
 
 
 class Lost(Exception):
@@ -51,7 +52,7 @@ def num_here() -> int:
 
 def is_main() -> bool:
     """Whether this is the process that writes files and prints."""
-    return rank() == 0
+    return rank() == MAIN
 
 
 def is_orphan() -> bool:
