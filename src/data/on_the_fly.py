@@ -64,10 +64,10 @@ def look_through(records: Records, note: Path, clock: Clock | None, **how: Any) 
     time that decoding takes; `note` remembers it, and how far it is. Raises Stopped.
     """
     begun = ranks.from_main(lambda: read_json(note, "done", "unreadable") if note.exists() else {})
-    done, bad = begun.get("done", 0), dict(begun.get("unreadable", {}))
-    if clock and done < len(records):
+    before, bad = begun.get("done", 0), dict(begun.get("unreadable", {}))
+    if clock and before < len(records):
         clock.begin()
-    for start, end, done in ranks.pieces(done, len(records), PIECE):
+    for start, end, done in ranks.pieces(before, len(records), PIECE):
         own = read_all(records[start:end], LOOKED_AT, lambda place, pixels: None, **how)
         for found in ranks.gather(own):
             bad |= found
