@@ -187,10 +187,28 @@ def train_with_largest_batch(
     try:
         if config.solver == "exact":
             return batch.fit(lambda size: solve_fold(table, inputs, fold, size))
-        return batch.fit(lambda size: train_fold(table, inputs, fold, size, clock))
+        return batch.fit(lambda size: train_with_batch(table, inputs, fold, size, clock))
     except NotFinite as error:
         ids = table.frame["id"].iloc[error.rows].tolist()
         raise ValueError(f"{fold_name(fold)}: {error}; images {ids}: {error.advice}") from error
+
+
+def train_with_batch(
+    table: TrainingTable, inputs: Inputs, fold: int, size: int, clock: Clock
+) -> tuple[dict, memory.Watch]:
+    """train_fold. Raises ValueError where processes in lockstep run out of memory: the others wait for this
+    one in the middle of a forward pass.
+    """
+    try:
+        return train_fold(table, inputs, fold, size, clock)
+    except RuntimeError as error:
+        in_lockstep = table.run.machine.sync_batchnorm and ranks.count() > 1
+        if not in_lockstep or not memory.is_out_of_memory(error):
+            raise
+        raise ValueError(
+            f"{fold_name(fold)}: out of memory, and with sync_batchnorm=true no process can turn back: set a"
+            " smaller batch_size and a larger accumulate, which make the same step"
+        ) from error
 
 
 def judge_memory(run: Run, fold: int, watch: memory.Watch, device: torch.device, baseline: int) -> None:

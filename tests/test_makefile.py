@@ -393,6 +393,7 @@ def test_a_report_follows_a_submission_and_can_neither_stop_nor_spoil_it(kit):
     [
         "FOLD",
         "GPUS",
+        "TORCHRUN",
         "RUNS",
         "NAME",
         "ONLY",
@@ -605,6 +606,10 @@ def test_one_process_trains_and_predicts_and_submit_needs_no_torch(kit):
     assert kit.calls("submit") == ["submit runs/demo-demo"]
     assert kit.calls("submissions/other.csv", "RUN=other") == stages("other")
     assert kit.calls("train", "GPUS=2", "SET=lr=2")[-1].endswith("train predict runs/demo-demo-lr=2 --gpus 2")
+    words = "--nnodes 2 --rdzv-endpoint host:29500"
+    assert kit.calls("train", "GPUS=2", "FOLD=0", f"TORCHRUN={words}")[-1].endswith(
+        f"runs/demo-demo --gpus 2 --torchrun={words} --fold 0"
+    )
 
 
 def test_help_is_the_default_and_one_screen(kit):

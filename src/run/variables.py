@@ -47,7 +47,7 @@ The same command again does what is left to do, and nothing else. A changed sett
   make submit COMP=clothing SET="epochs=9 lr=3e-4"     settings of src/config.py; lists: trainable=blocks.5,blocks.6
 MACHINE="workers=4"  what can't change a score     RUN=name  your own name for the run     FOLD=0  one fold alone, or some: FOLD=0,3
 INPUTS=folder  where COMP is, up to three levels deep     CACHE=folder  what can be computed again     PY=python  your own environment
-FORCE=1  call every stage, whatever the file times say     GPUS=2  a process per GPU
+FORCE=1  call every stage, whatever the file times say     GPUS=2  a process per GPU: folds side by side, or one over all
 CLUSTER=auto  folds, or RUNS="a b", or trials on the machines of a Ray cluster; CLUSTER=local: on this one
 CHECKS=0  no quick checks; CHECKS=-labels  all but this one     REPORT=0  no report at the end of make submit"""
 PLACES = {"Split": "SET", "Train": "SET", "Predict": "SET", "Submit": "SET", "Machine": "MACHINE"}
