@@ -23,6 +23,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from src.run.errors import CheckFailed, Stopped
+from src.run.paths import RunPaths
 from src.run.ranks import Lost
 from src.run.threads import limit_spinning
 
@@ -49,7 +50,6 @@ class Call:
         from src import competitions
         from src.data.run import Run
         from src.run import configure
-        from src.run.paths import RunPaths
 
         paths = RunPaths(self.folder)
         settings = configure.load(paths.config)
@@ -72,7 +72,6 @@ def configure(call: Call) -> None:
     """
     from src.experiments import EXPERIMENTS
     from src.run import configure
-    from src.run.paths import RunPaths
 
     configure.configure(RunPaths(call.folder), os.environ, EXPERIMENTS, is_smoke=call.options.smoke)
 
@@ -89,7 +88,6 @@ def weights(call: Call) -> None:
     """
     from src import fetch
     from src.run import configure
-    from src.run.paths import RunPaths
 
     options = call.options
     if options.backbone:
@@ -125,7 +123,6 @@ def predict(call: Call) -> None:
 
 def predict_others(call: Call) -> None:
     from src import infer
-    from src.run.paths import RunPaths
 
     options, paths = call.options, RunPaths(call.folder)
     if options.fold:
@@ -150,7 +147,6 @@ def submit(call: Call) -> None:
 def retire(call: Call) -> None:
     """Move the folds that were trained by other code to old/."""
     from src.run import reuse
-    from src.run.paths import RunPaths
 
     reuse.retire_changed(RunPaths(call.folder))
 

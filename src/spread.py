@@ -17,7 +17,7 @@ from src.run.device import choose_device
 from src.run.files import read_json
 from src.run.launch import train_together
 from src.run.paths import REFIT
-from src.train import chosen_folds, check_names
+from src.train import check_names, chosen_folds
 
 WORDS = {"folds": "whole folds side by side", "fold": "each fold over all processes"}
 
