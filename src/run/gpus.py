@@ -24,6 +24,13 @@ def check(gpus: int, device: str) -> None:
         )
 
 
+def environment_of(visible_device: str, gpus: int) -> dict[str, str]:
+    """Of a process: one GPU, and its share of the processor, where OMP_NUM_THREADS does not say otherwise."""
+    threads = max(1, (os.cpu_count() or 1) // gpus)
+    own = {"CUDA_VISIBLE_DEVICES": visible_device, "TQDM_DISABLE": "1"}
+    return {"OMP_NUM_THREADS": str(threads)} | os.environ | own
+
+
 def share_out(run: Path, gpus: int, words: Sequence[str] = ()) -> None:
     """Run a process per GPU, each taking unfinished folds until none is left. They need not talk: a fold's
     lock says that it is taken. words: more of the command. Raises Stopped; exits with the code of one that
@@ -43,7 +50,7 @@ def share_out(run: Path, gpus: int, words: Sequence[str] = ()) -> None:
 
     handlers = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGINT)}
     for visible_device in devices[:gpus]:
-        environment = os.environ | {"CUDA_VISIBLE_DEVICES": visible_device, "TQDM_DISABLE": "1"}
+        environment = environment_of(visible_device, gpus)
         command = [sys.executable, "-m", "src", "train", str(run), "--share", *words]
         # in a session of its own, or Ctrl-C would reach it twice
         children.append(subprocess.Popen(command, env=environment, start_new_session=True))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from src.run.gpus import environment_of
 from src.run.threads import BLOCK_MILLISECONDS, SPIN_COUNT, limit_spinning
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,3 +39,13 @@ podium.main(["train", "runs/none"])
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env={}, capture_output=True, text=True)
     assert done.returncode == 3, done.stderr
+
+
+@pytest.mark.parametrize("cores, processes, threads", [(8, 2, "4"), (2, 2, "1"), (2, 4, "1")])
+def test_processes_side_by_side_share_the_processor(monkeypatch, cores, processes, threads):
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    own = environment_of("1", processes)
+    assert (own["OMP_NUM_THREADS"], own["CUDA_VISIBLE_DEVICES"]) == (threads, "1")
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert environment_of("0", processes)["OMP_NUM_THREADS"] == "3"
