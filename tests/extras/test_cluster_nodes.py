@@ -14,12 +14,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from conftest import fast
-from ray_nodes import TOKEN, Node, mark_of, two_nodes, wait_until
+from ray_nodes import PYTHON, Command, Node, environment, in_training, is_training, log_of, two_nodes
 
-from src.run.files import read_json
-
-ROOT = Path(__file__).parents[2]
-PYTHON = [sys.executable, "-m", "src"]
 pytestmark = [
     pytest.mark.slow,  # minutes: each task imports torch
     pytest.mark.skipif(sys.platform != "linux", reason="/proc tells what a node has started"),
@@ -33,63 +29,12 @@ def cluster() -> Iterator[list[Node]]:
         yield both
 
 
-def environment() -> dict[str, str]:
-    return os.environ | TOKEN | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-
-
-class Command:
-    """A command in the background whose output is read line by line."""
-
-    def __init__(self, *words: str) -> None:
-        self.log = Path("command.log")
-        with self.log.open("w") as log:
-            self.process = subprocess.Popen(
-                [*PYTHON, *words], env=environment(), stdout=log, stderr=subprocess.STDOUT
-            )
-
-    @property
-    def text(self) -> str:
-        return self.log.read_text()
-
-    def wait_for(self, happens) -> None:
-        wait_until(lambda: happens() or self.process.poll() is not None)
-        assert self.process.poll() is None, self.text
-
-    def end(self) -> int:
-        try:
-            return self.process.wait(300)
-        finally:
-            self.process.kill()
-
-
 def make_runs(bench, epochs: int, *names: str) -> None:
     for name in names:
         lr = 0.01 if name == names[0] else 0.02
         settings = fast(f"trainable=1 epochs={epochs} folds=5 batch_size=4 augment=none lr={lr}")
         machine = "wandb=off workers=0 device=cpu memory=strict sanity=false"
         bench.stage("split", bench.configure(settings, name, machine=machine))
-
-
-def in_training(mark: str = "") -> list[tuple[Path, int]]:
-    """(fold, its worker) of the folds that have a saved state; of those on one node alone where it is named."""
-    found = []
-    for status in Path("runs").glob("*/cluster/fold*.json"):
-        fold, worker = status.parents[1] / status.stem, read_json(status)["process"]
-        has_state = any(fold.glob("state/*.json")) and not (fold / "done.json").exists()
-        if has_state and (mark_of(worker) == mark if mark else mark_of(worker)):
-            found.append((fold, worker))
-    return found
-
-
-def is_training(process: int) -> bool:
-    try:
-        return b"--fold" in Path(f"/proc/{process}/cmdline").read_bytes()
-    except OSError:  # it has ended
-        return False
-
-
-def log_of(fold: Path) -> str:
-    return (fold.parent / "cluster" / f"{fold.name}.log").read_text()
 
 
 def test_two_runs_of_five_folds_survive_a_stop_a_killed_worker_and_a_lost_node(bench, cluster):
