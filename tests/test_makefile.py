@@ -801,7 +801,10 @@ def test_several_runs_are_trained_by_one_command_on_a_cluster(kit):
     [
         (["CLUSTER=everywhere"], "must be auto, local, or the address of a Ray cluster, HOST:6379"),
         (["CLUSTER=auto", "CPUS=0"], "CPUS=0 must be a whole number"),
-        (["CLUSTER=auto", "GPUS=2"], "a cluster has a task per GPU: leave out GPUS or CLUSTER"),
+        (
+            ["CLUSTER=auto", "GPUS=2"],
+            "GPUS is not for a cluster, where a task has one GPU: leave out GPUS or CLUSTER",
+        ),
         (["LIMIT=2"], "LIMIT is for the tasks of a cluster: add CLUSTER=auto"),
     ],
 )

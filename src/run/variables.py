@@ -117,11 +117,11 @@ def value_problems(values: dict[str, str]) -> list[str]:
     for variable, (pattern, rule) in RULES.items():
         if variable in values and not re.fullmatch(pattern, values[variable]):
             problems.append(f"{variable}={values[variable]} {rule}")
-    if "CLUSTER" in values and "GPUS" in values:
+    for variable in sorted({"GPUS", "TORCHRUN"} & {*values}) if "CLUSTER" in values else ():
         problems.append(
-            "GPUS is for this machine alone, a cluster has a task per GPU: leave out GPUS or CLUSTER"
+            f"{variable} is not for a cluster, where a task has one GPU: leave out {variable} or CLUSTER"
         )
-    for variable in {"CPUS", "LIMIT"} & {*values} if "CLUSTER" not in values else ():
+    for variable in sorted({"CPUS", "LIMIT"} & {*values}) if "CLUSTER" not in values else ():
         problems.append(f"{variable} is for the tasks of a cluster: add CLUSTER=auto")
     return problems
 
