@@ -328,7 +328,10 @@ def test_a_node_that_is_not_like_the_drivers_machine_says_in_what(kit, tmp_path)
     assert "must have the same path on all nodes" in task.difference(job | {"python": "/no/python"})
     assert "is another folder there than here" in task.difference(job | {"file": str(tmp_path / "no.job")})
     (tmp_path / "kit" / "src" / "edited.py").write_text("1")
-    assert "has other code there than the command began with, at commit" in task.difference(job)
+    assert "has other code there than here, which is at commit" in task.difference(job)
+    assert task.difference(job | {"folder": job["source"]}) == "", (
+        "one folder has one code, if edited meanwhile"
+    )
 
 
 # ---- for a sweep ----

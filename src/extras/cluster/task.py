@@ -66,8 +66,8 @@ def difference(job: dict[str, Any]) -> str:
             f"{job['folder']} is another folder there than here: all nodes must see the same one, such as a"
             " shared disk"
         )
-    if code_of(source) != job["code"]:
-        return f"{source}/src has other code there than the command began with, at commit {job['commit']}"
+    if job["source"] != job["folder"] and code_of(source) != job["code"]:
+        return f"{source}/src has other code there than here, which is at commit {job['commit']}"
     return ""
 
 
