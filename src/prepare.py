@@ -43,7 +43,7 @@ def prepare_inputs(table: TrainingTable, clock: Clock) -> Inputs:
             )
         model.to(accelerator.device)
         template = model if model.cut_at == "all" else None
-        if not caches_trunk(table, model, accelerator.device.type):
+        if not caches_trunk(run, len(table.frame), model, accelerator.device.type):
             on_device = resident([pictures.decoded], accelerator.device)
             return Inputs(run, accelerator, [pictures.decoded], False, views, on_device, template)
         trunk = Trunk(model, run.machine, accelerator)
@@ -61,13 +61,12 @@ def make_template(table: TrainingTable) -> Classifier:
     return build(run.config, len(run.competition.outputs), extra.size)
 
 
-def caches_trunk(table: TrainingTable, model: Classifier, device: str) -> bool:
+def caches_trunk(run: Run, num_images: int, model: Classifier, device: str) -> bool:
     """Whether the trunk's outputs are cached; prints it. device: cuda, mps or cpu."""
-    run = table.run
     views = training_views(run.config, run.competition, has_trunk=bool(model.cut_at))
     passes = run.config.epochs * run.config.folds
     return "" not in views and features.pays_to_cache(
-        model, run, len(table.frame), len(views), passes, num_drawn=len(views) - 1, device=device
+        model, run, num_images, len(views), passes, num_drawn=len(views) - 1, device=device
     )
 
 

@@ -71,7 +71,8 @@ def choose(table: TrainingTable, num_left: int, number: int, torchrun: str) -> t
     if num_left >= number:
         return "folds", f"{num_left} models are left to train, one or more for each"
     with redirect_stdout(io.StringIO()):  # the processes print it
-        is_cached = caches_trunk(table, make_template(table), choose_device(table.run.machine.device))
+        device = choose_device(table.run.machine.device)
+        is_cached = caches_trunk(table.run, len(table.frame), make_template(table), device)
     if is_cached:
         return "folds", "the trunk's outputs are cached: steps are too short to wait for each other"
     return "fold", f"fewer models are left to train than there are processes, {num_left}"

@@ -108,7 +108,7 @@ def test_the_core_imports_no_extra(module):
 
 @pytest.mark.parametrize("module", sorted(name for name in MODULES if room_of(name) == "extras"))
 def test_an_extra_imports_no_other_extra_so_that_each_can_be_deleted(module):
-    shared = {"findings", "contact_sheet", "linear_probe", "comparison", "results", "page"}
+    shared = {"findings", "contact_sheet", "linear_probe", "comparison", "costs", "results", "page"}
     imported = {name.split(".")[2] for name in imports_of(MODULES[module]) if name.startswith("src.extras.")}
     assert imported <= shared | {*module.split(".")[2:3]}
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,17 +40,23 @@ def decoding_code(run: Run) -> list[str | Callable]:
     return ["src.data.images:read_square", resize, *([reader] if reader else [])]
 
 
+def place(run: Run, contents: list[str]) -> tuple[Path, Note]:
+    """Where the decoded images lie whose files have these hashes, and what they are made from."""
+    size = decoded_size(run.config)
+    of = {"size": size, "pillow": PIL.__version__, "images": sha256(contents)}
+    if run.config.resize != "squash":
+        of["resize"] = run.config.resize
+    note = Note(of, hashing.reach(*decoding_code(run)))
+    return run.settings.cache / run.settings.comp / f"images-{size}px-{note.key}.npy", note
+
+
 def decode(run: Run, table: pd.DataFrame, clock: Clock | None = None, *, tolerant: bool = False) -> Pictures:
     """Decode the table's images, unless that was done before, or would be larger than decoded_gb. Raises
     ValueError that names the unreadable ones, unless tolerant.
     """
     size, reader, cache = decoded_size(run.config), run.competition.read_image, run.settings.cache
     contents = image_contents(run, table)
-    of = {"size": size, "pillow": PIL.__version__, "images": sha256(contents)}
-    if run.config.resize != "squash":
-        of["resize"] = run.config.resize
-    note = Note(of, hashing.reach(*decoding_code(run)))
-    path = cache / run.settings.comp / f"images-{size}px-{note.key}.npy"
+    path, note = place(run, contents)
     # a reader of one's own may look at more than the image's file
     made_by = note.key if reader else note.key_but_images
     how: dict[str, Any] = {

@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,12 +17,13 @@ from src.config import decoded_size
 from src.data.augment import PerImage
 from src.data.batches import Batch
 from src.data.draws import Draws
-from src.data.features import pays_to_cache
 from src.data.images import read_square
 from src.data.views import training_views
+from src.extras import costs
 from src.extras.doctor.pictures import transform_of
 from src.extras.doctor.setup import Check, Setup
 from src.extras.findings import Finding, good, warn
+from src.prepare import caches_trunk
 
 KAGGLE_HOURS = 12  # of a session; 9 where the competition's own rules say so
 
@@ -35,16 +35,6 @@ def timed(setup: Setup, function: Callable[[], object]) -> float:
     if setup.device.type == "cuda":
         torch.cuda.synchronize(setup.device)
     return time.perf_counter() - began
-
-
-def is_cached(setup: Setup) -> bool:
-    """Will the trunk's output be cached? As train decides it."""
-    config, model = setup.config, setup.model
-    views = training_views(setup.config, setup.competition, has_trunk=bool(model.cut_at))
-    passes = config.epochs * config.folds
-    return "" not in views and pays_to_cache(
-        model, setup.run, len(setup.table), len(views), passes, num_drawn=len(views) - 1
-    )
 
 
 def seconds_per_image(setup: Setup) -> dict[str, float]:
@@ -82,25 +72,27 @@ def step_seconds(setup: Setup, batch: Batch) -> float:
     return float(np.mean([timed(setup, lambda: next(steps)) for _ in range(2)]))
 
 
-def hours(setup: Setup, seconds: dict[str, float]) -> dict[str, float]:
-    """Hours of each part of the whole run: all folds, all epochs."""
-    config, num_images = setup.config, len(setup.table)
-    held_out = (setup.table["fold"] >= 0).sum()  # in one epoch of each fold
-    learned = len(setup.folds) * num_images - held_out
+def seconds_of_stages(setup: Setup, seconds: dict[str, float]) -> dict[str, float]:
+    """Seconds of each stage of the whole run: all folds, all epochs."""
+    is_cached = caches_trunk(setup.run, len(setup.table), setup.model, setup.device.type)
+    views = training_views(setup.config, setup.competition, has_trunk=True) if is_cached else {}
     workers = max(min(setup.settings.machine.num_threads, os.cpu_count() or 1), 1)
-    steps = config.epochs * (learned * seconds["step"] + held_out * seconds["valid"])
-    if is_cached(setup):
-        views = training_views(setup.config, setup.competition, has_trunk=True)
-        trunk = num_images * len(views) * seconds["trunk"]
-        drawing = num_images * max(config.views - 1, 0) * seconds["draw"]
-    else:
-        trunk = config.epochs * (learned + held_out) * seconds["trunk"]
-        drawing = config.epochs * learned * seconds["draw"]
+    draw, step, valid, trunk = (seconds[name] for name in ("draw", "step", "valid", "trunk"))
+    if not views:  # the trunk and the drawing are part of each step
         if isinstance(transform_of(setup), PerImage):  # in processes, beside the steps
-            drawing = max(drawing / workers - steps, 0)
-    decoding = num_images * seconds["decode"] / workers
-    parts = {"decoding": decoding, "trunk": trunk, "steps": steps, "drawing": drawing}
-    return {name: float(value) / 3600 for name, value in parts.items()}
+            draw = max(draw / workers - step - trunk, 0)
+        step, valid = step + trunk + draw, valid + trunk
+    work = costs.Work(
+        images=len(setup.table),
+        held_out=int((setup.table["fold"] >= 0).sum()),
+        folds=len(setup.folds),
+        epochs=setup.config.epochs,
+        views=len(views),
+        drawn=max(len(views) - 1, 0),
+    )
+    decode = seconds["decode"] / workers
+    rates = costs.Rates(decode=decode, trunk=trunk, drawn=trunk + draw, step=step, valid=valid)
+    return costs.of_stages(costs.parts(work, rates))
 
 
 def peak_memory(device: torch.device) -> tuple[str, float]:
@@ -112,44 +104,30 @@ def peak_memory(device: torch.device) -> tuple[str, float]:
         )
     else:
         unit = 1 if sys.platform == "darwin" else 1024
-        peak, total = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, memory_limit()
+        peak, total = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, costs.memory_limit()
     return f"{peak / 2**30:.1f} of {total / 2**30:.0f} GiB", peak / total
-
-
-def memory_limit() -> int:
-    """Bytes of the machine, or of the container where that is less."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = Path("/sys/fs/cgroup/memory.max")
-    text = limit.read_text().strip() if limit.exists() else "max"
-    return min(total, int(text)) if text.isdigit() else total
-
-
-def spelled(time_hours: float) -> str:
-    if time_hours >= 1:
-        return f"{time_hours:.1f} h"
-    if time_hours >= 1 / 60:
-        return f"{60 * time_hours:.1f} min"
-    return f"{3600 * time_hours:.0f} s"
 
 
 def budget(setup: Setup) -> Finding:
     """The time of all folds at most (what is in the cache already costs nothing), and the memory so far."""
     seconds = seconds_per_image(setup)
-    parts, limit = hours(setup, seconds), setup.settings.machine.max_hours
-    total = sum(parts.values())
+    stages, limit = seconds_of_stages(setup, seconds), setup.settings.machine.max_hours
+    total = sum(stages.values())
     memory, share = peak_memory(setup.device)
-    largest = ", ".join(f"{name} {spelled(value)}" for name, value in parts.items() if value > 0.01 * total)
+    largest = ", ".join(
+        f"{name} {costs.about(value)}" for name, value in stages.items() if value > 0.01 * total
+    )
     step = 1000 * seconds["step"] * setup.config.batch_size
-    seen = f"about {spelled(total)} for all folds ({largest}; {step:.0f} ms a step), memory {memory}"
+    seen = f"about {costs.about(total)} for all folds ({largest}; {step:.0f} ms a step), memory {memory}"
     cheaper = (
         "fewer epochs, a smaller image_size, a smaller trainable so that the trunk is cached, or FOLD=0 alone"
     )
-    if 0 < limit < total:
+    if 0 < limit < total / 3600:
         return warn(
             f"{seen}; max_hours={limit:g}",
             f"it will stop and save before; the same command goes on later. To finish in one go: {cheaper}",
         )
-    if total > KAGGLE_HOURS and not limit:
+    if total > 3600 * KAGGLE_HOURS and not limit:
         return warn(
             seen,
             f'a Kaggle session ends after {KAGGLE_HOURS} h: MACHINE="max_hours=11.5" stops and saves before;'
