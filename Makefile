@@ -4,7 +4,7 @@
 
 # ---- what is asked for ----
 SHARED := COMP EXP SET MACHINE RUN INPUTS CACHE
-TYPED := FOLD GPUS TORCHRUN RUNS NAME ONLY A B BACKBONES CUT CHECKS FORCE FROM ONCE MSG LAST PUBLIC REPORT SWEEP TRIALS CLUSTER CPUS LIMIT
+TYPED := FOLD GPUS TORCHRUN RUNS NAME ONLY A B BACKBONES CUT CHECKS FORCE FROM ONCE MSG LAST PUBLIC REPORT SWEEP TRIALS CLUSTER CPUS LIMIT BUDGET N MACHINES DISK NETWORK
 # Values are taken as they were typed (value) and quoted for the shell; exporting them would run a $(shell ...) in them.
 unexport $(SHARED) $(TYPED)
 quoted = '$(subst ','\'',$1)'
@@ -33,6 +33,7 @@ ASK := $(if $(ASKED),env $(ASKED) )$(PODIUM)
 CLEAN_ENV := unset MAKEFLAGS MAKELEVEL MFLAGS; OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1}
 extra = $(if $(wildcard src/extras/$1.py src/extras/$1/command.py),$1)
 part = $(if $(call extra,$1),$2)
+option = $(if $(call typed,$(word 2,$1)),--$(word 1,$1)=$(call quoted,$(call typed,$(word 2,$1))))
 check = $(if $(filter 0,$(call typed,CHECKS)),,$(call extra,$1))
 QUICK := --quick --quiet$(if $(filter -%,$(call typed,CHECKS)), --skip=$(call quoted,$(call typed,CHECKS)))
 AUDIT = $(if $(call check,audit),$(PODIUM) audit $1 $(QUICK) && )
@@ -49,7 +50,7 @@ ALWAYS := $(if $(call typed,FORCE),always)
 RETIRE := $(if $(filter retrain,$(MAKECMDGOALS)),retire)
 # What is newer than .started was made by this call.
 done = @[ $1 -nt $R/.started ] || echo "nothing to do: $1 is up to date"
-.PHONY: help setup data weights configure split train submit smoke retrain retire infer test test-all soak lint clean clean-cache always $(foreach x,advise audit bench bundle card compare doctor ensemble export holders layers pictures pseudo rehearse report restore runs board verify watch ledger,$(call extra,$x)) $(foreach x,push push-code pull,$(call part,kaggle,$x))
+.PHONY: help setup data weights configure split train submit smoke retrain retire infer test test-all soak lint clean clean-cache always $(foreach x,advise audit bench bundle card compare doctor ensemble export holders layers pictures plan pseudo rehearse report restore runs board verify watch ledger,$(call extra,$x)) $(foreach x,push push-code pull,$(call part,kaggle,$x))
 help: ## this screen
 	@$(PYTHON) -m src.run.variables --help
 setup: $(STAMP) ## a virtual environment in .venv with everything in it; nothing is installed twice
@@ -122,6 +123,8 @@ $(call extra,audit): $R/folds.csv ## check a competition's data: files, classes,
 	@$(PODIUM) weights audit $R
 $(call extra,advise): $R/folds.csv ## what should learn, and on which backbone? cross-validated on a small budget: BACKBONES="a b"
 	$(PODIUM) weights advise $R$(if $(call typed,BACKBONES), --backbones $(call typed,BACKBONES))
+$(call extra,plan): configure ## time, memory and disk of a run before it is made, and what fits: BUDGET=9h N=1200000 GPUS=4 MACHINES=2
+	@$(PODIUM) weights plan $R $(foreach o,budget=BUDGET number=N devices=GPUS machines=MACHINES disk=DISK network=NETWORK,$(call option,$(subst =, ,$o)))
 $(call extra,holders): $R/folds.csv # who keeps a finished fold in memory? It trains the next fold and names the variable
 	$(PODIUM) holders $R
 $(call extra,pseudo): $R/test.json ## the run's sure test predictions as labels for a run with SET="pseudo=RUN": CUT=0.95
