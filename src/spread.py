@@ -37,6 +37,7 @@ def spread(run: Run, only: Sequence[int] | None, number: int, torchrun: str) -> 
         return
     how, reason = choose(table, len(left), number, torchrun)
     print(f"GPUS={number}: {WORDS[how]} ({reason})", flush=True)
+    gpus.make_room()
     words = ["--fold", ",".join(map(str, only))] if only else []
     if how == "fold":
         if not train_together(run.paths, number, torchrun, words):

@@ -32,22 +32,28 @@ FOLD = "wandb=off workers=0 device=cpu memory=strict spread=fold save_minutes=0"
 TOLERANCE = 2e-5  # of losses and probabilities; one process with smaller batches differs by as much
 # A patch of one process, read by Python as it starts: name=... of PATCH, which RANK has.
 PATCHES = """
-import os, signal, sys
+import os, signal, sys, time
 patch, rank = os.environ.get("PATCH", ""), os.environ.get("RANK")
 
-def in_step(number, action):
-    from src import train_fold
-    real, steps = train_fold.save_or_stop, iter(range(1, 10**9))
+def in_step(number, action, name="src.train_fold"):
+    module = __import__(name, fromlist=["save_or_stop"])
+    real, steps = module.save_or_stop, iter(range(1, 10**9))
     def save_or_stop(*args, **how):
         if next(steps) == number:
             action()
         return real(*args, **how)
-    train_fold.save_or_stop = save_or_stop
+    module.save_or_stop = save_or_stop
+
+def stop_command():
+    os.kill(os.getppid(), signal.SIGTERM)
+    time.sleep(3)  # until it has come back here
 
 if patch == "kill" and rank == "1":
     in_step(2, lambda: os.kill(os.getpid(), signal.SIGKILL))
 if patch == "stop" and rank == "0":
-    in_step(2, lambda: os.kill(os.getppid(), signal.SIGTERM))
+    in_step(2, stop_command)
+if patch == "stop trunk" and rank == "0":  # the images are decoded in one piece
+    in_step(2, stop_command, "src.data.arrays")
 if patch == "stop one" and rank is None:
     in_step(2, lambda: os.kill(os.getpid(), signal.SIGTERM))
 if patch == "orphan" and rank == "0":
@@ -150,6 +156,22 @@ def test_the_caches_are_filled_in_parts_with_the_bytes_of_one_process(bench, tog
     arrays = {path.name: path.read_bytes() for path in Path("runs/.cache").rglob("*.npy")}
     assert (
         arrays == {path.name: path.read_bytes() for path in Path("other").rglob("*.npy")} and len(arrays) == 3
+    )
+
+
+@slow
+def test_a_cache_that_two_processes_began_is_filled_by_one_with_the_same_bytes(bench, together):
+    settings = fast("backbone=test_convnext trainable=1 folds=2 epochs=6")
+    by_one(bench, settings, only=[0])
+    paths = begin(bench, settings, "all", cache="other")
+    done = together("all", 2, patch="stop trunk")
+    assert done.returncode == 75 and "is saved after 32 of 36 images" in done.stderr, (
+        done.stdout + done.stderr
+    )
+    bench.stage("train", paths, only=[0])
+    arrays = {path.name: path.read_bytes() for path in Path("runs/.cache").rglob("*.npy")}
+    assert (
+        arrays == {path.name: path.read_bytes() for path in Path("other").rglob("*.npy")} and len(arrays) == 2
     )
 
 

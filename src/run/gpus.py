@@ -31,13 +31,17 @@ def environment_of(visible_device: str, gpus: int) -> dict[str, str]:
     return {"OMP_NUM_THREADS": str(threads)} | os.environ | own
 
 
+def make_room() -> None:
+    """Give back what the quick checks before, in this process, have left on the GPU."""
+    if torch.cuda.is_initialized():
+        memory.baseline("cuda")
+
+
 def share_out(run: Path, gpus: int, words: Sequence[str] = ()) -> None:
     """Run a process per GPU, each taking unfinished folds until none is left. They need not talk: a fold's
     lock says that it is taken. words: more of the command. Raises Stopped; exits with the code of one that
     failed.
     """
-    if torch.cuda.is_initialized():  # by the quick checks before, in this process
-        memory.baseline("cuda")
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     devices = visible if len(visible) >= gpus else [str(number) for number in range(gpus)]
     children: list[subprocess.Popen] = []

@@ -278,6 +278,24 @@ def test_a_parameter_without_gradient_here_counts_as_zero_and_without_one_anywhe
     assert used.grad.eq(3).all() and elsewhere.grad.eq(1).all() and unused.grad is None
 
 
+def test_an_overflow_in_one_process_makes_all_skip_the_step_and_halve_the_scale(processes, monkeypatch):
+    processes.as_one(0, 2)
+    parameter = torch.nn.Parameter(torch.ones(3))
+    optimizer, scaler = torch.optim.SGD([parameter], lr=1.0), torch.amp.GradScaler("cpu", init_scale=8.0)
+    scaler.scale(parameter.sum()).backward()
+    monkeypatch.setattr(ranks, "agree", lambda: False)
+
+    def reduce(tensor: torch.Tensor, how: str = "SUM") -> None:
+        if how == "SUM":
+            tensor[1] += torch.inf  # of the other process
+
+    monkeypatch.setattr(ranks, "reduce", reduce)
+    parallel.sum_gradients([parameter])
+    scaler.step(optimizer)
+    scaler.update()
+    assert scaler.get_scale() == 4.0 and parameter.eq(1).all()
+
+
 def test_sums_go_in_buckets_of_one_type(monkeypatch):
     monkeypatch.setattr(ranks, "BUCKET", 10)
     tensors = [torch.ones(4), torch.ones(2, 3), torch.ones(12), torch.ones(1).half(), torch.ones(1)]
