@@ -27,7 +27,7 @@ def spread(run: Run, only: Sequence[int] | None, number: int, torchrun: str) -> 
     torchrun: options for it, as of more machines. Raises ValueError for settings that don't work, and
     Stopped; exits where a process fails.
     """
-    gpus.check(number, choose_device(run.machine.device))
+    gpus.check(number, run.machine.device)
     table = load_training_table(run, pretrained_hash(run.config))
     check_names(run)
     folds = [k for k in chosen_folds(table, only) if is_left(table, k)]
