@@ -205,7 +205,7 @@ class Settings:
     @property
     def memory(self) -> Path:
         """Where the hashes of the competition's images are remembered."""
-        return self.cache / self.comp / "hashes.json"
+        return self.cache / self.comp / "hashes.bin"
 
     @property
     def folder(self) -> Path:

@@ -60,8 +60,8 @@ def report(run: Run, table: pd.DataFrame, test: pd.DataFrame) -> None:
     competition = run.competition
     sample = answers.sample(run.inputs, competition)
     answers.check_sample(competition, test, sample)
-    is_single = ~table["path"].duplicated(keep=False)
-    shared = table["path"][is_single & table["path"].isin(test["path"])].tolist()
+    tested = {*test["path"].tolist()}
+    shared = [path for path in table["path"].drop_duplicates(keep=False).tolist() if path in tested]
     if shared:  # no error: some hosts do score images that they have given labels for
         print(
             f"warning: {len(shared)} images are both training and test images, such as {shared[0]}: are"

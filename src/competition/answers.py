@@ -49,7 +49,8 @@ def check_sample(competition: Competition, test: pd.DataFrame, sample: pd.DataFr
     if not {*header} <= {*sample}:
         raise ValueError(f"{name} has the columns {', '.join(sample)}, not {', '.join(header)}")
     rows = sample[header[0]]
-    lost = rows[~rows.isin(line_names(competition, test["row"]))]
+    lines = {*line_names(competition, test["row"].tolist())}
+    lost = rows[[row not in lines for row in rows.tolist()]]
     problems = complain(rows[rows.duplicated()], f"rows stand twice in {name}")
     problems += complain(lost, f"of {len(rows)} rows of {name} have no test image ({competition.test_csv})")
     if problems:

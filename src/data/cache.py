@@ -97,7 +97,7 @@ def make_room(folder: Path, room_gb: float, needed_gb: float) -> None:
 def clear(folder: Path) -> None:
     """Remove every array that no process is using, and what is remembered of images."""
     removed = [size for path, size in sizes(folder).items() if remove(path)]
-    for memory in [*folder.glob("*/hashes.json"), *folder.glob("*/*.read.json")]:
+    for memory in [*folder.glob("*/hashes.*"), *folder.glob("*/*.read.json")]:
         memory.unlink(missing_ok=True)
     left = len(arrays(folder))
     in_use = f"; {left} are in use and stay" if left else ""

@@ -122,9 +122,12 @@ def stratified(table: pd.DataFrame, config, labels: pd.Series | pd.DataFrame) ->
     first = of_class[starts[:-1].clip(max=len(of_class) - 1)]
     for g in np.lexsort((shuffled, first, -size, -weight)):
         own, classes = count[starts[g] : starts[g + 1]], of_class[starts[g] : starts[g + 1]]
-        # how much the unevenness (sum of squared shares) grows; not a matrix product, whose rounding differs
-        # between machines
-        cost = ((own / total[classes] ** 2)[:, None] * in_fold[classes]).sum(axis=0)
+        if len(classes) == 1:  # usual, and in the same order without the product
+            cost = in_fold[classes[0]]
+        else:
+            # how much the unevenness (sum of squared shares) grows; not a matrix product, whose rounding
+            # differs between machines
+            cost = ((own / total[classes] ** 2)[:, None] * in_fold[classes]).sum(axis=0)
         fold_of[g] = k = np.lexsort((load, cost))[0]
         in_fold[classes, k] += own
         load[k] += size[g]

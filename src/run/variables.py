@@ -31,6 +31,7 @@ RULES = {
     "PUBLIC": (r"0?\.\d+|1", "must be the share of the test rows that the public score is of, such as 0.3"),
     "MSG": (r"[^\r\n]*", "must be one line"),
     "LAST": (r"1", "must be 1, or left out"),
+    "SIZES": (r"[1-9]\d*(,[1-9]\d*)*", "must be whole numbers of images: 2000,20000"),
     "TRIALS": (r"[1-9]\d*", "must be a whole number"),
     "BUDGET": (r"\d+(\.\d+)?(s|min|h|d)", "must be a time such as 90min, 9h or 2d"),
     "N": (r"[1-9]\d*", "must be a whole number of images"),

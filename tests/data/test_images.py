@@ -99,13 +99,23 @@ def test_a_reader_that_gives_floats_is_told_so(tmp_path):
         decode(tmp_path, rows, read_image=lambda record: np.zeros((5, 7, 3)))
 
 
-def test_content_hashes_are_remembered_and_follow_the_bytes(tmp_path):
+def test_content_hashes_are_remembered_and_follow_the_bytes(tmp_path, monkeypatch):
     file, memory = tmp_path / "a.bin", tmp_path / "memory.json"
     file.write_bytes(b"one")
     (first,) = contents.content_hashes([file], memory)
     assert contents.content_hashes([file], memory) == [first] and memory.exists()
     file.write_bytes(b"three")
     assert contents.content_hashes([file], memory) != [first]
+    files = [tmp_path / f"{number}.bin" for number in range(50)]
+    for number, one in enumerate(files):
+        one.write_bytes(bytes([number // 2]))
+    new = contents.content_hashes([*files, tmp_path / "none", files[3]], memory)
+    assert len({*new[:50]}) == 25 and new[50] == f"unreadable {tmp_path / 'none'}" and new[51] == new[3]
+    reads = []
+    monkeypatch.setattr(contents, "digest", lambda name: reads.append(name) or "0" * 32)
+    assert contents.content_hashes(files[::-1], memory) == new[:50][::-1] and not reads
+    files[7].write_bytes(b"another")
+    assert contents.content_hashes(files, memory)[7] == "0" * 32 and reads == [str(files[7])]
 
 
 def broken(folder):

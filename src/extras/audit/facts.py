@@ -3,7 +3,7 @@ Cached by content.
 """
 
 import io
-import os
+import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +15,7 @@ from PIL import Image
 from src.data import contents
 from src.data.images import Reader, check_file, open_picture, read_picture
 from src.data.looks import SIDE, looks
-from src.run.files import file_sha, write_json
+from src.run.files import file_sha, read_json, write_json
 
 ORIENTATION, UPRIGHT = 0x0112, 1  # an EXIF tag, and its value for a picture that is stored as it is seen
 # of the file: error, width, height, format, mode, is_deep (16 bits or more), its largest value, is_turned,
@@ -93,7 +93,7 @@ def open_all(
     """The facts of each image (a record has `file` and `content`), in their order; with only_known, nothing
     is opened and the facts of the others are empty.
     """
-    saved, code = contents.remembered(memory), file_sha(Path(__file__))
+    saved, code = remembered(memory), file_sha(Path(__file__))
     known = saved["images"] if saved.get("code") == code else {}
     new = list({record["content"]: record for record in records if record["content"] not in known}.values())
     if only_known:
@@ -111,16 +111,20 @@ def open_all(
     return pd.DataFrame([known.get(record["content"], {}) for record in records], columns=COLUMNS)
 
 
+def remembered(memory: Path) -> dict:
+    """What an earlier audit has found. A damaged file is as good as none: all is opened again."""
+    try:
+        return dict(read_json(memory)) if memory.exists() else {}
+    except (ValueError, TypeError):
+        print(f"warning: {memory} is damaged: all images are opened anew", file=sys.stderr)
+        return {}
+
+
 def known_contents(files: list[Path], memory: Path) -> list[str]:
     """The hashes of contents that split and train have saved, "" for a new file; nothing is read."""
-    known = contents.remembered(memory)
-
-    def content(file: Path) -> str:
-        try:
-            stat = os.stat(file)
-        except OSError:
-            return f"unreadable {file}"
-        size, time, sha = known.get(str(file), (0, 0, ""))
-        return sha if (size, time) == (stat.st_size, stat.st_mtime_ns) else ""
-
-    return [content(file) for file in files]
+    facts = contents.look_up([str(file) for file in files], memory)
+    digests = facts["digest"].astype(str).tolist()
+    is_there = (facts["size"] >= 0).tolist()
+    return [
+        digest if there else f"unreadable {file}" for file, digest, there in zip(files, digests, is_there)
+    ]

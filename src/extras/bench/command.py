@@ -1,7 +1,7 @@
 """The kit against a plain loop on the same work, both as processes in turn.  -> a table of ratios, bench.json
 
 Run: make bench [COMP=name] [ONLY=head,adamp]      parts: head tail full step demo adamp inference memory
-growth feed
+growth feed; by itself alone: scale (SIZES=2000,20000)
 
 It takes about 35 minutes on 2 quiet cores, all in a temporary folder. What is too long for a table (5 folds
 x 9 epochs of the plain loop) is scaled from real epochs; the column `note` says so.
@@ -14,6 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from src.extras.bench import scale
 from src.extras.bench.parts import PARTS
 from src.extras.bench.work import QUICK, Bench, Row, Work, installed
 from src.run import provenance
@@ -50,11 +51,15 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m src bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help=argparse.SUPPRESS)
     quick = parser.parse_args(arguments).quick
+    if os.environ.get("ONLY") == "scale":
+        sizes = [int(size) for size in os.environ.get("SIZES", "").split(",") if size]
+        scale.main(sizes or scale.SIZES, scale.QUICK if quick else scale.EXPERIMENTS)
+        return
     inputs = Path(os.environ.get("INPUTS") or "inputs").resolve()
     comp = os.environ.get("COMP") or ("clothing" if (inputs / "clothing").is_dir() else "demo")
     names = [name for name in os.environ.get("ONLY", "").split(",") if name] or list(PARTS)
     if unknown := sorted(set(names) - set(PARTS)):
-        raise ValueError(f"ONLY={','.join(unknown)}: the parts are {', '.join(PARTS)}")
+        raise ValueError(f"ONLY={','.join(unknown)}: the parts are {', '.join(PARTS)}, and scale alone")
     if not (inputs / comp).is_dir():
         raise ValueError(f"COMP={comp}: there is no folder {inputs / comp}")
     began, load = time.perf_counter(), os.getloadavg()[0]
