@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ import torch
 from conftest import fast, open_run
 from fake_cuda import FakeCuda
 
+from src.data import transfer, workers
 from src.extras.doctor import command as doctor
 from src.model.classifier import Classifier
 from src.run import predictions
@@ -35,6 +37,23 @@ def test_a_run_in_half_precision_goes_from_split_to_csv(bench, monkeypatch, sett
     assert len(answer) == 9 and set(answer["colour"]) <= {"blue", "green", "red"}
     batches = [copy for copy in cuda.copies if copy[0]]
     assert len(batches) > 50 and set(batches) == {(True, False)}, "batches are pinned, and nobody waits"
+
+
+@pytest.mark.parametrize(("share", "processes"), [(0.4, 0), (0.0, 0), (0.0, 1)])
+def test_images_that_are_decoded_as_they_are_read_are_augmented_by_the_gpu(
+    bench, monkeypatch, share, processes
+):
+    settings, outputs = fast("trainable=all views=0 augment=light folds=2 epochs=1"), []
+    FakeCuda(monkeypatch)
+    monkeypatch.setattr(transfer, "SHARE", share)  # 0: no room for the pictures
+    loader = workers.DataLoader
+    unpinned = {"pin_memory": False}  # or the loader's own thread would ask the driver
+    monkeypatch.setattr(workers, "DataLoader", lambda data, **how: loader(data, **how | unpinned))
+    for machine in (MACHINE, f"wandb=off decoded_gb=0 workers={processes}"):
+        paths = bench.run(settings, machine=machine)
+        outputs.append([paths.fold(k).model.read_bytes() for k in (0, 1)] + [paths.oof.read_bytes()])
+        shutil.rmtree("runs")
+    assert outputs[0] == outputs[1]
 
 
 def test_where_memory_runs_out_the_next_attempt_begins_with_a_scaler_of_its_own(bench, monkeypatch, capsys):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from src.run.clock import Clock
 
 PIECE = 256  # images that are decoded between two looks at the clock
+LOOKED_AT = 8  # pixels: a JPEG is decoded at an eighth of its size then, which finds all that is broken
 Reader = Callable[[Mapping[str, str]], np.ndarray]
 # What Pillow decodes by itself, looked for in the file's first bytes. Of the others it knows, EPS would start
 # Ghostscript.
@@ -170,6 +171,14 @@ def read_all(
     with ThreadPoolExecutor(max(workers, 1)) as pool:
         problems = list(pool.map(one, range(len(records))))
     return {record["id"]: problem for record, problem in zip(records, problems) if problem}
+
+
+def find_unreadable(records: Sequence[dict[str, str]], **how: Any) -> dict[str, str]:
+    """id -> what is wrong. Each image is read at LOOKED_AT pixels, in about half the time of its own size."""
+    bad = {}
+    for start in range(0, len(records), PIECE):
+        bad |= read_all(records[start : start + PIECE], LOOKED_AT, lambda place, pixels: None, **how)
+    return bad
 
 
 def decode(

@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from src.data.images import PIECE, Records, complain, read_all
+from src.data.images import PIECE, Records, complain, find_unreadable, read_all
 from src.run import ranks
 from src.run.clock import Clock
 from src.run.errors import Stopped
 from src.run.files import read_json, write_json
-
-LOOKED_AT = 8  # pixels: a JPEG is decoded at an eighth of its size then, which finds all that is broken
 
 
 class Files:
@@ -68,8 +66,7 @@ def look_through(records: Records, note: Path, clock: Clock | None, **how: Any) 
     if clock and before < len(records):
         clock.begin()
     for start, end, done in ranks.pieces(before, len(records), PIECE):
-        own = read_all(records[start:end], LOOKED_AT, lambda place, pixels: None, **how)
-        for found in ranks.gather(own):
+        for found in ranks.gather(find_unreadable(records[start:end], **how)):
             bad |= found
         reason = clock.why_stop() if clock else ""
         is_due = done == len(records) or clock and clock.is_due(ends_epoch=False)

@@ -7,7 +7,7 @@ import pandas as pd
 
 from src.competition.facts import NUMBERS
 from src.competition.tables import joined
-from src.data.images import read_all, records_of
+from src.data.images import Records, find_unreadable
 from src.data.run import Run
 
 
@@ -22,10 +22,8 @@ def readable(table: pd.DataFrame, run: Run) -> pd.DataFrame:
     """
     if run.config.bad_images != "drop":
         return table
-    bad = read_all(
-        records_of(table, run.inputs),
-        8,
-        lambda place, pixels: None,
+    bad = find_unreadable(
+        Records(table, run.inputs),
         read_image=run.competition.read_image,
         max_pixels=run.competition.max_pixels,
         workers=run.machine.num_threads,

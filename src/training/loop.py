@@ -146,17 +146,41 @@ def smooth(target: Tensor, share: float) -> Tensor:
     return target * (1 - share) + share / target.shape[1] if share else target
 
 
+class Growing:
+    """Arrays joined as they come, in one array that is doubled when it is full. A list of them would be many
+    small blocks that stay, each in the gap that a batch of images has left: the next batch finds no gap that
+    is large enough, and the heap grows by all images.
+    """
+
+    def __init__(self) -> None:
+        self.buffer, self.size = np.empty(0), 0
+
+    def append(self, lines: np.ndarray) -> None:
+        end = self.size + len(lines)
+        if end > len(self.buffer):
+            buffer = np.empty((2 * end, *lines.shape[1:]), lines.dtype)
+            if self.size:
+                buffer[: self.size] = self.values
+            self.buffer = buffer
+        self.buffer[self.size : end] = lines
+        self.size = end
+
+    @property
+    def values(self) -> np.ndarray:
+        return self.buffer[: self.size]
+
+
 @torch.inference_mode()
 def predict(forward: Forward, batches: Iterable, accelerator: Accelerator) -> tuple[np.ndarray, np.ndarray]:
     """(positions (N,), logits (N, T)) of all batches, the model in eval mode. The caller compares the
     positions with those it asked for: predictions belong to rows by position, never by order.
     """
-    positions, logits = [], []
+    positions, logits = Growing(), Growing()
     for batch in batches:
         with accelerator.autocast():
-            logits.append(forward(batch.image, batch.extra).float().cpu())
-        positions.append(batch.index.cpu())
-    return torch.cat(positions).numpy(), torch.cat(logits).numpy()
+            logits.append(forward(batch.image, batch.extra).float().cpu().numpy())
+        positions.append(batch.index.cpu().numpy())
+    return positions.values, logits.values
 
 
 def unused(model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[set[int], set[int]]:

@@ -11,7 +11,7 @@ from conftest import fast
 from PIL import Image
 from test_images import broken
 
-from src.data import on_the_fly
+from src.data import images, on_the_fly
 from src.data.batches import Batches, Rows
 from src.data.images import Records, read_all
 from src.data.on_the_fly import Files
@@ -102,9 +102,9 @@ def pictures(folder: Path, count: int, **how) -> Files:
 
 def test_files_are_read_as_an_array_is(tmp_path):
     files = pictures(tmp_path, 5)
-    images = files.read(np.array([4, 0, 4]))
-    assert images.shape == (3, 16, 16, 3) and images.dtype == files.dtype == np.uint8
-    assert (images[0] == images[2]).all() and (files.values[3:9][1] == images[0]).all()
+    pixels = files.read(np.array([4, 0, 4]))
+    assert pixels.shape == (3, 16, 16, 3) and pixels.dtype == files.dtype == np.uint8
+    assert (pixels[0] == pixels[2]).all() and (files.values[3:9][1] == pixels[0]).all()
     assert len(files) == 5 and files.nbytes == 5 * 16 * 16 * 3 and files.ndim == len(files.shape)
 
 
@@ -130,7 +130,7 @@ def test_every_broken_image_is_found_at_the_small_size_that_is_looked_at(tmp_pat
         how = {"read_image": None, "max_pixels": 900_000, "workers": 1}
         return sorted(read_all(records, size, lambda place, pixels: None, **how))
 
-    assert unreadable(on_the_fly.LOOKED_AT) == unreadable(224) == bad
+    assert unreadable(images.LOOKED_AT) == unreadable(224) == bad
 
 
 class Impatient:
@@ -155,10 +155,9 @@ def test_looking_through_goes_on_where_it_was_stopped_and_is_done_once(tmp_path,
     (tmp_path / "1.png").write_bytes(b"no picture")
     read, how = [], {"read_image": None, "max_pixels": 10**6, "workers": 1}
     monkeypatch.setattr(on_the_fly, "PIECE", 2)
+    find = on_the_fly.find_unreadable
     monkeypatch.setattr(
-        on_the_fly,
-        "read_all",
-        lambda records, *a, **k: read.append(len(records)) or read_all(records, *a, **k),
+        on_the_fly, "find_unreadable", lambda records, **k: read.append(len(records)) or find(records, **k)
     )
     with pytest.raises(Stopped, match="SIGTERM: 4 of 7 images are looked through"):
         on_the_fly.look_through(records, note, Impatient(), **how)
