@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src import config, predict, train, train_fold, validation
+from src import config, predict, prepare, train_fold, validation
 from src.__main__ import exit_code, run_commands
 from src.data import features
 from src.model.classifier import Classifier, build
@@ -37,7 +37,7 @@ IMPORT_SECONDS = time.perf_counter() - BEGAN
 gc.freeze()
 gc.enable()
 CLOCKS = (
-    (train, "decode", "decode"),
+    (prepare, "decode", "decode"),
     (predict, "decode", "decode"),
     (features, "trunk_outputs", "trunk"),
     (features, "run_trunk", "pass"),

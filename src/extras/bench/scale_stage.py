@@ -17,7 +17,7 @@ from src.__main__ import Call, exit_code, run_commands
 PARTS = (
     ("src.split", "split", "split"),
     ("src.train", "train", "head"),
-    ("src.train", "decode", "decode"),
+    ("src.prepare", "decode", "decode"),
     ("src.data.features", "trunk_outputs", "trunk"),
     ("src.train", "evaluate", "evaluate"),
     ("src.predict", "predict", "predict"),
@@ -46,7 +46,7 @@ def run_stage(file: Path, run: str, stage: str) -> None:
         make_up(Call(argparse.Namespace(folder=run)).run, file)
         return
     for name, function, part in PARTS:
-        if stage == {"src.data.features": "train"}.get(name, name.rpartition(".")[2]):
+        if stage == {"src.data.features": "train", "src.prepare": "train"}.get(name, name.rpartition(".")[2]):
             module = import_module(name)
             setattr(module, function, noted(getattr(module, function), part, file))
     run_commands([stage, run])
