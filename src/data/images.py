@@ -144,7 +144,7 @@ def read(record: Mapping[str, str], size: int, read_image: Reader | None, max_pi
 
 
 def read_all(
-    records: list[dict[str, str]],
+    records: Sequence[dict[str, str]],
     size: int,
     put: Callable[[int, np.ndarray], object],
     *,
