@@ -74,7 +74,7 @@ def test_growth_is_shown_as_a_table_and_a_plot(tmp_path):
     write_json({"parts": [part._asdict() for part in PARTS_OF_SCALE]}, tmp_path / "scale.json")
     scale_plot.main(str(tmp_path / "scale.json"), str(tmp_path / "scale.svg"))
     words = " ".join(ElementTree.parse(tmp_path / "scale.svg").getroot().itertext())
-    assert "images: seconds" in words and "20,000" in words and "decode" in words
+    assert "images: seconds of all cores" in words and "20,000" in words and "decode" in words
 
 
 def test_a_process_is_watched_part_by_part(tmp_path):
