@@ -120,6 +120,6 @@ def test_a_file_is_unmapped_after_so_many_bytes_and_while_it_is_made(large, tmp_
     assert len(unmapped) == 7 and np.array_equal(made.values[:, 0], np.arange(700) // 50 * 50)
 
 
-def test_a_run_in_windows_ends_the_same_after_a_stop_and_shows_each_image(bench):
+def test_a_run_in_windows_goes_from_split_to_csv(bench):
     paths = bench.run(fast("sampler=windows epochs=1"))
     assert len(pd.read_parquet(paths.oof)) == 36

@@ -11,7 +11,11 @@ from src.extras.page.charts import Scale
 from src.run.files import read_json, write_text
 
 # what is drawn, of which field
-PANELS = (("seconds of all cores", "processor"), ("anonymous memory, MiB", "anonymous"), ("open files", "files"))
+PANELS = (
+    ("seconds of all cores", "processor"),
+    ("anonymous memory, MiB", "anonymous"),
+    ("open files", "files"),
+)
 COLOURS = "#1f77b4 #d97706 #2e8b57 #b4318c #7c6fd6 #b03030 #5f6b7a".split()
 WIDTH, HEIGHT, LEFT, TOP, GAP = 230, 190, 52, 34, 64  # of a panel, and around it
 STYLE = (
