@@ -32,8 +32,8 @@ def are_decoded(run: Run, images: pd.DataFrame) -> bool:
     """Are the table's images decoded at this size? No file is read for that: those that were decoded have
     been hashed.
     """
-    known = contents.remembered(run.settings.memory)
-    if not all(f"{run.inputs}/{path}" in known for path in images["path"]):
+    names = [f"{run.inputs}/{path}" for path in images["path"]]
+    if not all(contents.look_up(names, run.settings.memory)["digest"]):
         return False
     return decoding.place(run, image_contents(run, images))[0].exists()
 

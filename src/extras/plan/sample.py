@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from src.competition import tables
 from src.config import Config
 from src.data import contents
 from src.data.run import Run
@@ -48,8 +49,10 @@ def of_processes(small: Run, num_rows: int, row: Seconds) -> dict[str, Seconds]:
     split, done = process("-m", "src", "split", folder)
     if done.returncode:
         raise ValueError("\n".join(done.stderr.strip().splitlines()[-5:]).removeprefix("error: "))
-    hashes = contents.remembered(small.settings.memory)
-    _, reading = timed(lambda: contents.digests_of(list(hashes)))
+    names = [f"{small.inputs}/{path}" for path in tables.read_folds(small.paths.folds)["path"]]
+    digests = contents.look_up(names, small.settings.memory)["digest"]
+    hashes = [name for name, digest in zip(names, digests) if digest]  # of what split has read
+    _, reading = timed(lambda: contents.digests_of(hashes))
     read = reading / max(len(hashes), 1)
     imports, _ = process("-c", "import src.fetch, src.train, src.predict")
     start, _ = process("-c", "import src.fetch, src.run.configure")
