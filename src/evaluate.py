@@ -2,6 +2,8 @@
 valid_epochs.parquet}, folds.csv -> oof.parquet, score.json
 """
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 import pandas as pd
 
@@ -74,17 +76,20 @@ def check_alike(paths: RunPaths, done: dict[int, dict]) -> None:
             warn(f"folds {first} and {k} were trained with differing precision: {' and '.join(precisions)}")
 
 
-def read_epochs(paths: RunPaths, numbers: list[int]) -> dict[int, pd.DataFrame]:
-    """fold -> its held-out predictions after each epoch (column `epoch`)."""
-    return {k: pd.read_parquet(paths.fold(k).valid_epochs) for k in numbers}
+def read_epochs(paths: RunPaths, numbers: list[int]) -> Iterator[tuple[int, pd.DataFrame]]:
+    """(fold, its held-out predictions after each epoch, column `epoch`), one fold in memory at a time."""
+    for k in numbers:
+        yield k, pd.read_parquet(paths.fold(k).valid_epochs)
 
 
-def epoch_curve(competition: Competition, held_out: pd.DataFrame, epochs: dict[int, pd.DataFrame]) -> dict:
+def epoch_curve(
+    competition: Competition, held_out: pd.DataFrame, epochs: Iterable[tuple[int, pd.DataFrame]]
+) -> dict:
     """The score of each fold after each epoch, and what choosing an epoch would bring: jointly for all folds,
     or (optimistically) per fold.
     """
     per_fold = {}
-    for k, frame in epochs.items():
+    for k, frame in epochs:
         score_of = scoring.score_of(competition, held_out[held_out["fold"] == k])
         per_fold[str(k)] = [
             score_of(one.drop(columns="epoch")) for _, one in frame.groupby("epoch", sort=True)

@@ -134,6 +134,8 @@ class Batches:
         return batches if self.device.type != "cuda" or draws_here else prefetched(batches)
 
     def make_batch(self, part: np.ndarray, image: Tensor) -> Batch:
+        if self.size and image.dtype == torch.uint8:  # decoded larger
+            image = resize(image, self.size)
         beside = [torch.from_numpy(values[part]) for values in self.rows]
         image, *rest = (to_device(t, self.device) for t in (image, *beside, torch.from_numpy(part)))
         return Batch(image.float() if image.is_floating_point() else image, *rest)
@@ -154,8 +156,7 @@ class Batches:
         )
 
     def plain_images_of(self, part: np.ndarray) -> Tensor:
-        images = self.gather(part, np.zeros(len(part), int))
-        return resize(images, self.size) if self.size and images.dtype == torch.uint8 else images
+        return self.gather(part, np.zeros(len(part), int))
 
     def view_of(self, part: np.ndarray, epoch: int) -> np.ndarray:
         """The view (n,) that each image of the part has in this epoch."""

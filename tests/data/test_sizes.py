@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 from conftest import fast
 from PIL import Image
 
 from src.config import Config, decoded_size
+from src.data.arrays import InMemory
+from src.data.batches import Batches, Rows, in_steps
 from src.data.images import RESIZES, read_square
 from src.run import predictions
 from src.run.files import read_json
@@ -67,6 +70,18 @@ def test_the_network_sees_image_size_and_crops_are_taken_from_more(bench):
         "images-32px-"
     }
     assert read_json(plain.config)["config"]["decode_scale"] == "auto", "no recipe says otherwise than before"
+
+
+def test_training_without_augmentation_sees_what_validation_sees():
+    """Both make the decoded pictures smaller."""
+    images = InMemory(np.random.default_rng(0).integers(0, 256, (6, 40, 40, 3), np.uint8))
+    rows = Rows(*(np.zeros((6, 1), np.float32) for _ in range(3)))
+    batches = Batches([images], rows, device=torch.device("cpu"), size=32)
+    positions = np.arange(6)
+    (training,) = batches.train_epoch(in_steps(positions, 6, 6), epoch=0)
+    (held_out,) = batches.evaluation(positions, 6)
+    assert training.image.shape == (6, 3, 32, 32)
+    assert torch.equal(training.image, held_out.image)
 
 
 def test_an_unknown_resize_is_refused_with_the_choices(bench):
