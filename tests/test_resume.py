@@ -21,7 +21,7 @@ from conftest import FAST, fast
 from fake_cuda import FakeCuda
 from torch import nn
 
-from src import config, train, train_fold
+from src import config, prepare, train_fold
 from src.__main__ import exit_code
 from src.data import training_table
 from src.data.batches import SAMPLERS
@@ -122,7 +122,7 @@ def test_a_gradient_scaler_goes_on_with_its_scale(bench, monkeypatch):
         accelerator.scaler = make_scaler()
         return accelerator
 
-    monkeypatch.setattr(train, "make_accelerator", with_scaler)
+    monkeypatch.setattr(prepare, "make_accelerator", with_scaler)
     monkeypatch.setattr(device, "get_grad_scaler", make_scaler)
     expected = whole_run(bench, "epochs=3")
     with monkeypatch.context() as patch, pytest.raises(Killed):
