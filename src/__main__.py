@@ -47,13 +47,9 @@ class Call:
 
     @cached_property
     def run(self) -> "Run":
-        from src import competitions
-        from src.data.run import Run
-        from src.run import configure
+        from src.load_run import load_run
 
-        paths = RunPaths(self.folder)
-        settings = configure.load(paths.config)
-        return Run(paths, settings, competitions.load(settings.comp, settings.inputs))
+        return load_run(RunPaths(self.folder))
 
 
 # -- the commands of the core; the modules they need are imported before the first of them runs
@@ -276,7 +272,7 @@ def exit_code(work: Callable[[], object]) -> int:
         work()
     except KeyboardInterrupt:
         print("stopped; the same command goes on", file=sys.stderr)
-        return 75
+        return Stopped.EXIT_CODE
     except (Stopped, CheckFailed) as end:
         print(end, file=sys.stderr)
         return Stopped.EXIT_CODE if isinstance(end, Stopped) else 1

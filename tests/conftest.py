@@ -15,10 +15,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may wait for a network
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # no test may need, or choose its experiment by, a GPU
 
-from src import competitions, predict, split, submit, train
+from src import predict, split, submit, train
 from src.data import arrays
-from src.data.run import Run
 from src.experiments import EXPERIMENTS
+from src.load_run import load_run as open_run
 from src.run import configure
 from src.run.paths import RunPaths
 
@@ -51,11 +51,6 @@ def make_competition(root: Path, num_train: int = 36, num_test: int = 9) -> Path
     )
     pd.DataFrame({"id": ids["test"], "colour": "blue"}).to_csv(root / "sample_submission.csv", index=False)
     return root
-
-
-def open_run(paths: RunPaths) -> Run:
-    settings = configure.load(paths.config)
-    return Run(paths, settings, competitions.load(settings.comp, settings.inputs))
 
 
 class Bench:

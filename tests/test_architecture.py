@@ -24,6 +24,7 @@ ALLOWED = {
 }
 STAGES = {
     "fetch",
+    "load_run",
     "split",
     "prepare",
     "spread",

@@ -18,7 +18,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import pandas as pd
 
-from src import competitions, config, fetch, split, train
+from src import config, fetch, split, train
 from src.competition import paired, scoring, tables
 from src.competition.facts import Competition
 from src.competition.tasks import TASKS
@@ -26,6 +26,7 @@ from src.config import Settings
 from src.data.run import Run
 from src.experiments import EXPERIMENTS
 from src.extras import linear_probe
+from src.load_run import load_run
 from src.run import configure, overrides, predictions
 from src.run.files import read_json, sha256, write_json
 from src.run.paths import RunPaths
@@ -105,7 +106,7 @@ def trial(run: Run, name: str, backbone: str, limit: int) -> Run:
     new = configure.settings_for(paths, environment, EXPERIMENTS)
     new = replace(new, machine=replace(run.machine, wandb="off", sanity=False))
     configure.write(new, paths)
-    there = Run(paths, new, competitions.load(new.comp, new.inputs))
+    there = load_run(paths)
     split.split(there)
     return there
 

@@ -11,6 +11,7 @@ import torch
 
 from src.run import memory
 from src.run.errors import Stopped
+from src.run.threads import share_of_cores
 
 
 def check(gpus: int, device: str) -> None:
@@ -26,9 +27,8 @@ def check(gpus: int, device: str) -> None:
 
 def environment_of(visible_device: str, gpus: int) -> dict[str, str]:
     """Of a process: one GPU, and its share of the processor, where OMP_NUM_THREADS does not say otherwise."""
-    threads = max(1, (os.cpu_count() or 1) // gpus)
     own = {"CUDA_VISIBLE_DEVICES": visible_device, "TQDM_DISABLE": "1"}
-    return {"OMP_NUM_THREADS": str(threads)} | os.environ | own
+    return {"OMP_NUM_THREADS": share_of_cores(gpus)} | os.environ | own
 
 
 def make_room() -> None:
@@ -61,7 +61,7 @@ def share_out(run: Path, gpus: int, words: Sequence[str] = ()) -> None:
     codes = [child.wait() for child in children]
     for number, handler in handlers.items():
         signal.signal(number, handler)
-    if signals or 75 in codes:
+    if signals or Stopped.EXIT_CODE in codes:
         raise Stopped("all processes have stopped; the same command goes on")
     if max(codes) > 0:
         sys.exit(max(codes))  # it has said why; what a killed one left is finished by this process

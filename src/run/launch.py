@@ -20,6 +20,7 @@ from torch.distributed.run import config_from_args, parse_args
 from src.run import ranks, reuse
 from src.run.errors import Stopped
 from src.run.paths import RunPaths, fold_name
+from src.run.threads import share_of_cores
 
 DAY = 24 * 3600  # seconds: a step may take long, and is saved before a stop
 RENDEZVOUS = "--rdzv-backend c10d --rdzv-id podium --rdzv-endpoint localhost:0"
@@ -69,7 +70,7 @@ def environment(number: int) -> Iterator[None]:
     """
     before = dict(os.environ)
     os.environ["PODIUM_COMMAND"] = str(os.getpid())
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // number)))
+    os.environ.setdefault("OMP_NUM_THREADS", share_of_cores(number))
     try:
         yield
     finally:

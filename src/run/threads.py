@@ -1,5 +1,6 @@
 """The threads of OpenMP, by which torch computes on a CPU. No torch here: it reads this as it is loaded."""
 
+import os
 from collections.abc import MutableMapping
 
 SPIN_COUNT = "10000"  # of libgomp, which torch's wheels for Linux bring
@@ -16,3 +17,8 @@ def limit_spinning(environ: MutableMapping[str, str]) -> None:
     if "OMP_WAIT_POLICY" not in environ:
         environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
         environ.setdefault("KMP_BLOCKTIME", BLOCK_MILLISECONDS)
+
+
+def share_of_cores(processes: int) -> str:
+    """OMP_NUM_THREADS of each of so many processes on this machine."""
+    return str(max(1, (os.cpu_count() or 1) // processes))

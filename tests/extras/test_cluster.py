@@ -10,12 +10,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from conftest import fast, open_run
+from ray_nodes import wait_until
 
 import src.extras.cluster
 from src import train
@@ -267,12 +267,11 @@ def test_a_command_whose_worker_is_killed_is_asked_to_save(kit):
     worker = subprocess.Popen(
         [sys.executable, "-c", code, json.dumps([job, fields])], env=os.environ | {"PYTHONPATH": str(ROOT)}
     )
-    while not Path("a.log").read_text().endswith("\n"):
-        time.sleep(0.02)
+    wait_until(Path("a.log").read_text)
     worker.kill()
-    worker.wait()
-    while "saved" not in Path("a.log").read_text():
-        time.sleep(0.02)
+    assert worker.wait() == -signal.SIGKILL
+    wait_until(lambda: "saved" in Path("a.log").read_text())
+    assert task.last_line(Path("a.log"), 0) == "saved"
 
 
 class Context:

@@ -382,3 +382,12 @@ def test_a_stop_is_passed_on_to_the_server_and_its_own_error_ends_the_sweep(monk
     with pytest.raises(SystemExit) as end:
         side_by_side.Server(Path("runs/x"), [])
     assert end.value.code == 2
+
+
+def test_a_request_that_the_server_no_longer_reads_is_no_error_of_its_own(monkeypatch):
+    monkeypatch.setattr(subprocess, "Popen", serving("print('{\"slots\": 1}', flush=True)"))
+    with side_by_side.Server(Path("runs/x"), []) as server:
+        server.process.wait()
+        server.send(Path("runs/y"), 0)
+        with pytest.raises(SystemExit):
+            server.receive()

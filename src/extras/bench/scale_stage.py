@@ -4,14 +4,15 @@ Run: python -m src.extras.bench.scale_stage FILE runs/<name> train      or split
      folds: made-up predictions, scored and averaged
 """
 
-import argparse
 import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from src.__main__ import Call, exit_code, run_commands
+from src.__main__ import exit_code, run_commands
+from src.load_run import load_run
+from src.run.paths import RunPaths
 
 # (module, function, what it is): what runs between two of them belongs to the one outside
 PARTS = (
@@ -43,7 +44,7 @@ def run_stage(file: Path, run: str, stage: str) -> None:
     if stage == "folds":
         from src.extras.bench.scale_rows import make_up
 
-        make_up(Call(argparse.Namespace(folder=run)).run, file)
+        make_up(load_run(RunPaths(Path(run))), file)
         return
     for name, function, part in PARTS:
         if stage == {"src.data.features": "train", "src.prepare": "train"}.get(name, name.rpartition(".")[2]):

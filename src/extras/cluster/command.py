@@ -18,8 +18,10 @@ from src.extras.cluster.driver import Driver, complain, print_now
 from src.extras.cluster.job import begin_job
 from src.extras.cluster.news import table
 from src.extras.cluster.serve import serve
-from src.extras.cluster.units import LEFT_OUT, STOPPED, Unit, open_run, plan
+from src.extras.cluster.units import LEFT_OUT, STOPPED, Unit, plan
+from src.load_run import load_run
 from src.run.errors import CheckFailed, Stopped
+from src.run.paths import RunPaths
 
 
 def run_all(driver: Driver, units: Sequence[Unit]) -> None:
@@ -54,7 +56,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str]) -> None:
     options = make_parser().parse_args(arguments)
-    runs = [open_run(folder) for folder in dict.fromkeys(options.folders)]
+    runs = [load_run(RunPaths(folder)) for folder in dict.fromkeys(options.folders)]
     only = [int(number) for number in options.fold.split(",") if number]
     units = [] if options.serve else plan(runs, only)
     nodes.connect(options.on)

@@ -17,7 +17,9 @@ from queue import SimpleQueue
 from typing import Any, TextIO
 
 from src.extras.cluster.driver import Driver
-from src.extras.cluster.units import Unit, features_key, open_run, preparation, training, unit_of
+from src.extras.cluster.units import Unit, features_key, preparation, training, unit_of
+from src.load_run import load_run
+from src.run.paths import RunPaths
 
 Request = dict[str, Any]
 IDLE = 0.1  # seconds between two looks at stdin, while there is nothing to do
@@ -33,7 +35,7 @@ class Server:
 
     def take(self, request: Request) -> None:
         """Begin what is asked for, after the preparation of what it needs."""
-        run, fold = open_run(Path(request["run"])), request["fold"]
+        run, fold = load_run(RunPaths(Path(request["run"]))), request["fold"]
         key = features_key(run)
         if key not in self.prepared:
             self.prepared[key] = preparation(run)

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from src import competitions
 from src.data.recipe import check_code
 from src.data.run import Run
 from src.data.training_table import load_training_table
 from src.model.pretrained import pretrained_hash
-from src.run import configure
+from src.run.errors import Stopped
 from src.run.files import read_json, sha256
-from src.run.paths import RunPaths, fold_name
+from src.run.paths import fold_name
 from src.train import check_names, chosen_folds, unfinished
 
 # settings on which the decoded images and the trunk's outputs depend. One that is missing here costs no
@@ -24,7 +23,7 @@ OF_FEATURES = (
     *("backbone", "pretrained", "weights", "trainable", "pool_type"),
     *("image_size", "resize", "decode_scale", "augment", "flips", "views"),
 )
-FAILED, STOPPED = 2, 75  # exit codes of the kit
+FAILED, STOPPED = 2, Stopped.EXIT_CODE
 LEFT_OUT = -1  # of a unit that was never begun, because one before it has failed
 
 
@@ -67,12 +66,6 @@ class Outcome:
     node: str = ""
     seconds: float = 0.0
     attempt: int = 0
-
-
-def open_run(folder: Path) -> Run:
-    paths = RunPaths(folder)
-    settings = configure.load(paths.config)
-    return Run(paths, settings, competitions.load(settings.comp, settings.inputs))
 
 
 def preparation(run: Run) -> Unit:

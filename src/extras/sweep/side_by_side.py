@@ -19,7 +19,6 @@ from src.data.run import Run
 from src.extras.sweep.trials import Sweep
 from src.run.errors import Stopped
 
-STOPPED = 75
 SAVED = "the trials on the cluster are saved; the same command goes on"
 
 
@@ -78,7 +77,8 @@ class Server:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.requests.close()
+        with suppress(BrokenPipeError):  # of a request that it has not read before its end
+            self.requests.close()
         self.process.wait()
         for number, handler in self.handlers.items():
             signal.signal(number, handler)
@@ -113,7 +113,7 @@ def take_answer(sweep: Sweep, trainer: Trainer, at_work: dict[str, tuple[Trial, 
         trainer.send(there.paths.root, None)
         return False
     del at_work[answer["run"]]
-    if answer["code"] == STOPPED:
+    if answer["code"] == Stopped.EXIT_CODE:
         return True
     if answer["code"]:
         sweep.fail(trial, answer["line"])

@@ -8,12 +8,13 @@ import pandas as pd
 from optuna import Study
 from optuna.trial import Trial, TrialState
 
-from src import competitions, split, train
+from src import split, train
 from src.config import as_dict, as_text
 from src.data.run import Run, make_tracker
 from src.experiments import EXPERIMENTS, Space
 from src.extras.sweep import report
 from src.extras.sweep.study import SET, is_hopeless, next_trial, tried
+from src.load_run import load_run
 from src.run import configure
 from src.run.errors import CheckFailed, warn
 from src.run.files import read_json
@@ -117,7 +118,7 @@ def trial_run(run: Run, trial_set: str) -> Run:
     paths = RunPaths(run.paths.root.parent / run_name(environment, is_smoke=False))
     new = configure.settings_for(paths, environment, EXPERIMENTS)
     configure.write(new, paths)
-    there = Run(paths, new, competitions.load(new.comp, new.inputs))
+    there = load_run(paths)
     split.split(there)
     return there
 
