@@ -4,7 +4,7 @@
 
 # ---- what is asked for ----
 SHARED := COMP EXP SET MACHINE RUN INPUTS CACHE
-TYPED := FOLD GPUS TORCHRUN RUNS NAME ONLY A B BACKBONES CUT CHECKS FORCE FROM ONCE MSG LAST PUBLIC REPORT SIZES SWEEP TRIALS CLUSTER CPUS LIMIT BUDGET N MACHINES DISK NETWORK
+TYPED := FOLD GPUS TORCHRUN RUNS EXPS NAME ONLY A B BACKBONES CUT CHECKS FORCE FROM ONCE MSG LAST PUBLIC REPORT SIZES SWEEP TRIALS CLUSTER CPUS LIMIT BUDGET N MACHINES DISK NETWORK
 # Values are taken as they were typed (value) and quoted for the shell; exporting them would run a $(shell ...) in them.
 unexport $(SHARED) $(TYPED)
 quoted = '$(subst ','\'',$1)'
@@ -17,7 +17,9 @@ typed = $(if $(call is_from,command,$1),$(strip $(value $1)))
 # Python checks it all, and names the run's folder. Else it says in one line what is wrong.
 PYTHON ?= python3
 SMOKE := $(if $(filter smoke,$(MAKECMDGOALS)), --smoke)
-R := $(shell $(PYTHON) -m src.run.variables$(SMOKE) $(SHARED) $(TYPED) PY PYTHON VENV -- $(ASKED))
+run = $(shell $(PYTHON) -m src.run.variables$(SMOKE) $(SHARED) $(TYPED) PY PYTHON VENV -- $(ASKED)$1)
+R := $(call run)
+members = $(foreach exp,$(call typed,EXPS),$(notdir $(call run, EXP=$(exp))))
 $(if $(filter runs/%,$(firstword $R)),,$(error $(or $R,$(PYTHON) does not run here; give one that does: PYTHON=/usr/bin/python3)))
 CSV := submissions/$(notdir $R).csv
 
@@ -129,8 +131,11 @@ $(call extra,holders): $R/folds.csv # who keeps a finished fold in memory? It tr
 	$(PODIUM) holders $R
 $(call extra,pseudo): $R/test.json ## the run's sure test predictions as labels for a run with SET="pseudo=RUN": CUT=0.95
 	$(PODIUM) pseudo $R$(if $(call typed,CUT), --cut $(call typed,CUT))
-$(call extra,ensemble): | $(STAMP) ## blend finished runs into one more, to its csv: RUNS="a b" NAME=ab
-	$(if $(call typed,NAME),,$(error ensemble needs RUNS="a b" NAME=ab))$(PODIUM) ensemble runs/$(call typed,NAME) $(call typed,RUNS)
+$(call extra,ensemble): | $(STAMP) ## blend runs into one more, to its csv: RUNS="a b" NAME=ab, or experiments, made first: EXPS="a b"
+	$(if $(call typed,NAME),,$(error ensemble needs a NAME=ab, and RUNS="a b" or EXPS="a b"))@for exp in $(call typed,EXPS); do $(MAKE) --no-print-directory configure EXP=$$exp || exit; done
+	$(if $(and $(ON),$(members)),@$(MAKE) --no-print-directory train RUNS="$(strip $(members))")
+	@for exp in $(call typed,EXPS); do $(MAKE) --no-print-directory submit EXP=$$exp || exit; done
+	$(PODIUM) ensemble runs/$(call typed,NAME) $(call typed,RUNS) $(members)
 	$(PODIUM) submit runs/$(call typed,NAME)
 $(call extra,compare): | $(STAMP) ## is run B really better than run A? A=run B=run, or as many seeds of each
 	$(if $(and $(call typed,A),$(call typed,B)),,$(error compare needs A=run B=run))@$(PODIUM) compare $(addprefix runs/,$(call typed,A)) -- $(addprefix runs/,$(call typed,B))

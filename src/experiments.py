@@ -38,6 +38,13 @@ def lite2_260() -> Config:
     return replace(short_tail(), backbone="tf_efficientnet_lite2", image_size=260)
 
 
+def lite0_288() -> Config:
+    """EfficientNet-Lite0 on larger images, with crops and colour; otherwise the same. Clothing: half an hour
+    of one core; OOF macro F1 0.904 (spread 0.019), commit 7f7c61b.
+    """
+    return replace(short_tail(), image_size=288, augment="medium")
+
+
 def short_tail() -> Config:
     return replace(baseline(), epochs=4, head_epochs=0, swa=2)
 
@@ -56,6 +63,14 @@ def linear() -> Config:
     (spread 0.018), log loss 0.396 where `head` has 0.441.
     """
     return Config(trainable="head", solver="exact", batch_size=128)
+
+
+def linear_three() -> Config:
+    """The same on the features of three backbones, one behind the other, at 288 px. Clothing: 11 minutes of
+    one core; OOF macro F1 0.894 (spread 0.011), log loss 0.279, commit 7f7c61b.
+    """
+    lites = "+".join(f"tf_efficientnet_lite{number}" for number in range(3))
+    return replace(linear(), backbone=f"joined:{lites}", image_size=288)
 
 
 def full() -> Config:
@@ -183,8 +198,10 @@ EXPERIMENTS = {
         baseline,
         lite1_240,
         lite2_260,
+        lite0_288,
         head,
         linear,
+        linear_three,
         full,
         vgg19_tail,
         scratch,

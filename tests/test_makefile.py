@@ -395,6 +395,7 @@ def test_a_report_follows_a_submission_and_can_neither_stop_nor_spoil_it(kit):
         "GPUS",
         "TORCHRUN",
         "RUNS",
+        "EXPS",
         "NAME",
         "ONLY",
         "A",
@@ -780,6 +781,43 @@ def test_a_cluster_trains_in_the_place_of_this_process_after_the_checks(kit):
     kit.write("src/extras/sweep/command.py", "")
     swept = "weights sweep runs/demo-demo --trials 9 --on auto --limit 2"
     assert kit.calls("sweep", "TRIALS=9", "CLUSTER=auto", "LIMIT=2") == [swept]
+
+
+def test_an_ensemble_makes_its_members_first(kit):
+    kit.write("src/extras/ensemble/command.py", "")
+    made = kit.calls("ensemble", "EXPS=baseline demo", "NAME=two", "SET=lr=2", "CHECKS=0", "GPUS=2")
+    assert made == [
+        *("fetch inputs/demo", "split runs/demo-baseline-lr=2"),
+        "weights train predict runs/demo-baseline-lr=2 --gpus 2",
+        *("submit runs/demo-baseline-lr=2", "split runs/demo-demo-lr=2"),
+        "weights train predict runs/demo-demo-lr=2 --gpus 2",
+        *("submit runs/demo-demo-lr=2", "ensemble runs/two demo-baseline-lr=2 demo-demo-lr=2"),
+        "submit runs/two",
+    ]
+    again = kit.calls("ensemble", "EXPS=baseline demo", "RUNS=other", "NAME=two", "SET=lr=2", "GPUS=2")
+    assert again == ["ensemble runs/two other demo-baseline-lr=2 demo-demo-lr=2", "submit runs/two"]
+
+
+def test_the_members_of_an_ensemble_train_side_by_side_on_a_cluster(kit):
+    kit.write("src/extras/ensemble/command.py", "")
+    words = ("ensemble", "EXPS=baseline demo", "NAME=two", "CLUSTER=local", "CPUS=1", "CHECKS=0")
+    assert kit.calls(*words) == [
+        *("fetch inputs/demo", "split runs/demo-baseline", "weights runs/demo-baseline"),
+        *("split runs/demo-demo", "weights runs/demo-demo"),
+        "cluster runs/demo-baseline runs/demo-demo --on local --cpus 1",
+        *("submit runs/demo-baseline", "submit runs/demo-demo"),
+        *("ensemble runs/two demo-baseline demo-demo", "submit runs/two"),
+    ]
+    assert kit.calls(*words)[-2:] == ["ensemble runs/two demo-baseline demo-demo", "submit runs/two"]
+
+
+def test_an_ensemble_with_a_wrong_member_trains_none(kit):
+    kit.write("src/extras/ensemble/command.py", "")
+    done = kit.make("ensemble", "EXPS=baseline typo", "NAME=two")
+    assert done.returncode == 2 and "typo" in done.stdout, done.stdout
+    assert not (kit.root / "submissions").exists() and not (kit.root / "runs/demo-baseline/folds.csv").exists()
+    done = kit.make("ensemble", "EXPS=baseline demo", "NAME=two", "RUN=x")
+    assert done.returncode == 2 and "leave out RUN" in done.stdout
 
 
 def test_several_runs_are_trained_by_one_command_on_a_cluster(kit):

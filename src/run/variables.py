@@ -17,7 +17,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 NAMES = ("COMP", "EXP", "RUN", "NAME", "ONLY", "SWEEP")  # each names a folder, a file or a part of one
-LISTS = ("RUNS", "A", "B", "BACKBONES")  # of names
+LISTS = ("RUNS", "EXPS", "A", "B", "BACKBONES")  # of names
 RULES = {
     "FOLD": (r"\d+(,\d+)*", "must be a whole number, or several: 0,3"),
     "GPUS": (r"\d+", "must be a whole number"),
@@ -123,6 +123,8 @@ def value_problems(values: dict[str, str]) -> list[str]:
     for variable, (pattern, rule) in RULES.items():
         if variable in values and not re.fullmatch(pattern, values[variable]):
             problems.append(f"{variable}={values[variable]} {rule}")
+    if "EXPS" in values and "RUN" in values:
+        problems.append("EXPS are several runs, and RUN would name them all: leave out RUN")
     for variable in sorted({"GPUS", "TORCHRUN"} & {*values}) if "CLUSTER" in values else ():
         problems.append(
             f"{variable} is not for a cluster, where a task has one GPU: leave out {variable} or CLUSTER"
