@@ -120,6 +120,19 @@ def test_runs_with_the_same_key_share_all_that_is_prepared_and_others_do_not(ben
 # ---- in which order, and what is said ----
 
 
+def test_preparations_of_one_cache_take_turns_and_folds_fill_the_other_processors(bench, tmp_path):
+    a, b = split_run(bench, "a"), split_run(bench, "b", fast("trainable=head epochs=1 image_size=40"))
+    fake = Nodes()
+    driver, _ = drive(tmp_path, units.plan([a, b]), fake)
+    driver.step()
+    assert fake.begun == ["a prepare"], "the other would wait for its lock"
+    driver.begin()
+    assert fake.begun[1:] == ["b prepare", "a fold0", "a fold1", "a fold2"]
+    while driver.is_busy:
+        driver.step()
+    assert fake.begun[5:] == ["b fold0", "b fold1", "b fold2", "a finish", "b finish"]
+
+
 def unit(name: str, *after: str) -> Unit:
     run, part = name.split()
     return Unit(Path("runs") / run, part, ("train",), after=after)

@@ -70,7 +70,8 @@ class Driver:
         """Hand the units to the cluster whose turn it is."""
         for unit in [*self.waiting]:
             is_full = self.limit and len(self.running) >= self.limit
-            if not is_full and all(name in self.outcomes for name in unit.after):
+            is_held = unit.holds in {news.unit.holds for news in self.running.values()} - {""}
+            if not is_full and not is_held and all(name in self.outcomes for name in unit.after):
                 self.waiting.remove(unit)
                 self.running[unit.name] = News(unit, self.job.id, self.say, self.nodes.name_of)
                 self.nodes.submit(unit)

@@ -4,7 +4,7 @@ over them, once for all runs that share them; then each fold; at last score and 
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from src.data.recipe import check_code
@@ -38,6 +38,7 @@ class Unit:
     after: tuple[str, ...] = ()  # names of the units that must have ended well before
     device: str = "auto"  # of MACHINE
     has_limit: bool = False  # MACHINE="max_hours=9": it may stop by itself
+    holds: str = ""  # what one unit at a time has: another of the same would wait, and keep its processor
 
     @property
     def name(self) -> str:
@@ -70,7 +71,8 @@ class Outcome:
 
 def preparation(run: Run) -> Unit:
     """Decode the images, and run the trunk over them."""
-    return unit_of(run, "prepare", ("train", str(run.paths.root), "--prepare"), locks="no.lock")
+    unit = unit_of(run, "prepare", ("train", str(run.paths.root), "--prepare"), locks="no.lock")
+    return replace(unit, holds=str(run.settings.cache / run.settings.comp))
 
 
 def training(run: Run, fold: int, after: tuple[str, ...]) -> Unit:
