@@ -27,27 +27,33 @@ class Examples(NamedTuple):
 
 class Axes(NamedTuple):
     """The features centred, scaled to a spread of 1 and turned onto their principal axes: the penalty is the
-    same there, and a solution is found in a fifth of the iterations.
+    same there, and a solution is found in a fifth of the iterations. Of more features than examples only the
+    axes are kept on which examples differ (R of them, else R = F): on the others every weight would be 0.
     """
 
     mean: Tensor  # (F,)
     spread: Tensor  # (F,)
-    directions: Tensor  # (F, F), orthogonal
-    variance: Tensor  # (F,) of each direction
+    directions: Tensor  # (F, R), orthogonal
+    variance: Tensor  # (R,) of each direction
 
     @classmethod
     def of(cls, x: Tensor) -> "Axes":
         mean, spread = x.mean(dim=0), x.std(dim=0, correction=0)
         spread = torch.where(spread > 1e-6, spread, 1.0)
-        scaled = (x - mean) / spread
-        variance, directions = torch.linalg.eigh(scaled.T @ scaled / len(x))
-        return cls(mean, spread, directions, variance.clamp(min=0))
+        scaled, number = (x - mean) / spread, len(x)
+        if number > x.shape[1]:
+            variance, directions = torch.linalg.eigh(scaled.T @ scaled / number)
+            return cls(mean, spread, directions, variance.clamp(min=0))
+        variance, of_examples = torch.linalg.eigh(scaled @ scaled.T / number)
+        differ = variance > 1e-9 * variance[-1]
+        variance, of_examples = variance[differ], of_examples[:, differ]
+        return cls(mean, spread, scaled.T @ of_examples / (number * variance).sqrt(), variance)
 
     def apply(self, x: Tensor) -> Tensor:
         return (x - self.mean) / self.spread @ self.directions
 
     def undo(self, solution: Tensor) -> tuple[Tensor, Tensor]:
-        """weight (T, F) and bias (T,) of a layer on the plain features, of a solution (F + 1, T) here."""
+        """weight (T, F) and bias (T,) of a layer on the plain features, of a solution (R + 1, T) here."""
         weight = (self.directions @ solution[:-1]).T / self.spread
         return weight, solution[-1] - weight @ self.mean
 

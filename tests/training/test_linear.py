@@ -49,6 +49,25 @@ def test_it_is_logistic_regression(c):
     assert np.allclose(ours / ours.sum(1, keepdims=True), theirs.predict_proba(scaled), atol=1e-5)
 
 
+@pytest.mark.parametrize("copies", [1, 3])
+def test_with_more_features_than_examples_it_is_the_same(copies):
+    rng = np.random.default_rng(3)
+    x = np.tile(rng.normal(size=(40, 200)) + 5, (copies, 1))  # copies of an example add no axis
+    label = np.tile(rng.integers(0, 3, 40), copies)
+    weights, bias = layer(x, np.eye(3)[label], "cross_entropy", 0.3)
+    assert Axes.of(torch.from_numpy(x)).directions.shape == (200, 39)
+    theirs = LogisticRegression(C=0.3, tol=1e-10, max_iter=10_000)
+    theirs.fit(scaled := (x - x.mean(0)) / x.std(0), label)
+    logits = x @ weights.T + bias
+    ours = np.exp(logits - logits.max(1, keepdims=True))
+    assert np.allclose(ours / ours.sum(1, keepdims=True), theirs.predict_proba(scaled), atol=1e-5)
+
+
+def test_features_that_never_differ_leave_the_shares_of_the_classes():
+    weights, bias = layer(np.ones((8, 20)), np.eye(2)[[0, 1, 1, 1] * 2], "cross_entropy", 1.0)
+    assert not weights.any() and np.isclose(bias[1] - bias[0], np.log(3), atol=1e-4)
+
+
 def test_each_column_of_several_labels_is_a_logistic_regression_of_its_own():
     x, label = problem()
     target = np.stack([label == 0, label > 1], axis=1).astype(float)
