@@ -75,7 +75,7 @@ def linear_three() -> Config:
 
 def full() -> Config:
     """Everything learns, for many images that are unlike ImageNet. Without a trunk, each epoch is a whole
-    forward and backward pass. Not measured.
+    forward and backward pass. Not measured but for `scratch`'s twin.
     """
     return Config(trainable="all", epochs=10, augment="medium", head_epochs=1)
 
@@ -90,7 +90,9 @@ def vgg19_tail() -> Config:
 
 
 def scratch() -> Config:
-    """Without pretraining, to see what the pretrained weights are worth. Not measured."""
+    """Without pretraining, to see what the pretrained weights are worth. Clothing at 64 px, 2 folds: 0.415
+    after 15 epochs, where `full` has 0.605 after 5, commit 29ae7b5.
+    """
     return replace(full(), pretrained=False, epochs=30, head_epochs=0, lr=2e-3)
 
 

@@ -815,7 +815,9 @@ def test_an_ensemble_with_a_wrong_member_trains_none(kit):
     kit.write("src/extras/ensemble/command.py", "")
     done = kit.make("ensemble", "EXPS=baseline typo", "NAME=two")
     assert done.returncode == 2 and "typo" in done.stdout, done.stdout
-    assert not (kit.root / "submissions").exists() and not (kit.root / "runs/demo-baseline/folds.csv").exists()
+    assert (
+        not (kit.root / "submissions").exists() and not (kit.root / "runs/demo-baseline/folds.csv").exists()
+    )
     done = kit.make("ensemble", "EXPS=baseline demo", "NAME=two", "RUN=x")
     assert done.returncode == 2 and "leave out RUN" in done.stdout
 
