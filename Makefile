@@ -29,6 +29,8 @@ HOSTED := $(if $(wildcard $(VENV)/bin/python),,$(KAGGLE_KERNEL_RUN_TYPE)$(COLAB_
 STAMP := $(if $(PY),,$(if $(HOSTED),.hosted-stamp,$(VENV)/.stamp))
 PY ?= $(if $(HOSTED),$(PYTHON),$(VENV)/bin/python)
 NEW_ENOUGH = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "setup needs Python 3.11 or newer, $(PYTHON) is older: make setup PYTHON=python3.12"; exit 2; }
+# pip tells of a full disk in its last line or not at all, and unpacks in the system's folder for temporary files.
+FULL = df -h . $${TMPDIR:-/tmp}; echo "setup stopped, see above. Where a disk is full: free some space, or TMPDIR=/a/larger/folder make setup"
 PIP := -m pip install --quiet --disable-pip-version-check
 PODIUM := $(PY) -m src
 ASK := $(if $(ASKED),env $(ASKED) )$(PODIUM)
@@ -60,8 +62,11 @@ setup: $(STAMP) ## a virtual environment in .venv with everything in it; nothing
 $(VENV)/.stamp: requirements.txt constraints.txt
 	@$(NEW_ENOUGH)
 	@echo "setup 1/3: a virtual environment in $(VENV)" && $(PYTHON) -m venv $(VENV)
-	@echo "setup 2/3: torch, the large part (some GB, once; minutes)" && $(VENV)/bin/python $(PIP) torch torchvision -c constraints.txt
-	@echo "setup 3/3: the rest of requirements.txt" && $(VENV)/bin/python $(PIP) -r requirements.txt -c constraints.txt && touch $@
+	@echo "setup 2/3: torch, the large part (once; minutes; on Linux 6 GB of disk, and 3 more meanwhile)"
+	@$(VENV)/bin/python $(PIP) torch torchvision -c constraints.txt || { $(FULL); exit 2; }
+	@echo "setup 3/3: the rest of requirements.txt"
+	@$(VENV)/bin/python $(PIP) -r requirements.txt -c constraints.txt || { $(FULL); exit 2; }
+	@touch $@
 .hosted-stamp: requirements-kaggle.txt
 	@$(NEW_ENOUGH)
 	@echo "setup: torch is here already and stays; adding what is missing" && $(PY) $(PIP) -r requirements-kaggle.txt && touch $@

@@ -645,6 +645,18 @@ def test_setup_comes_first_once_and_again_when_the_requirements_change(kit):
     assert "setup 3/3" in kit.make("setup", "-n", py="").stdout
 
 
+def test_setup_on_a_full_disk_says_how_much_is_free_and_how_to_go_on(kit):
+    """Seen: a disk with 2 GB free, and of pip's many lines the last but one told it."""
+    kit.write("pip", "#!/bin/sh\necho 'ERROR: [Errno 28] No space left on device'; exit 1\n")
+    venv = "mkdir -p $3/bin && cp pip $3/bin/python && chmod +x $3/bin/python"
+    kit.write("short", f'#!/bin/sh\nif [ "$2" = venv ]; then {venv}; else exec {sys.executable} "$@"; fi\n')
+    (kit.root / "short").chmod(0o755)
+    done = kit.make("setup", "PYTHON=./short", py="")
+    assert done.returncode == 2 and not (kit.root / ".venv/.stamp").exists()
+    assert "No space left on device" in done.stdout and "Use%" in done.stdout
+    assert "setup stopped, see above. Where a disk is full: free some space" in done.stdout
+
+
 @pytest.mark.parametrize("hosted", [{"KAGGLE_KERNEL_RUN_TYPE": "Interactive"}, {"COLAB_RELEASE_TAG": "r1"}])
 def test_where_torch_is_already_present_it_is_not_replaced(kit, hosted):
     asked = kit.make("submit", "-n", py="", env=hosted).stdout
