@@ -82,9 +82,8 @@ class Comparison(NamedTuple):
         leader = "B" if self.gain > 0 else "A"
         if self.noise is None:
             return (
-                "no verdict: the metric has no value without some of these images "
-                "(too few rows of a class), so"
-                " the error of the difference is unknown"
+                "no verdict: the metric has no value without some of these images (too few rows of a class),"
+                " so the error of the difference is unknown"
             )
         if self.p < SURE:
             return f"{leader} is better"

@@ -36,16 +36,14 @@ def pseudo(run: Run, cut: float = CUT) -> pd.DataFrame:
     task, folds = run.competition.task, {k: run.paths.fold(k) for k in run.paths.finished()}
     if TASKS[task].kind != "probability":
         raise ValueError(
-            f"pseudo-labels need probabilities, and task={task!r} predicts "
-            "numbers: there is no confidence to"
+            f"pseudo-labels need probabilities, and task={task!r} predicts numbers: there is no confidence to"
             " cut at"
         )
     missing = [k for k, fold in folds.items() if not fold.test.exists()]
     if missing or not folds:
         raise ValueError(
-            f"fold {missing[0] if missing else 0} of {run.paths.root} has no test "
-            "predictions of its own (with"
-            " refit, or of an ensemble, none has): make submit"
+            f"fold {missing[0] if missing else 0} of {run.paths.root} has no test predictions of its own"
+            " (with refit, or of an ensemble, none has): make submit"
         )
     images = tables.make_test(run.inputs, run.competition).set_index("id")["path"]
     frames = {k: fold_predictions(k, fold, images, task) for k, fold in folds.items()}

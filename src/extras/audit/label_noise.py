@@ -105,9 +105,8 @@ def label_noise(data: Dataset) -> Iterator[Finding]:
     sure = doubts[doubts["p_suggested"] >= SURE]
     names = f": {some(sure['id'])}" if len(sure) else ""
     seen = (
-        f"{len(doubts)} labels ({len(doubts) / len(oof):.1%}) are contradicted by "
-        f"the {source}, {len(sure)} of"
-        f" them with {SURE:.0%} or more{names}; see {sheet} and {path}"
+        f"{len(doubts)} labels ({len(doubts) / len(oof):.1%}) are contradicted by the {source}, {len(sure)}"
+        f" of them with {SURE:.0%} or more{names}; see {sheet} and {path}"
     )
     if len(sure) > MANY * len(oof):
         yield warn(

@@ -141,9 +141,8 @@ def file_tells_label(data: Dataset) -> Iterator[Finding]:
         yield warn(
             f"the {source} tell the label, {skills[source]:.0%} of the way from chance to certainty",
             "if the classes come from different sources, a network may learn the source: compare pictures of"
-            " both, and make them alike in a read_image in src/competitions.py "
-            "(same size, same compression);"
-            " if the test has the same difference, it is an honest feature",
+            " both, and make them alike in a read_image in src/competitions.py (same size, same"
+            " compression); if the test has the same difference, it is an honest feature",
         )
     if not suspects:
         texts = ", ".join(f"{source} {max(skill, 0):.0%}" for source, skill in skills.items())

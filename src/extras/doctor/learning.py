@@ -199,9 +199,8 @@ def overfits(setup: Setup) -> Finding:
         )
     return fail(
         f"{seen}, at no rate and with nothing frozen",
-        f"labels that the pictures don't show, drop_rate={setup.config.drop_rate:g}, "
-        "or a head or loss that can't"
-        f" learn: head {setup.config.head!r}",
+        f"labels that the pictures don't show, drop_rate={setup.config.drop_rate:g}, or a head or loss that"
+        f" can't learn: head {setup.config.head!r}",
     )
 
 

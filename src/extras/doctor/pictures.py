@@ -62,9 +62,8 @@ def signal(setup: Setup) -> Finding:
 
     real, shuffled = agreement(target), [agreement(rng.permutation(target)) for _ in range(200)]
     seen = (
-        f"agreement of the most similar pictures' labels {real:.3g}, of shuffled "
-        f"labels {np.mean(shuffled):.3g}"
-        f" ({len(target)} images)"
+        f"agreement of the most similar pictures' labels {real:.3g}, of shuffled labels"
+        f" {np.mean(shuffled):.3g} ({len(target)} images)"
     )
     if real <= np.quantile(shuffled, 0.99):
         return warn(
