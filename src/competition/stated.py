@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from src.competition import reshape, tables
+from src.competition import reshape, stacks, tables
 from src.competition.facts import Competition
 from src.competition.image_paths import from_names
 
@@ -54,6 +54,7 @@ NAMES = {
     "Competition": Competition,
     "tables": tables,
     "reshape": reshape,
+    "stacks": stacks,
     "read_dicom": read_dicom,
     "Path": Path,
     "np": np,

@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from src.data.images import check_file
 from src.run import locks
@@ -37,6 +38,15 @@ def content_hashes(files: Iterable[Path | str], memory: Path) -> list[str]:
     remember(learned, memory)
     known = facts["digest"].astype(str).tolist()
     return [digest or digests[name] for name, digest in zip(names, known)]
+
+
+def told_apart(contents: list[str], table: pd.DataFrame) -> list[str]:
+    """The same for images that a read_image takes out of one file, an array or a table of pixels: what it is
+    told of each, its id, stands beside the file's hash.
+    """
+    is_shared = table["path"].duplicated(keep=False).tolist()
+    ids = table["id"].tolist()
+    return [f"{one}:{name}" if one and shared else one for one, name, shared in zip(contents, ids, is_shared)]
 
 
 def look_up(names: Sequence[str], memory: Path) -> np.ndarray:

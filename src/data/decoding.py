@@ -13,6 +13,7 @@ from src.config import decoded_size
 from src.data import images
 from src.data.arrays import Array, gigabytes
 from src.data.cache_notes import Earlier, Note
+from src.data.folds import features_hash
 from src.data.on_the_fly import Files, open_files
 from src.data.recipe import image_contents
 from src.data.run import Run
@@ -28,7 +29,7 @@ class Pictures(NamedTuple):
     decoded: Array | Files  # (N, H, H, 3) uint8, H = decoded_size(config)
     key: str  # a hash of the images and of how they were decoded
     unreadable: dict[str, str]  # id -> what is wrong; black in `decoded`
-    contents: list[str]  # a hash of each image's file
+    contents: list[str]  # a hash of each image
     made_by: str  # a hash of how they were decoded: equal contents were decoded to equal pixels
 
 
@@ -40,12 +41,14 @@ def decoding_code(run: Run) -> list[str | Callable]:
     return ["src.data.images:read_square", resize, *([reader] if reader else [])]
 
 
-def place(run: Run, contents: list[str]) -> tuple[Path, Note]:
-    """Where the decoded images lie whose files have these hashes, and what they are made from."""
+def place(run: Run, table: pd.DataFrame, contents: list[str]) -> tuple[Path, Note]:
+    """Where the table's decoded images lie, whose files have these hashes, and what they are made from."""
     size = decoded_size(run.config)
     of = {"size": size, "pillow": PIL.__version__, "images": sha256(contents)}
     if run.config.resize != "squash":
         of["resize"] = run.config.resize
+    if run.competition.read_image and run.competition.features:  # it is told them, beside the file
+        of["features"] = features_hash(table, run.competition.features)
     note = Note(of, hashing.reach(*decoding_code(run)))
     return run.settings.cache / run.settings.comp / f"images-{size}px-{note.key}.npy", note
 
@@ -56,7 +59,7 @@ def decode(run: Run, table: pd.DataFrame, clock: Clock | None = None, *, toleran
     """
     size, reader, cache = decoded_size(run.config), run.competition.read_image, run.settings.cache
     contents = image_contents(run, table)
-    path, note = place(run, contents)
+    path, note = place(run, table, contents)
     # a reader of one's own may look at more than the image's file
     made_by = note.key if reader else note.key_but_images
     how: dict[str, Any] = {

@@ -15,7 +15,7 @@ from src.competition.facts import Competition
 from src.competition.tasks import loss_name
 from src.config import DEFAULTS, Config, as_text, stage
 from src.data import folds
-from src.data.contents import content_hashes
+from src.data.contents import content_hashes, told_apart
 from src.data.run import Run
 from src.run import hashing, reuse
 from src.run.files import file_sha, read_json, sha256
@@ -165,7 +165,8 @@ def early_stopping_metric(competition: Competition) -> list[str]:
 def image_contents(run: Run, table: pd.DataFrame) -> list[str]:
     """A hash of each image of the table, in its order."""
     folder = str(run.inputs)  # a Path for each row takes 15 us
-    return content_hashes([f"{folder}/{path}" for path in table["path"].tolist()], run.settings.memory)
+    files = content_hashes([f"{folder}/{path}" for path in table["path"].tolist()], run.settings.memory)
+    return told_apart(files, table) if run.competition.read_image else files
 
 
 def init_recipe(run: Run, fold_hash: str) -> str:

@@ -5,6 +5,7 @@ import re
 from collections import Counter
 
 from src.competition.inference.advice import Code, Statement, Unclear
+from src.competition.inference.arrays import stacked
 from src.competition.inference.evidence import Evidence, Table
 from src.competition.listing import dead_links, packed
 from src.competition.messages import listed, state
@@ -47,10 +48,11 @@ def lost_links(ev: Evidence) -> str:
 
 def other_formats(ev: Evidence) -> list[Statement]:
     """Statements for files that are no pictures: DICOM, arrays, and tables of pixels."""
+    counted = count_of(ev)
     if any(file.lower().endswith((".dcm", ".dicom")) for file in ev.files):
         return [{"read_image": Code("read_dicom")}]
-    if any(file.lower().endswith(".npy") for file in ev.files):
-        return [{"read_image": Code("reshape.npy")}]
+    if any(file.lower().endswith((".npy", ".npz")) for file in ev.files):
+        return [*stacked(ev, counted), {"read_image": Code("reshape.npy")}]
     wide = [file for file, problem in ev.skipped.items() if "as pixels have" in problem]
     for table in ev.tables:
         num_pixels = sum(is_pixel(name) for name in table.frame)
@@ -60,14 +62,18 @@ def other_formats(ev: Evidence) -> list[Statement]:
     test = sorted(file for file in wide if "test" in file.lower())
     if not train or not test:
         return []
-    count = ""
-    sample = next((table for table in ev.tables if re.search(r"sampl|submi", table.name)), None)
-    if sample and sample.frame.iloc[0, 0].isdecimal():
-        count = f", **{{{sample.frame.columns[0]!r}: {int(sample.frame.iloc[0, 0])}}}"
     return [
         {
             "make_table": Code(f"lambda root: reshape.pixels(root, {train[0]!r})"),
-            "make_test": Code(f"lambda root: reshape.pixels(root, {test[0]!r}{count})"),
+            "make_test": Code(f"lambda root: reshape.pixels(root, {test[0]!r}{counted})"),
             "read_image": Code("reshape.read_pixels"),
         }
     ]
+
+
+def count_of(ev: Evidence) -> str:
+    """The argument that counts images as the sample's first column does; "" where it holds no numbers."""
+    sample = next((table for table in ev.tables if re.search(r"sampl|submi", table.name)), None)
+    if not sample or not sample.frame.iloc[0, 0].isdecimal():
+        return ""
+    return f", **{{{sample.frame.columns[0]!r}: {int(sample.frame.iloc[0, 0])}}}"

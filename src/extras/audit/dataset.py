@@ -79,13 +79,18 @@ class Dataset:
 
     @cached_property
     def images(self) -> pd.DataFrame:
-        """All images, those of train first: id, path, part, label, row, group, fold, file, bytes, content."""
-        train = self.table[["id", "path", "row", "group", "fold"]].assign(part="train", label=self.labels)
-        test = self.test[["id", "path"]].assign(part="test", label="", row="", group="", fold=-2)
+        """All images, those of train first: id, path, row, features, part, label, group, fold, file, bytes,
+        content.
+        """
+        told = ["id", "path", "row", *self.competition.features]  # to a read_image of one's own
+        train = self.table[[*told, "group", "fold"]].assign(part="train", label=self.labels)
+        test = self.test[told].assign(part="test", label="", group="", fold=-2)
         both = pd.concat([train, test], ignore_index=True)
         files = [self.settings.folder / path for path in both["path"]]
         hashes = facts.known_contents if self.quick else contents.content_hashes
         content = hashes(files, self.settings.memory)
+        if self.competition.read_image:
+            content = contents.told_apart(content, both)
         sizes = [os.stat(file).st_size if file.is_file() else 0 for file in files]
         return both.assign(file=[str(file) for file in files], bytes=sizes, content=content)
 

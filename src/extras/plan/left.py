@@ -35,7 +35,7 @@ def are_decoded(run: Run, images: pd.DataFrame) -> bool:
     names = [f"{run.inputs}/{path}" for path in images["path"]]
     if not all(contents.look_up(names, run.settings.memory)["digest"]):
         return False
-    return decoding.place(run, image_contents(run, images))[0].exists()
+    return decoding.place(run, images, image_contents(run, images))[0].exists()
 
 
 def share_of_views(run: Run, model: Classifier, images: pd.DataFrame, views: TrainingViews) -> float:
