@@ -573,6 +573,46 @@ def test_pixels_in_a_csv_are_one_question_whose_line_works(tmp_path):
     submitted(competition, test, sample)
 
 
+def pixels_of(num: int, before: str = "") -> list[str]:
+    """Lines of a table of 16 pixels; before: cells with the line's number in place of {n}."""
+    return [before.format(n=n) + ",".join(str((n * p) % 256) for p in range(16)) for n in range(num)]
+
+
+def test_of_several_tables_of_pixels_the_one_with_more_images_stands_first(tmp_path):
+    """Kannada MNIST: a second labelled set, Dig-MNIST.csv, stands before train.csv and was the only proposal."""
+    root, header = tmp_path / "comp", ",".join(f"pixel{n}" for n in range(16))
+    layouts.write(root / "Dig-MNIST.csv", "label," + header, pixels_of(6, "{n},"))
+    layouts.write(
+        root / "train.csv", "label," + header, [f"{n % 3}," + one for n, one in enumerate(pixels_of(12))]
+    )
+    layouts.write(root / "test.csv", "id," + header, pixels_of(5, "{n},"))
+    layouts.write(root / "sample_submission.csv", "id,label", [f"{n},0" for n in range(5)])
+    with pytest.raises(ValueError, match="no image in") as refused:
+        load(root)
+    proposed = [line for line in str(refused.value).splitlines() if "def competition" in line]
+    assert "'train.csv'" in proposed[0] and proposed[0].endswith("# 3 classes, 12 images; test 5")
+    assert "'Dig-MNIST.csv'" in proposed[1]
+
+
+def test_training_and_test_images_in_one_table_of_pixels_are_taken_apart(tmp_path):
+    """The faces of FER2013, as their host gives them."""
+    root = tmp_path / "comp"
+    usage = ["Training"] * 12 + ["PublicTest"] * 3 + ["PrivateTest"] * 3
+    faces = [
+        f"{n % 3},{use},{one.replace(',', ' ')}" for n, (use, one) in enumerate(zip(usage, pixels_of(18)))
+    ]
+    layouts.write(root / "icml_face_data.csv", "emotion,Usage,pixels", faces)
+    with pytest.raises(ValueError, match="no image in") as refused:
+        load(root)
+    [line] = [line for line in str(refused.value).splitlines() if "def competition" in line]
+    (root / "competition.py").write_text(line.partition("    #")[0].strip())
+    competition = load(root)
+    table, test = tables.make_train(root, competition), tables.make_test(root, competition)
+    assert {*table["id"]} == {str(n) for n in range(12)} and {*test["id"]} == {str(n) for n in range(12, 18)}
+    read = competition.read_image({"file": str(root / "icml_face_data.csv"), "id": "17"})
+    assert read.flatten().tolist() == [(17 * p) % 256 for p in range(16)]
+
+
 @pytest.mark.parametrize(
     "name, rows, message",
     [

@@ -79,7 +79,11 @@ def recoded(root: Path, file: str, column: str, names: dict[str, str]) -> pd.Dat
 
 def where(root: Path, file: str, **cells: str | tuple[str, ...]) -> pd.DataFrame:
     """The lines of a table whose columns hold these cells: split="train", or split=("train", "val")."""
-    frame = read_table(root / file)
+    return chosen(read_table(root / file), **cells)
+
+
+def chosen(frame: pd.DataFrame, **cells: str | tuple[str, ...]) -> pd.DataFrame:
+    """The same of a table that another function made."""
     for column, wanted in cells.items():
         frame = frame[frame[column].isin([wanted] if isinstance(wanted, str) else wanted)]
     return frame.reset_index(drop=True)

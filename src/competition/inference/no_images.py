@@ -6,10 +6,12 @@ from collections import Counter
 
 from src.competition.inference.advice import Code, Statement, Unclear
 from src.competition.inference.arrays import stacked
-from src.competition.inference.evidence import Evidence, Table
+from src.competition.inference.evidence import Evidence, Table, part_of
 from src.competition.listing import dead_links, packed
 from src.competition.messages import listed, state
 from src.competition.reshape import is_pixel
+
+MANY_PARTS = 9  # Training, PublicTest, PrivateTest
 
 
 def no_images(ev: Evidence) -> Unclear:
@@ -54,21 +56,44 @@ def other_formats(ev: Evidence) -> list[Statement]:
     if any(file.lower().endswith((".npy", ".npz")) for file in ev.files):
         return [*stacked(ev, counted), {"read_image": Code("reshape.npy")}]
     wide = [file for file, problem in ev.skipped.items() if "as pixels have" in problem]
-    for table in ev.tables:
-        num_pixels = sum(is_pixel(name) for name in table.frame)
-        if "pixels" in table.frame or num_pixels > 0.7 * len(table.frame.columns):
-            wide.append(table.file)
-    train = sorted(file for file in wide if "test" not in file.lower())
+    tables = [table for table in ev.tables if has_pixels(table)]
+    wide += [table.file for table in tables]
     test = sorted(file for file in wide if "test" in file.lower())
-    if not train or not test:
-        return []
+    train = sorted({*wide} - {*test})
+    pairs = [
+        (f"reshape.pixels(root, {one!r})", f"reshape.pixels(root, {other!r}{counted})")
+        for one in train
+        for other in test
+    ]
+    pairs += [pair for table in tables for pair in pixels_of_parts(table)]
     return [
         {
-            "make_table": Code(f"lambda root: reshape.pixels(root, {train[0]!r})"),
-            "make_test": Code(f"lambda root: reshape.pixels(root, {test[0]!r}{counted})"),
+            "make_table": Code(f"lambda root: {one}"),
+            "make_test": Code(f"lambda root: {other}"),
             "read_image": Code("reshape.read_pixels"),
         }
+        for one, other in pairs
     ]
+
+
+def has_pixels(table: Table) -> bool:
+    num_pixels = sum(is_pixel(name) for name in table.frame)
+    return "pixels" in table.frame or num_pixels > 0.7 * len(table.frame.columns)
+
+
+def pixels_of_parts(table: Table) -> list[tuple[str, str]]:
+    """Code for the training and the test images, for each column that tells them apart."""
+    pairs = []
+    for column in table.frame:
+        values = table.frame[column].unique() if not is_pixel(column) else []
+        parts = {part: [one for one in values if part_of(one) == part] for part in ("train", "test")}
+        if 2 <= len(values) <= MANY_PARTS and all(parts.values()):
+            one, other = (
+                f"reshape.chosen(reshape.pixels(root, {table.file!r}), **{{{column!r}: {tuple(names)!r}}})"
+                for names in parts.values()
+            )
+            pairs.append((one, other))
+    return pairs
 
 
 def count_of(ev: Evidence) -> str:
