@@ -123,6 +123,8 @@ def test_a_table_of_pixels_goes_through_the_audit_that_submit_runs_first(bench):
     assert len(predictions.read(paths.test)) == 9
     found = list(examine(Dataset(load_run(paths), quick=True), QUICK))
     assert found and not [one for one in found if one.level == "FAIL"], found
+    [order] = [one for one in found if one.check == "order"]
+    assert order.level == "pass" and "neighbours by id have the same label in 0%" in order.seen
 
 
 def test_what_a_reader_is_told_beside_the_file_is_told_in_the_audit_too_and_makes_other_pixels(bench):

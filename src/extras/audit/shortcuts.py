@@ -41,7 +41,7 @@ def agreement(labels: pd.Series, groups: pd.Series) -> tuple[float, float, bool]
 
 def order(data: Dataset) -> Iterator[Finding]:
     """The order of the ids, of the csv's lines, and of the sample's rows (by a run's own predictions)."""
-    if data.competition.train_csv:
+    if data.competition.train_csv or data.competition.make_table:
         yield train_order(data)
     else:
         yield good("the labels are read from the images' names")
@@ -67,9 +67,8 @@ def train_order(data: Dataset) -> Finding:
     )
     in_file = np.argsort(place, kind="stable")
     _, _, is_sorted = agreement(labels.iloc[in_file], table["group"].iloc[in_file])
-    return good(
-        f"{seen}; {data.competition.train_csv} is sorted by label, which is harmless" if is_sorted else seen
-    )
+    table_is = f"{data.competition.train_csv or 'the table'} is"
+    return good(f"{seen}; {table_is} sorted by label, which is harmless" if is_sorted else seen)
 
 
 def sample_order(data: Dataset) -> Iterator[Finding]:
