@@ -713,7 +713,8 @@ LAYOUTS = [
         others=[
             f"seg_test/seg_test/{name}/9{n}.jpg" for name in ("buildings", "forest", "sea") for n in range(3)
         ],
-        says="not used: 9 images in seg_test",
+        says="not used: 9 images in seg_test/; to learn from them too state make_table=lambda root: reshape.named(root,"
+        " 'seg_train/seg_train/{label}/*', 'seg_test/seg_test/{label}/*')",
     ),
     Layout(
         "chest-xray",
@@ -725,7 +726,8 @@ LAYOUTS = [
         "IM-{i}.jpeg",
         "binary",
         others=[f"chest_xray/val/{name}/v{n}.jpeg" for name in ("NORMAL", "PNEUMONIA") for n in range(3)],
-        says="not used: 6 images in chest_xray/val",
+        says="not used: 6 images in chest_xray/val/; to learn from them too state make_table=lambda root: reshape.named(root,"
+        " 'chest_xray/train/{label}/*', 'chest_xray/val/{label}/*')",
     ),
     Layout(
         "asl-alphabet",
@@ -1320,7 +1322,8 @@ LAYOUTS = [
             for name in ("angular_leaf_spot", "bean_rust", "healthy")
             for n in range(3)
         ],
-        says="not used: 9 images in validation",
+        says="not used: 9 images in validation/; to learn from them too state make_table=lambda root: reshape.named(root,"
+        " 'train/{label}/*', 'validation/{label}/*')",
     ),
     Layout(
         "roboflow-folders",
@@ -1335,7 +1338,8 @@ LAYOUTS = [
             put("README.roboflow.txt", "Flowers - v1\n\nexported"),
         ),
         others=[f"valid/{name}/v{n}.jpg" for name in ("daisy", "rose", "tulip") for n in range(2)],
-        says="not used: 6 images in valid",
+        says="not used: 6 images in valid/; to learn from them too state make_table=lambda root: reshape.named(root,"
+        " 'train/{label}/*', 'valid/{label}/*')",
     ),
     Layout(
         "roboflow-multiclass-csv",

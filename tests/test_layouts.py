@@ -573,6 +573,24 @@ def test_pixels_in_a_csv_are_one_question_whose_line_works(tmp_path):
     submitted(competition, test, sample)
 
 
+def test_validation_images_in_folders_of_their_own_can_be_learned_from_by_the_line_that_is_said(tmp_path):
+    root = tmp_path / "comp"
+    parts = {"train": 12, "val": 4, "test": 4}
+    names = [
+        f"xray/{part}/{'ab'[n % 2]}/{part}{n}.jpg" for part, count in parts.items() for n in range(count)
+    ]
+    layouts.pictures(root, [name.replace("test/a", "test").replace("test/b", "test") for name in names])
+    [line] = [
+        one for one in load(root).warnings if one.startswith("not used: 4 images in xray/val/; to learn")
+    ]
+    fact = line.partition(" too state ")[2].removesuffix(" in src/competitions.py")
+    (root / "competition.py").write_text(f"def competition(): return Competition({fact})")
+    competition = load(root)
+    table, test = tables.make_train(root, competition), tables.make_test(root, competition)
+    assert table["label"].value_counts().to_dict() == {"a": 8, "b": 8} and len(test) == 4
+    assert {path.split("/")[1] for path in table["path"]} == {"train", "val"} and not competition.warnings
+
+
 def pixels_of(num: int, before: str = "") -> list[str]:
     """Lines of a table of 16 pixels; before: cells with the line's number in place of {n}."""
     return [before.format(n=n) + ",".join(str((n * p) % 256) for p in range(16)) for n in range(num)]

@@ -59,6 +59,14 @@ def taken_apart(root: Path, file: str, column: str, mark: str) -> pd.DataFrame:
     return pd.concat([frame.drop(columns=column), labels], axis=1)
 
 
+def named(root: Path, *patterns: str) -> pd.DataFrame:
+    """The images of several patterns such as "train/{label}/*" and "valid/{label}/*", for a make_table; the
+    path is the id.
+    """
+    frame = pd.concat([from_names(root, pattern) for pattern in patterns], ignore_index=True)
+    return frame.assign(id=frame["path"])
+
+
 def stems(column: pd.Series) -> pd.Series:
     """The names of files without folder and suffix, in small letters."""
     cells = column.unique()

@@ -5,6 +5,7 @@ import re
 from collections import Counter
 
 from src.competition.facts import Competition
+from src.competition.image_paths import from_names
 from src.competition.inference.cells import find_suspects, is_idle
 from src.competition.inference.evidence import Evidence, Table
 from src.competition.messages import listed, state
@@ -16,7 +17,7 @@ def find_unused(c: Competition, ev: Evidence, frames: dict[str, Table]) -> list[
     """What is not used, with what it seems to hold. frames: the tables of both parts."""
     used = {c.train_csv, c.test_csv, c.sample_csv, *c.train_csv.split("+")}
     lines = [table_line(table, frames["train"], c) for table in ev.tables if table.file not in used]
-    lines = [line for line in lines if line] + folder_lines(ev, used_images(c, ev, frames))
+    lines = [line for line in lines if line] + folder_lines(c, ev, used_images(c, ev, frames))
     num_more = len(lines) - MOST_LINES
     if num_more <= 0:
         return lines
@@ -61,7 +62,7 @@ def used_images(c: Competition, ev: Evidence, frames: dict[str, Table]) -> set[s
     return used
 
 
-def folder_lines(ev: Evidence, used: set[str]) -> list[str]:
+def folder_lines(c: Competition, ev: Evidence, used: set[str]) -> list[str]:
     """Folders whose images, or some of them, are in no table."""
     total = Counter(posixpath.dirname(file) for file in ev.images)
     rest = Counter(posixpath.dirname(file) for file in ev.images if file not in used)
@@ -76,11 +77,32 @@ def folder_lines(ev: Evidence, used: set[str]) -> list[str]:
         name = folder or "the top folder"
         if not folder and count <= 2:
             continue
+        left = [
+            file for file in ev.images if file not in used and file.startswith(f"{folder}/" if folder else "")
+        ]
         if count == present[folder]:
-            lines.append(f"not used: {count} images in {name}/")
+            lines.append(f"not used: {count} images in {name}/{to_use(c, ev, left)}")
         else:
             lines.append(f"not used: {count} of {present[folder]} images in {name}/ are in no table")
     return lines
+
+
+def to_use(c: Competition, ev: Evidence, images: list[str]) -> str:
+    """How to learn from these unused images of one folder too, where it is divided as that of training is;
+    else "".
+    """
+    own = zip(c.train_images.split("/"), images[0].split("/"))
+    pattern = "/".join(ours if re.search(r"[{*]", ours) else theirs for ours, theirs in own)
+    if c.train_csv or c.make_table or pattern.count("/") != c.train_images.count("/"):
+        return ""
+    try:
+        table = from_names(ev.root, pattern)
+    except ValueError:
+        return ""
+    if {*table["path"]} != {*images} or not {*table[c.labels[0]]} <= {*c.classes}:
+        return ""
+    both = f"{c.train_images!r}, {pattern!r}"
+    return f"; to learn from them too {state(f'make_table=lambda root: reshape.named(root, {both})')}"
 
 
 def top_unused(folder: str, rest: Counter[str], total: Counter[str]) -> str:
