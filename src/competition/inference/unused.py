@@ -99,7 +99,8 @@ def to_use(c: Competition, ev: Evidence, images: list[str]) -> str:
         table = from_names(ev.root, pattern)
     except ValueError:
         return ""
-    if {*table["path"]} != {*images} or not {*table[c.labels[0]]} <= {*c.classes}:
+    is_same = {*table["path"]} == {*images} and {*c.labels} <= {*table}
+    if not is_same or not {*table[list(c.labels)].to_numpy().flat} <= {*c.classes}:
         return ""
     both = f"{c.train_images!r}, {pattern!r}"
     return f"; to learn from them too {state(f'make_table=lambda root: reshape.named(root, {both})')}"
