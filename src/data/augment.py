@@ -1,7 +1,8 @@
 """Augmentation and views of uint8 images.
 
 An augmentation takes a batch (B, 3, H, H) uint8, on the CPU or the GPU, and Draws, each image's own random
-numbers; it gives (B, 3, size, size) uint8. A transform of torchvision, or PerImage(a function of one image
+numbers; it gives (B, 3, size, size) uint8. What an image becomes must not depend on its batch: on a CPU the
+batch is divided among threads. A transform of torchvision, or PerImage(a function of one image
 (3, H, W)), is one too: it is called for each image by itself, in worker processes on the CPU.
 """
 
@@ -14,11 +15,11 @@ from torchvision.transforms import v2
 
 from src.data import policies
 from src.data.colour import erase, jitter
-from src.data.draws import Draws
+from src.data.draws import Draws, Transform
+from src.data.threads import divided
 from src.data.warp import crop, mirror, shift, turn, warp, zoom
 from src.run.choices import pick
 
-Transform = Callable[[Tensor, Draws], Tensor]
 View = Callable[[Tensor], Tensor]
 
 
@@ -104,7 +105,9 @@ def mirrors(flips: str) -> list[v2.Transform]:
 def make_transform(name: str, size: int, flips: str) -> Transform:
     """The augmentation of that name. Raises ValueError for an unknown one."""
     transform = pick(AUGMENTS, name, "augment", "src/data/augment.py")(size, flips)
-    return PerImage(transform) if isinstance(transform, nn.Module) else transform
+    if isinstance(transform, PerImage):
+        return transform
+    return PerImage(transform) if isinstance(transform, nn.Module) else divided(transform)
 
 
 def window(zoom: float, down: float = 0.5, right: float = 0.5) -> View:

@@ -1,5 +1,7 @@
 """Random numbers for the images of a batch."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -18,6 +20,12 @@ class Draws:
     def __len__(self) -> int:
         return len(self.seeds)
 
+    def __getitem__(self, rows: slice) -> "Draws":
+        """Those of some of the images, which go on from here by themselves."""
+        some = Draws(self.seeds[rows])
+        some.number = self.number
+        return some
+
     def uniform(self, low: float = 0.0, high: float = 1.0) -> Tensor:
         """(B,) float32, a new number for each image at each call."""
         bits = counted(self.seeds, np.uint64(self.number))
@@ -32,3 +40,6 @@ class Draws:
     def integers(self, end: int) -> Tensor:
         """(B,) int64 of 0 .. end - 1."""
         return (self.uniform() * end).long().clamp(max=end - 1)
+
+
+Transform = Callable[[Tensor, Draws], Tensor]

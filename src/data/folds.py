@@ -78,16 +78,18 @@ def are_rare(table: pd.DataFrame, num_folds: int, *, task: str, targets: tuple[s
     # groups, not images: ten photographs of one patient cannot be shared out
     counts = held["code"].value_counts().sort_index()
     rare = counts[counts < num_folds]
+    is_rare = np.isin(group, held["group"][held["code"].isin(rare.index)])
     unit = "images" if table["group"].is_unique else "groups"
-    if len(rare) == len(counts):
+    if is_rare[image].all():  # of no labels too
         most = "there are no labels at all"
-        if len(counts):
+        if len(rare) < len(counts):
+            most = f"each of the labelled has a label that is rarer, too, such as {names[rare.index[0]]!r}"
+        elif len(counts):
             most = f"the most, {names[counts.idxmax()]!r}, has {counts.max()}"
         raise ValueError(
             f"no class with enough {unit} for folds={num_folds} ({most}): use fewer folds, add images, or"
             " join classes"
         )
-    is_rare = np.isin(group, held["group"][held["code"].isin(rare.index)])
     if len(rare):
         classes = listed([f"{names[code]!r} ({num})" for code, num in rare.items()])
         print(
@@ -131,7 +133,37 @@ def stratified(table: pd.DataFrame, config, labels: pd.Series | pd.DataFrame) ->
         fold_of[g] = k = np.lexsort((load, cost))[0]
         in_fold[classes, k] += own
         load[k] += size[g]
-    return fold_of[group]
+    return shared_out(fold_of, of_group, of_class, config.folds)[group]
+
+
+def shared_out(fold_of: np.ndarray, of_group: np.ndarray, of_class: np.ndarray, num_folds: int) -> np.ndarray:
+    """The folds of the groups (G,), mended where a class of several groups has all of them in one, as a rare
+    one of images with many labels may: one of them moves to another fold, or changes places with one there
+    that holds a class that the move would tear. of_group, of_class: each pair of a group and its class.
+    """
+    held = np.zeros((of_class.max(initial=-1) + 1, num_folds), int)  # groups that hold a class, by fold
+    np.add.at(held, (of_class, fold_of[of_group]), 1)
+    for c in np.flatnonzero(is_torn(held)):
+        moves = [[(g, k)] for g in of_group[of_class == c] for k in range(num_folds) if k != fold_of[g]]
+        for [(g, k)] in list(moves):
+            beside = of_group[np.isin(of_class, of_class[of_group == g])]
+            moves += [[(g, k), (h, fold_of[g])] for h in np.unique(beside) if fold_of[h] == k]
+        for changes in moves:
+            new, folds = held.copy(), fold_of.copy()
+            for g, k in changes:
+                own = of_class[of_group == g]
+                new[own, folds[g]] -= 1
+                new[own, k] += 1
+                folds[g] = k
+            if is_torn(new).sum() < is_torn(held).sum() and len(np.unique(folds)) == num_folds:
+                held, fold_of = new, folds
+                break
+    return fold_of
+
+
+def is_torn(held: np.ndarray) -> np.ndarray:
+    """(C,) of held (C, folds): has a class of several groups all of them in one fold?"""
+    return ((held > 0).sum(axis=1) == 1) & (held.sum(axis=1) > 1)
 
 
 def by_size(table: pd.DataFrame, config, labels) -> np.ndarray:

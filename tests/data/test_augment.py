@@ -3,7 +3,9 @@ own.
 """
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier, BrokenBarrierError
 
 import numpy as np
 import pandas as pd
@@ -76,6 +78,63 @@ def test_an_image_is_augmented_alike_alone_and_in_any_batch_and_with_any_threads
         assert torch.equal(transform(images, Draws(seeds)), whole)
     finally:
         torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("name", sorted(set(AUGMENTS) - {"none"}))
+def test_a_batch_in_parts_on_several_threads_has_the_same_bits_and_leaves_their_number_alone(
+    name, images, monkeypatch
+):
+    whole, threads = AUGMENTS[name](32, "hv")(images, draws(12)), torch.get_num_threads()
+    transform = make_transform(name, 32, "hv")
+    try:
+        for number in (2, 3, 5, 16):  # more threads than images, too
+            torch.set_num_threads(number)
+            for part in (32, 1):
+                monkeypatch.setattr("src.data.threads.PART", part)
+                assert torch.equal(transform(images, draws(12)), whole)
+            assert torch.get_num_threads() == number
+            with ThreadPoolExecutor(1) as later:
+                assert later.submit(torch.get_num_threads).result() == number
+            assert torch.equal(transform(images[:1], draws(1)), whole[:1])
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_the_parts_of_a_batch_are_augmented_at_once_each_with_one_thread(images, monkeypatch):
+    both, seen, threads = Barrier(2, timeout=20), [], torch.get_num_threads()
+
+    def slow(size: int, flips: str):
+        def transform(images, draws):
+            both.wait()  # raises where the other part is not here too
+            seen.append((len(images), torch.get_num_threads()))
+            return images
+
+        return transform
+
+    monkeypatch.setitem(AUGMENTS, "slow", slow)
+    try:
+        torch.set_num_threads(2)
+        make_transform("slow", 32, "")(images, draws(12))
+        assert seen == [(6, 1), (6, 1)]
+        torch.set_num_threads(1)
+        with pytest.raises(BrokenBarrierError):  # whole, here
+            both.abort()
+            make_transform("slow", 32, "")(images, draws(12))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_an_error_in_a_part_of_a_batch_is_raised(images, monkeypatch):
+    def broken(size: int, flips: str):
+        def transform(images, draws):
+            raise ValueError(f"{len(images)} images")
+
+        return transform
+
+    monkeypatch.setitem(AUGMENTS, "broken", broken)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    with pytest.raises(ValueError, match="6 images"):
+        make_transform("broken", 32, "")(images, draws(12))
 
 
 # -- where pixels go

@@ -90,6 +90,7 @@ def test_single_images_are_dealt_out_evenly(classes, num_folds):
 
 
 @settings(max_examples=100, deadline=None)
+@example(2, 10, 20, 970)  # both images of a label were in one fold
 @given(st.integers(2, 5), st.integers(1, 12), st.integers(20, 80), st.integers(0, 1000))
 def test_several_labels_per_image_are_spread_too(num_folds, num_labels, num_images, seed):
     rng = np.random.default_rng(seed)
@@ -105,6 +106,15 @@ def test_several_labels_per_image_are_spread_too(num_folds, num_labels, num_imag
             assert (fold[table[name] == "1"] == -1).all()
     for k in range(num_folds):
         assert (marks[fold != k].any(axis=0) == marks.any(axis=0)).all()
+
+
+def test_images_whose_labels_are_all_rare_beside_another_are_refused_in_words():
+    """It ended in an IndexError."""
+    table = make_table([""] * 8).assign(often="1", rare=["1", "0"] * 4, odd=["0", "1"] * 4)
+    with pytest.raises(
+        ValueError, match="each of the labelled has a label that is rarer, too, such as 'rare'"
+    ):
+        assign(table, make_config(5), task="multilabel", targets=("often", "rare", "odd"))
 
 
 # -- what matters in particular
