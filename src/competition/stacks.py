@@ -20,7 +20,8 @@ MANY = 1000  # images whose values tell the scale of all
 def stacked(root: Path, images: str, labels: str = "", **first: int) -> pd.DataFrame:
     """A line per image of an array (N, H, W), (N, H, W, C), (N, C, H, W) or (N, side * side), for
     id="image" and read_image=stacks.read. labels: an array of N, or (N, classes) with a single 1 in each row;
-    or a table of N lines. Id=1 adds a column that counts from there. Raises ValueError.
+    or a table of N lines, in their order or numbered from 0 or 1. Id=1 adds a column that counts from there.
+    Raises ValueError.
     """
     file, _, name = images.partition(":")
     size = len(array_of(root / file, name))
@@ -75,10 +76,20 @@ def labels_of(root: Path, labels: str) -> pd.DataFrame:
     """The columns of a table, or a column `label`."""
     file, _, name = labels.partition(":")
     if not file.lower().endswith((".npy", ".npz")):
-        return read_table(root / file)
+        return in_order(read_table(root / file))
     values = np.asarray(array_of(root / file, name))
     if values.ndim == 2 and values.shape[1] > 1:
         if not ((values == 1).sum(1) == 1).all() or not np.isin(values, (0, 1)).all():
             raise ValueError(f"{labels}: no row has a single 1: {state('a make_table')}")
         values = values.argmax(1)
     return pd.DataFrame({"label": values.reshape(-1).astype(str)})
+
+
+def in_order(frame: pd.DataFrame) -> pd.DataFrame:
+    """The lines of a table by the column that numbers them from 0 or 1, where there is one."""
+    for column in frame:
+        if frame[column].str.fullmatch(r"\d{1,9}").all():
+            ordered = frame[column].astype(int).sort_values()
+            if any((ordered == range(first, first + len(frame))).all() for first in (0, 1)):
+                return frame.loc[ordered.index].reset_index(drop=True)
+    return frame

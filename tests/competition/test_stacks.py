@@ -59,6 +59,17 @@ def test_labels_of_an_array_are_read_as_numbers_or_words(labels, read, tmp_path)
     assert stacks.stacked(tmp_path, "x.npy", "y.npy")["label"].tolist() == read
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_table_that_numbers_the_images_in_another_order_is_read_by_its_numbers(first, tmp_path):
+    """Line by line each image would have got the label of another."""
+    np.save(tmp_path / "x.npy", PIXELS)
+    table = pd.DataFrame({"label": [f"kind {n % 3}" for n in range(10)], "Id": range(first, 10 + first)})
+    table.sample(frac=1, random_state=0).to_csv(tmp_path / "y.csv", index=False)
+    assert stacks.stacked(tmp_path, "x.npy", "y.csv")["label"].tolist() == table["label"].tolist()
+    table.drop(columns="Id").to_csv(tmp_path / "y.csv", index=False)
+    assert stacks.stacked(tmp_path, "x.npy", "y.csv")["label"].tolist() == table["label"].tolist()
+
+
 def test_what_does_not_fit_is_refused(tmp_path):
     np.save(tmp_path / "x.npy", PIXELS)
     np.save(tmp_path / "short.npy", np.arange(9))
