@@ -90,6 +90,6 @@ def in_order(frame: pd.DataFrame) -> pd.DataFrame:
     for column in frame:
         if frame[column].str.fullmatch(r"\d{1,9}").all():
             ordered = frame[column].astype(int).sort_values()
-            if any((ordered == range(first, first + len(frame))).all() for first in (0, 1)):
+            if any(np.array_equal(ordered, np.arange(first, first + len(frame))) for first in (0, 1)):
                 return frame.loc[ordered.index].reset_index(drop=True)
     return frame
