@@ -39,7 +39,7 @@ A, B, BOTH = (
     ["ensemble", "RUNS=a b", "NAME=ab"],
 )
 # of the jsons: what differs from run to run
-VOLATILE = {"seconds", "memory", "when", "checksum", "from"}
+VOLATILE = {"seconds", "memory", "when", "checksum", "from", "images_per_second", "share_waiting"}
 
 
 # -- a kit of its own in a folder, and what it has made
