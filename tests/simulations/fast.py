@@ -14,7 +14,7 @@ class Fast:
     predictions' columns.
     """
 
-    lower_is_better, pool = False, "mean"
+    lower_is_better = False
 
     def __init__(self, metric: Callable[[np.ndarray, np.ndarray], float]) -> None:
         # (codes of the true columns (N,), predictions (N, T)) -> higher is better

@@ -10,9 +10,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from src.competition import scoring
 from src.extras.ensemble import blends
 from src.run import predictions
 from tests.simulations.fast import Fast, area, share_right
+
+
+@pytest.fixture(autouse=True)
+def scored_fast(monkeypatch):
+    """What the kit asks of a competition, a Fast answers itself."""
+    for name in ("pooled", "scorer", "score"):
+        monkeypatch.setattr(scoring, name, lambda one, *rest, name=name: getattr(one, name)(*rest))
+
 
 LETTERS = ("a", "b", "c", "d", "e")
 
