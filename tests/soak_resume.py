@@ -91,6 +91,8 @@ def live(
         )
         with open("said.txt", "a") as said:
             os.dup2(said.fileno(), 1), os.dup2(said.fileno(), 2)
+        # pytest has put files of its own in their place
+        sys.stdout = sys.stderr = os.fdopen(os.dup(1), "w", buffering=1)
         if is_slow:
             slow_down()
         code = 0
