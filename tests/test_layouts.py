@@ -591,6 +591,15 @@ def test_validation_images_in_folders_of_their_own_can_be_learned_from_by_the_li
     assert {path.split("/")[1] for path in table["path"]} == {"train", "val"} and not competition.warnings
 
 
+def test_arrays_beside_a_sample_without_rows_are_one_clear_error(tmp_path):
+    root = tmp_path / "comp"
+    layouts.write(root / "sample_submission.csv", "Id,label", [])
+    np.savez(root / "a.npz", x=np.zeros((3, 4)))
+    with pytest.raises(ValueError, match="no image in") as refused:
+        load(root)
+    assert "Tried" not in str(refused.value)
+
+
 def pixels_of(num: int, before: str = "") -> list[str]:
     """Lines of a table of 16 pixels; before: cells with the line's number in place of {n}."""
     return [before.format(n=n) + ",".join(str((n * p) % 256) for p in range(16)) for n in range(num)]

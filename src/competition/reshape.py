@@ -5,6 +5,7 @@ A competition.py needs no import of it: make_table=lambda root: reshape.where(ro
 split="train").
 """
 
+import math
 import posixpath
 import re
 from functools import lru_cache
@@ -151,10 +152,15 @@ def pixel_rows(file: str) -> np.ndarray:
         values = np.stack([np.array(cell.split(), dtype=np.uint8) for cell in frame.iloc[:, 0]])
     else:
         values = frame[names].to_numpy(dtype=np.uint8)
-    side = round(values.shape[1] ** 0.5)
-    if side * side != values.shape[1]:
-        raise ValueError(f"{file}: {values.shape[1]} pixels are no square: {state('a read_image')}")
-    return values.reshape(-1, side, side)
+    return as_square(values, file)
+
+
+def as_square(values: np.ndarray, file: str) -> np.ndarray:
+    """(..., side * side) -> (..., side, side). Raises ValueError."""
+    side = math.isqrt(values.shape[-1])
+    if side * side != values.shape[-1]:
+        raise ValueError(f"{file}: {values.shape[-1]} pixels are no square: {state('a read_image')}")
+    return values.reshape(*values.shape[:-1], side, side)
 
 
 def read_pixels(record: dict) -> np.ndarray:

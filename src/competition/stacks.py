@@ -4,7 +4,6 @@ An array is named by its file, "x_train.npy", or in an archive of several by fil
 "digits.npz:x_train". A competition.py needs no import of this.
 """
 
-import math
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pandas as pd
 
 from src.competition.formats import read_table
 from src.competition.messages import state
+from src.competition.reshape import as_square
 
 MANY = 1000  # images whose values tell the scale of all
 
@@ -44,10 +44,7 @@ def read(record: dict) -> np.ndarray:
     if image.dtype != np.uint8 or high != 255:
         image = (255 * (image.astype("float32") - low) / max(high - low, 1e-9)).clip(0, 255).astype(np.uint8)
     if image.ndim == 1:
-        side = math.isqrt(len(image))
-        if side * side != len(image):
-            raise ValueError(f"{len(image)} pixels are no square: {state('a read_image')}")
-        return image.reshape(side, side)
+        return as_square(image, file)
     if image.ndim == 3 and image.shape[2] not in (1, 3):
         image = image.transpose(1, 2, 0) if image.shape[0] in (1, 3) else image[..., :3]
     return image.squeeze(2) if image.ndim == 3 and image.shape[2] == 1 else image

@@ -54,7 +54,12 @@ def other_formats(ev: Evidence) -> list[Statement]:
     if any(file.lower().endswith((".dcm", ".dicom")) for file in ev.files):
         return [{"read_image": Code("read_dicom")}]
     if any(file.lower().endswith((".npy", ".npz")) for file in ev.files):
-        return [*stacked(ev, counted), {"read_image": Code("reshape.npy")}]
+        own = (
+            [{"read_image": Code("reshape.npy")}]
+            if any(file.lower().endswith(".npy") for file in ev.files)
+            else []
+        )
+        return stacked(ev, counted) + own
     wide = [file for file, problem in ev.skipped.items() if "as pixels have" in problem]
     tables = [table for table in ev.tables if has_pixels(table)]
     wide += [table.file for table in tables]
@@ -99,6 +104,7 @@ def pixels_of_parts(table: Table) -> list[tuple[str, str]]:
 def count_of(ev: Evidence) -> str:
     """The argument that counts images as the sample's first column does; "" where it holds no numbers."""
     sample = next((table for table in ev.tables if re.search(r"sampl|submi", table.name)), None)
-    if not sample or not sample.frame.iloc[0, 0].isdecimal():
+    first = sample.frame.iloc[:1, :1] if sample else None
+    if first is None or first.empty or not first.iloc[0, 0].isdecimal():
         return ""
-    return f", **{{{sample.frame.columns[0]!r}: {int(sample.frame.iloc[0, 0])}}}"
+    return f", **{{{first.columns[0]!r}: {int(first.iloc[0, 0])}}}"

@@ -77,24 +77,23 @@ def folder_lines(c: Competition, ev: Evidence, used: set[str]) -> list[str]:
         name = folder or "the top folder"
         if not folder and count <= 2:
             continue
-        left = [
-            file for file in ev.images if file not in used and file.startswith(f"{folder}/" if folder else "")
-        ]
         if count == present[folder]:
-            lines.append(f"not used: {count} images in {name}/{to_use(c, ev, left)}")
+            how = to_use(c, ev, folder) if len(lines) < MOST_LINES else ""
+            lines.append(f"not used: {count} images in {name}/{how}")
         else:
             lines.append(f"not used: {count} of {present[folder]} images in {name}/ are in no table")
     return lines
 
 
-def to_use(c: Competition, ev: Evidence, images: list[str]) -> str:
-    """How to learn from these unused images of one folder too, where it is divided as that of training is;
-    else "".
+def to_use(c: Competition, ev: Evidence, folder: str) -> str:
+    """How to learn from the images of an unused folder too, where it is divided as that of training is; else
+    "".
     """
+    if c.train_csv or c.make_table or not folder:
+        return ""
+    images = [file for file in ev.images if file.startswith(f"{folder}/")]
     own = zip(c.train_images.split("/"), images[0].split("/"))
     pattern = "/".join(ours if re.search(r"[{*]", ours) else theirs for ours, theirs in own)
-    if c.train_csv or c.make_table or pattern.count("/") != c.train_images.count("/"):
-        return ""
     try:
         table = from_names(ev.root, pattern)
     except ValueError:
