@@ -591,13 +591,17 @@ def test_validation_images_in_folders_of_their_own_can_be_learned_from_by_the_li
     assert {path.split("/")[1] for path in table["path"]} == {"train", "val"} and not competition.warnings
 
 
-def test_arrays_beside_a_sample_without_rows_are_one_clear_error(tmp_path):
+def test_what_cannot_read_an_archive_per_image_is_not_proposed(tmp_path):
+    """reshape.npy reads a .npy; it was said to work for a .npz, and the training ended in an AttributeError."""
     root = tmp_path / "comp"
-    layouts.write(root / "sample_submission.csv", "Id,label", [])
-    np.savez(root / "a.npz", x=np.zeros((3, 4)))
+    layouts.write(root / "train.csv", "id,label", [f"a{n},{'xyz'[n % 3]}" for n in range(12)])
+    layouts.write(root / "sample_submission.csv", "id,label", ["b0,x", "b1,x"])
+    for name in [f"train/a{n}" for n in range(12)] + ["test/b0", "test/b1"]:
+        (root / name).parent.mkdir(exist_ok=True)
+        np.savez(root / f"{name}.npz", image=np.zeros((8, 8)))
     with pytest.raises(ValueError, match="no image in") as refused:
         load(root)
-    assert "Tried" not in str(refused.value)
+    assert "reshape.npy" not in str(refused.value)
 
 
 def pixels_of(num: int, before: str = "") -> list[str]:

@@ -104,7 +104,6 @@ def pixels_of_parts(table: Table) -> list[tuple[str, str]]:
 def count_of(ev: Evidence) -> str:
     """The argument that counts images as the sample's first column does; "" where it holds no numbers."""
     sample = next((table for table in ev.tables if re.search(r"sampl|submi", table.name)), None)
-    first = sample.frame.iloc[:1, :1] if sample else None
-    if first is None or first.empty or not first.iloc[0, 0].isdecimal():
+    if not sample or not sample.frame.iloc[0, 0].isdecimal():
         return ""
-    return f", **{{{first.columns[0]!r}: {int(first.iloc[0, 0])}}}"
+    return f", **{{{sample.frame.columns[0]!r}: {int(sample.frame.iloc[0, 0])}}}"
